@@ -1,0 +1,32 @@
+#include "cpu_features.h"
+
+namespace ablation {
+
+namespace {
+
+CpuFeatures detect() {
+    CpuFeatures features;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    features.avx2_fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    features.avx512 = features.avx2_fma && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
+    // CPUID leaf 7, EDX bit 22. Only asked for: a core whose library kernels are better than SkylakeX's.
+    unsigned eax = 7, ebx = 0, ecx = 0, edx = 0;
+    __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+    features.amx_bf16 = features.avx512 && ((edx >> 22U) & 1U) != 0;
+#elif defined(__aarch64__)
+    features.neon = true;  // part of the architecture
+#endif
+    return features;
+}
+
+}  // namespace
+
+const CpuFeatures& cpu_features() {
+    static const CpuFeatures features = detect();
+    return features;
+}
+
+}  // namespace ablation

@@ -1,0 +1,15 @@
+// What this CPU and operating system can run.
+#pragma once
+
+namespace ablation {
+
+struct CpuFeatures {
+    bool avx2_fma = false;
+    bool avx512 = false;  ///< F, DQ, BW, VL and CD: what the AVX-512 bodies and OpenBLAS's SkylakeX kernels use
+    bool amx_bf16 = false;
+    bool neon = false;
+};
+
+const CpuFeatures& cpu_features();
+
+}  // namespace ablation

@@ -1,0 +1,61 @@
+// The op table: kernels.def expanded into declarations and look-up.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "types.h"
+
+namespace ablation {
+
+enum class Gemm : std::uint8_t { none, scalar, blas };
+
+struct OpInfo {
+    const char* name;
+    const char* slots;  ///< "q k v mask?": names in order, ? marks an optional one
+    ShapeRule infer;
+};
+
+struct KernelInfo {
+    const char* op;
+    const char* name;
+    const char* form;
+    bool simd;
+    bool parallel;
+    Gemm gemm;
+    const char* idea;
+    KernelFunction function;
+    ScratchRule scratch;
+};
+
+/// Raised by one when a line of kernels.def changes its meaning; the executor compares it at import.
+inline constexpr int kTableVersion = 1;
+
+inline constexpr ScratchRule no_scratch = [](const Call&, int) -> std::int64_t { return 0; };
+
+std::span<const OpInfo> ops();
+std::span<const KernelInfo> kernels();
+
+/// Throws ValueError with the valid names and the nearest match.
+const OpInfo& find_op(std::string_view name);
+/// Accepts the full name ("softmax_simd") or, when op is given, the part after it ("simd").
+const KernelInfo& find_kernel(std::string_view name, std::string_view op = {});
+/// The best kernel for this call: the last line of the op in kernels.def, or a serial one where that is the same
+/// work without the split.
+const KernelInfo& best_kernel(const OpInfo& op, const Call& call);
+
+/// Names of the slots of an op and whether each is optional.
+struct Slots {
+    std::array<std::string_view, kMaxInputs> names;
+    std::array<bool, kMaxInputs> optional{};
+    int count = 0;
+};
+Slots parse_slots(const OpInfo& op);
+
+// Every kernel and every shape rule of the list.
+#define OP(op, slots) Shape infer_##op(const Call& call);
+#define KERNEL(op, name, form, simd, parallel, gemm, scratch, idea) void name(const Call& call);
+#include "kernels.def"
+
+}  // namespace ablation

@@ -1,0 +1,127 @@
+// The vocabulary of every kernel: tensor view, typed attributes, call, shape rule errors.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <stdexcept>
+#include <string>
+#include <variant>
+
+namespace ablation {
+
+inline constexpr int kMaxRank = 8;
+inline constexpr int kMaxInputs = 4;
+
+/// Bytes to which arena offsets and scratch are aligned: one cache line, one AVX-512 register.
+inline constexpr std::int64_t kAlignment = 64;
+
+enum class DType : std::uint8_t { float32 };
+
+/// Sizes of up to kMaxRank axes. Rank 0 is a scalar of one element.
+struct Shape {
+    std::array<std::int64_t, kMaxRank> sizes{};
+    int rank = 0;
+
+    Shape() = default;
+    Shape(std::initializer_list<std::int64_t> values) {
+        if (values.size() > static_cast<std::size_t>(kMaxRank)) {
+            throw std::invalid_argument("shape has more than 8 axes");
+        }
+        for (const std::int64_t value : values) sizes[static_cast<std::size_t>(rank++)] = value;
+    }
+
+    /// Size of an axis; negative axes count from the end.
+    std::int64_t operator[](int axis) const {
+        return sizes[static_cast<std::size_t>(axis < 0 ? axis + rank : axis)];
+    }
+    std::int64_t& operator[](int axis) {
+        return sizes[static_cast<std::size_t>(axis < 0 ? axis + rank : axis)];
+    }
+    void append(std::int64_t size) {
+        if (rank == kMaxRank) throw std::invalid_argument("shape has more than 8 axes");
+        sizes[static_cast<std::size_t>(rank++)] = size;
+    }
+    std::int64_t count() const {
+        std::int64_t total = 1;
+        for (int axis = 0; axis < rank; ++axis) total *= (*this)[axis];
+        return total;
+    }
+    bool operator==(const Shape& other) const {
+        if (rank != other.rank) return false;
+        for (int axis = 0; axis < rank; ++axis) {
+            if ((*this)[axis] != other[axis]) return false;
+        }
+        return true;
+    }
+    /// "(2, 3)", as Python prints it.
+    std::string str() const;
+};
+
+/// A C-contiguous float32 array that somebody else owns. `data` is null for an input that is absent.
+struct TensorView {
+    float* data = nullptr;
+    Shape shape;
+    DType dtype = DType::float32;
+    /// False for an optional input that was not given. Shape rules look at this, never at `data`.
+    bool present = false;
+};
+
+enum class Activation : std::uint8_t { none, relu, gelu, gelu_tanh };
+
+struct MatmulAttributes {
+    bool transpose_b = false;
+    float alpha = 1.0F;
+    Activation activation = Activation::none;
+};
+struct PermuteAttributes {
+    std::array<int, kMaxRank> perm{};
+    int rank = 0;
+};
+struct SliceAttributes {
+    int axis = 0;
+    std::int64_t start = 0;
+    std::int64_t stop = 0;
+};
+struct GeluAttributes {
+    bool tanh = false;
+};
+struct LayerNormAttributes {
+    float eps = 1e-5F;
+};
+struct AttentionAttributes {
+    float scale = 1.0F;
+    bool causal = false;
+    std::int64_t tile_q = 0;  ///< query rows per tile; 0: the kernel chooses
+    std::int64_t tile_k = 0;  ///< keys per tile (flash); 0: the kernel chooses
+};
+struct NoAttributes {};
+
+using Attributes = std::variant<NoAttributes, MatmulAttributes, PermuteAttributes, SliceAttributes,
+                                GeluAttributes, LayerNormAttributes, AttentionAttributes>;
+
+/// One kernel invocation, resolved: everything that a kernel may read or write.
+struct Call {
+    std::array<TensorView, kMaxInputs> inputs;
+    TensorView output;
+    Attributes attributes;
+    std::byte* scratch = nullptr;  ///< kAlignment-aligned, as many bytes as the kernel's scratch rule says
+};
+
+using KernelFunction = void (*)(const Call&);
+/// Bytes of scratch that a kernel needs for this call with this many threads. Data pointers are not read.
+using ScratchRule = std::int64_t (*)(const Call&, int threads);
+/// Checks the call's inputs and attributes and returns the output's shape. Data pointers are not read.
+using ShapeRule = Shape (*)(const Call&);
+
+/// What was wrong with an argument: becomes Python's ValueError.
+struct ValueError : std::invalid_argument {
+    using std::invalid_argument::invalid_argument;
+};
+
+inline std::int64_t align_up(std::int64_t bytes) {
+    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+}  // namespace ablation
