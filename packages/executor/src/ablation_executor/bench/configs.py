@@ -1,0 +1,116 @@
+"""The model sizes of the benchmark, and the look-up of names given by a user."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+class UsageError(Exception):
+    """A request that cannot be carried out as written; the command ends with status 2."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One size of the transformer block (pre-norm, 4x ReLU feed-forward, biases).
+
+    `query_key_gain` multiplies the query and key weights, so that a probe's scores grow large.
+    """
+
+    name: str
+    d_model: int
+    n_heads: int
+    seq_len: int
+    batch: int = 1
+    causal: bool = False
+    query_key_gain: float = 1.0
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head."""
+        return self.d_model // self.n_heads
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one forward call: 24 S d^2 + 4 S^2 d."""
+        s, d = self.seq_len, self.d_model
+        return self.batch * (24 * s * d * d + 4 * s * s * d)
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of the block's float32 parameters: 12 d^2 + 13 d of them."""
+        return 4 * (12 * self.d_model**2 + 13 * self.d_model)
+
+    @property
+    def is_large(self) -> bool:
+        """True for the widths at which the published run kept to eight variants."""
+        return self.d_model >= 2048
+
+    @property
+    def is_long(self) -> bool:
+        """True for the lengths that `--skip-large` leaves out."""
+        return self.seq_len >= 4096
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values, for messages between processes."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(fields: dict[str, Any]) -> Config:
+        """The config whose `to_dict` gave `fields`."""
+        return Config(**fields)
+
+
+CONFIGS: tuple[Config, ...] = (
+    Config("Toy", 64, 4, 32),
+    Config("Small", 256, 4, 128),
+    Config("Medium", 512, 8, 256),
+    Config("GPT-2", 768, 12, 512),
+    Config("1B", 2048, 16, 512),
+    Config("3B", 3072, 24, 1024),
+    Config("7B", 4096, 32, 1024),
+    Config("7B-4K", 4096, 32, 4096),
+    Config("1B-8K", 2048, 16, 8192),
+)
+
+QUICK_CONFIGS = ("Toy", "Small", "Medium", "GPT-2")
+
+# Every variant also runs these, checked and never timed: shapes and values that show what the
+# benchmark's own round sizes hide. The first has scores above 100, so that exp overflows where no
+# maximum is subtracted, and a causal mask; both lengths are primes, one shorter and one longer
+# than any tile.
+PROBES: tuple[Config, ...] = (
+    Config("probe-causal", 48, 3, 37, causal=True, query_key_gain=8.0),
+    Config("probe-tiles", 48, 3, 1061),
+)
+
+
+def resolve_names(what: str, given: Iterable[str], valid: Sequence[str]) -> list[str]:
+    """The valid spelling of each given name, in the valid order, without regard to case.
+
+    Raises UsageError with the valid names and the nearest match for a name that is unknown.
+    """
+    by_lower = {name.lower(): name for name in valid}
+    chosen: set[str] = set()
+    for name in given:
+        found = by_lower.get(name.strip().lower())
+        if found is None:
+            near = difflib.get_close_matches(name.strip().lower(), by_lower, n=1, cutoff=0.0)
+            hint = f"; did you mean {by_lower[near[0]]!r}?" if near else ""
+            raise UsageError(
+                f"unknown {what} {name.strip()!r}{hint}\nvalid {what}s: {', '.join(valid)}"
+            )
+        chosen.add(found)
+    if not chosen:
+        raise UsageError(f"no {what} named\nvalid {what}s: {', '.join(valid)}")
+    return [name for name in valid if name in chosen]
+
+
+def find_config(name: str) -> Config:
+    """The config or probe of exactly this name; KeyError if there is none."""
+    for config in CONFIGS + PROBES:
+        if config.name == name:
+            return config
+    raise KeyError(name)
