@@ -1,0 +1,76 @@
+"""Check that the tree's versions, the ranges that name them, the pins and the changelogs agree."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parent.parent
+CHANGELOG_HEADING = re.compile(r"^## \[?v?(?P<version>\d[^\s\]]*)", re.MULTILINE)
+
+
+def requirements(project: dict[str, Any]) -> list[Requirement]:
+    """Return the requirements of a package, those of its extras included."""
+    extras: dict[str, list[str]] = project.get("optional-dependencies", {})
+    lines = [*project.get("dependencies", []), *(line for group in extras.values() for line in group)]
+    return [Requirement(line) for line in lines]
+
+
+def pins() -> dict[str, Version]:
+    """Return the versions pinned in constraints.txt by normalized name."""
+    found = {}
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        name, equals, version = line.partition("#")[0].strip().partition("==")
+        if equals:
+            found[canonicalize_name(name)] = Version(version)
+    return found
+
+
+def problems() -> list[str]:
+    """Return one sentence for each disagreement."""
+    folders = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
+    projects = {
+        folder.name: tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        for folder in folders
+    }
+    found = []
+    own: dict[str, Version] = {}
+    for folder, project in projects.items():
+        if "version" not in project:
+            found.append(f"packages/{folder}: pyproject.toml has no static version")
+            continue
+        own[canonicalize_name(project["name"])] = Version(project["version"])
+        changelog = (ROOT / "packages" / folder / "CHANGELOG.md").read_text(encoding="utf-8")
+        newest = CHANGELOG_HEADING.search(changelog)
+        if newest is None or Version(newest["version"]) != Version(project["version"]):
+            newest_version = newest["version"] if newest else "none"
+            found.append(
+                f"packages/{folder}: the changelog's newest entry is {newest_version}, "
+                f"the version is {project['version']}"
+            )
+    for folder, project in projects.items():
+        for requirement in requirements(project):
+            name = canonicalize_name(requirement.name)
+            if name in own and not requirement.specifier:
+                found.append(f"packages/{folder}: names no range for {name}")
+            for what, versions in (("this tree has", own), ("constraints.txt pins", pins())):
+                version = versions.get(name)
+                if version and not requirement.specifier.contains(version, prereleases=True):
+                    found.append(f"packages/{folder}: needs {requirement}, but {what} {version}")
+    return found
+
+
+if __name__ == "__main__":
+    disagreements = problems()
+    for sentence in disagreements:
+        print(sentence, file=sys.stderr)
+    if not disagreements:
+        print("versions, ranges, pins and changelogs agree")
+    sys.exit(1 if disagreements else 0)

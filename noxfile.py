@@ -1,0 +1,258 @@
+"""Sessions for building, testing, measuring and documenting the three packages.
+
+Every session runs on the interpreter that runs nox, installs under constraints.txt, and puts the
+wheel built from this tree over whatever version was there before.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["lint", "check_versions", "tests"]
+
+ROOT = Path(__file__).parent.resolve()
+BUILD = ROOT / "build"
+PACKAGES = ("kernels", "executor", "report")
+KERNELS = "packages/kernels"
+PYTHON_SOURCES = ("packages", "noxfile.py", ".ci")
+
+# One set for every session that compiles without isolation
+BUILD_TOOLS = ("scikit-build-core", "nanobind", "cmake", "ninja")
+LINT_TOOLS = ("ruff", "mypy", "clang-format", "codespell", "check-jsonschema", "zizmor")
+# What mypy reads to know the types that the packages take from others; torch is left out on purpose
+TYPED_DEPENDENCIES = ("numpy", "polars", "altair", "psutil", "rich", "pytest", "nox", "packaging")
+SITE_TOOLS = ("zensical", "mkdocstrings-python")
+
+
+def pip_install(session: nox.Session, *arguments: str) -> None:
+    """Install under constraints.txt."""
+    session.install("-c", "constraints.txt", *arguments)
+
+
+def build_wheel(session: nox.Session, flavor: str, *defines: str) -> Path:
+    """Build the kernels wheel incrementally and return its path.
+
+    A flavor has a build folder and an output folder of its own, so that a sanitized object never
+    meets a plain one. Build isolation would give CMake a new nanobind path each time and so
+    recompile everything.
+    """
+    pip_install(session, *BUILD_TOOLS)
+    out = BUILD / "wheels" / flavor
+    shutil.rmtree(out, ignore_errors=True)
+    tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    session.run(
+        "python",
+        *("-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(out)),
+        f"-Cbuild-dir={BUILD / f'kernels-{flavor}-{tag}'}",
+        *(f"-Ccmake.define.{define}" for define in defines),
+        KERNELS,
+    )
+    return built_wheel(session, flavor)
+
+
+def built_wheel(session: nox.Session, flavor: str = "plain") -> Path:
+    """Return the one wheel of this flavor."""
+    wheels = list((BUILD / "wheels" / flavor).glob("ablation_kernels-*.whl"))
+    if len(wheels) != 1:
+        session.error(f"expected one {flavor} kernels wheel, found {len(wheels)}: run nox -s wheel")
+    return wheels[0]
+
+
+def replace_kernels(session: nox.Session, wheel: Path) -> None:
+    """Install the wheel over the same version.
+
+    pip keeps an installed package whose version number did not change, and `nox -R` skips
+    session.install: either would test or time old kernels without a word.
+    """
+    session.run(
+        "python",
+        *("-m", "pip", "install", "-q", "--no-deps", "--no-index", "--force-reinstall", str(wheel)),
+    )
+
+
+def install_packages(session: nox.Session, packages: tuple[str, ...], *others: str) -> None:
+    """Install packages of this tree with their dependencies, the kernels from the built wheel."""
+    wheel = built_wheel(session) if {"kernels", "executor"} & set(packages) else None
+    editable = [f"packages/{name}" for name in packages if name != "kernels"]
+    pip_install(
+        session,
+        *([str(wheel)] if wheel else []),
+        *(part for path in editable for part in ("-e", path)),
+        *others,
+    )
+    if wheel:
+        replace_kernels(session, wheel)
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the kernels wheel, incrementally; the sessions that need it ask for it by themselves."""
+    session.log(f"built {build_wheel(session, 'plain')}")
+
+
+@nox.session(requires=["wheel"])
+def tests(session: nox.Session) -> None:
+    """Run the tests of all packages, or of those named: `nox -s tests -- kernels report`.
+
+    What follows the names goes to pytest: `nox -s tests -- executor -k memory -x`.
+    """
+    count = next(
+        (i for i, word in enumerate(session.posargs) if word not in PACKAGES), len(session.posargs)
+    )
+    chosen = tuple(session.posargs[:count]) or PACKAGES
+    torch = ("torch",) if "executor" in chosen else ()
+    install_packages(session, chosen, "pytest", *torch)
+    for name in chosen:
+        session.run("python", "-m", "pytest", f"packages/{name}", *session.posargs[count:])
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check format, style, types, spelling and workflows; `nox -s lint -- --fix` mends what it can."""
+    pip_install(session, *LINT_TOOLS, *TYPED_DEPENDENCIES)
+    fix = "--fix" in session.posargs
+    session.run("ruff", "check", *(["--fix"] if fix else []), *PYTHON_SOURCES)
+    session.run("ruff", "format", *([] if fix else ["--check"]), *PYTHON_SOURCES)
+    session.run("mypy", "noxfile.py", ".ci/check_versions.py")
+    for name in PACKAGES:
+        session.run("mypy", f"packages/{name}/src")
+    sources = [
+        str(path.relative_to(ROOT))
+        for suffix in ("h", "cpp")
+        for path in sorted((ROOT / KERNELS).rglob(f"*.{suffix}"))
+    ]
+    if sources:
+        session.run("clang-format", *(["-i"] if fix else ["--dry-run", "--Werror"]), *sources)
+    session.run("codespell")
+    workflows = [str(path) for path in sorted((ROOT / ".github/workflows").glob("*.yml"))]
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    session.run("zizmor", "--offline", "--no-progress", ".github/workflows")
+
+
+@nox.session(requires=["wheel"])
+def bench(session: nox.Session) -> None:
+    """Measure the ladder, the main job: `nox -s bench -- --configs Toy,Small` (`-- --help` for all)."""
+    install_packages(session, ("executor",), "torch")
+    session.run("python", "-m", "ablation_executor.bench", *session.posargs)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Print the tables of a run: `nox -s report -- data/runs/RUN`; without a run, check all data."""
+    install_packages(session, ("report",))
+    if session.posargs:
+        session.run("python", "-m", "ablation_report", "show", *session.posargs)
+    else:
+        session.run("python", "-m", "ablation_report", "check", "data/published", "data/runs")
+
+
+@nox.session(requires=["wheel"])
+def docs(session: nox.Session) -> None:
+    """Build the site into site/; a broken link, anchor or reference fails, and so does a web font."""
+    pip_install(session, *SITE_TOOLS)
+    # Native signatures come from the stub inside the wheel. The rest is read as text, not imported.
+    replace_kernels(session, built_wheel(session))
+    shutil.rmtree(ROOT / "site", ignore_errors=True)
+    session.run("zensical", "build", "--strict", "--clean")
+    session.run("python", ".ci/check_site.py", "site")
+
+
+@nox.session
+def check_versions(session: nox.Session) -> None:
+    """Check that this tree's versions, ranges, pins and changelogs agree."""
+    pip_install(session, "packaging")
+    session.run("python", ".ci/check_versions.py")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the sdist and the wheel of every package into dist/, each in isolation as pip would."""
+    pip_install(session, "build")
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    for name in PACKAGES:
+        session.run("python", "-m", "build", "--outdir", "dist", f"packages/{name}")
+
+
+def compiler_library(session: nox.Session, name: str) -> str:
+    """Return the full path of a library that the C++ compiler brings."""
+    compiler = os.environ.get("CXX", "c++")
+    found = session.run(
+        compiler, f"-print-file-name={name}", external=True, silent=True, log=False
+    )
+    path = Path(str(found).strip())
+    if not path.is_absolute():
+        session.error(f"{compiler} has no {name}")
+    return str(path)
+
+
+@nox.session
+def sanitize_address(session: nox.Session) -> None:
+    """Run the kernel tests under AddressSanitizer and UBSan (Linux, GCC)."""
+    if sys.platform != "linux":
+        session.skip("needs LD_PRELOAD")
+    wheel = build_wheel(session, "address", "ABLATION_SANITIZE=address")
+    pip_install(session, str(wheel), "pytest")
+    replace_kernels(session, wheel)
+    # The runtime has to come before Python, and libstdc++ with it: the sanitizer looks up the
+    # function that throws C++ exceptions when it starts.
+    preload = [compiler_library(session, lib) for lib in ("libasan.so", "libstdc++.so.6")]
+    session.run(
+        "python",
+        *("-m", "pytest", "packages/kernels", *session.posargs),
+        env={
+            "LD_PRELOAD": " ".join(preload),
+            # Python frees little at exit; leaks of the kernels show in the allocation tests
+            "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
+            "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+            "PYTHONMALLOC": "malloc",
+        },
+    )
+
+
+@nox.session
+def sanitize_thread(session: nox.Session) -> None:
+    """Run the pool and the parallel kernels under ThreadSanitizer, in a plain C++ program."""
+    pip_install(session, *BUILD_TOOLS, "numpy", "scipy-openblas32")
+    folder = BUILD / "thread"
+    session.run(
+        "cmake",
+        *("-G", "Ninja", "-S", KERNELS, "-B", str(folder)),
+        *("-DABLATION_SANITIZE=thread", "-DABLATION_STRESS=ON"),
+    )
+    session.run("cmake", "--build", str(folder), "--target", "thread_stress")
+    library = session.run(
+        "python", "-c", "import scipy_openblas32 as o; print(o.get_lib_dir(), o.get_library())",
+        silent=True,
+    )
+    directory, name = str(library).strip().splitlines()[-1].rsplit(" ", 1)
+    openblas = next(Path(directory).glob(f"*{name.removeprefix('lib')}*"), None)
+    if openblas is None:
+        session.error(f"no {name} in {directory}")
+    # Wide address randomization can put a mapping where the sanitizer wants its shadow memory
+    fixed = ("setarch", "-R") if shutil.which("setarch") else ()
+    session.run(
+        *fixed,
+        str(folder / "thread_stress"),
+        *session.posargs,
+        env={"ABLATION_OPENBLAS": str(openblas), "TSAN_OPTIONS": "halt_on_error=1"},
+        external=True,
+    )
+
+
+@nox.session
+def apple_shim(session: nox.Session) -> None:
+    """Run the kernel tests with the Apple providers, built against small stand-ins for Apple's headers."""
+    if sys.platform == "darwin":
+        session.skip("the tests session runs the real ones here")
+    wheel = build_wheel(session, "apple-shim", "ABLATION_APPLE_SHIM=ON")
+    pip_install(session, str(wheel), "pytest")
+    replace_kernels(session, wheel)
+    session.run("python", "-m", "pytest", "packages/kernels", *session.posargs)
