@@ -1,0 +1,272 @@
+"""The graph: values, nodes in running order, constants; printed one node a line.
+
+A value is one contiguous tensor of a fixed shape. Every value is an input of the graph, a constant
+or the output of exactly one node, and nodes are kept in an order in which they can be run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import ops
+
+Shape = tuple[int, ...]
+Array = NDArray[Any]
+
+
+class GraphError(ValueError):
+    """A graph breaks a rule of the intermediate representation."""
+
+
+@dataclass(eq=False, slots=True)
+class Value:
+    """One tensor of the graph; two values are equal only when they are the same object."""
+
+    name: str
+    shape: Shape
+    dtype: str = "float32"
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return self.size * np.dtype(self.dtype).itemsize
+
+    def __repr__(self) -> str:
+        return f"%{self.name}: {self.dtype}{list(self.shape)}"
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One operation: `inputs` has one entry per slot of the op, None for an empty optional slot."""
+
+    name: str
+    op: str
+    inputs: list[Value | None]
+    output: Value
+    attributes: dict[str, Any] = field(default_factory=dict)
+    module_path: str = ""
+
+    def attribute(self, name: str) -> Any:
+        """The attribute's value, or the op's default where the node does not set it."""
+        if name in self.attributes:
+            return self.attributes[name]
+        return ops.OPS[self.op].attributes[name].default
+
+    @property
+    def shapes(self) -> list[Shape | None]:
+        """The shape of each input slot, None for an empty one."""
+        return [None if value is None else value.shape for value in self.inputs]
+
+    def __str__(self) -> str:
+        spec = ops.OPS.get(self.op)
+        arguments = []
+        for position, value in enumerate(self.inputs):
+            if value is None:
+                continue
+            slot = spec.slots[position] if spec and position < len(spec.slots) else None
+            prefix = f"{slot.name}=" if slot and slot.optional else ""
+            arguments.append(f"{prefix}%{value.name}")
+        for key, setting in self.attributes.items():
+            default = spec.attributes[key].default if spec and key in spec.attributes else None
+            if setting != default:
+                arguments.append(f"{key}={setting}")
+        shape = ", ".join(map(str, self.output.shape))
+        return f"%{self.output.name} = {self.op}({', '.join(arguments)})  # [{shape}]"
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name}: {self}>"
+
+
+@dataclass(eq=False)
+class Graph:
+    """A function from `inputs` to `outputs`: nodes in running order and the constants they read."""
+
+    inputs: list[Value]
+    outputs: list[Value]
+    nodes: list[Node] = field(default_factory=list)
+    constants: dict[Value, Array] = field(default_factory=dict)
+
+    def producers(self) -> dict[Value, Node]:
+        """The node that makes each value; inputs and constants have none."""
+        return {node.output: node for node in self.nodes}
+
+    def consumers(self) -> dict[Value, list[Node]]:
+        """The nodes that read each value, in running order, once per node."""
+        found: dict[Value, list[Node]] = {}
+        for node in self.nodes:
+            for value in dict.fromkeys(node.inputs):
+                if value is not None:
+                    found.setdefault(value, []).append(node)
+        return found
+
+    def values(self) -> list[Value]:
+        """Every value: inputs, constants, then node outputs in running order."""
+        return [*self.inputs, *self.constants, *(node.output for node in self.nodes)]
+
+    def replace_uses(self, old: Value, new: Value) -> None:
+        """Make every reader of `old`, the graph's outputs included, read `new`."""
+        for node in self.nodes:
+            node.inputs = [new if value is old else value for value in node.inputs]
+        self.outputs = [new if value is old else value for value in self.outputs]
+
+    def unique_name(self, base: str) -> str:
+        """A value and node name that is not taken: `base`, or `base_2`, `base_3` and so on."""
+        taken = {value.name for value in self.values()} | {node.name for node in self.nodes}
+        name, count = base, 1
+        while name in taken:
+            count += 1
+            name = f"{base}_{count}"
+        return name
+
+    def copy(self) -> Graph:
+        """A graph with values and nodes of its own; the constants' arrays are shared."""
+        twin = {value: Value(value.name, value.shape, value.dtype) for value in self.values()}
+        nodes = [
+            Node(
+                node.name,
+                node.op,
+                [None if value is None else twin[value] for value in node.inputs],
+                twin[node.output],
+                dict(node.attributes),
+                node.module_path,
+            )
+            for node in self.nodes
+        ]
+        return Graph(
+            [twin[value] for value in self.inputs],
+            [twin[value] for value in self.outputs],
+            nodes,
+            {twin[value]: array for value, array in self.constants.items()},
+        )
+
+    def __str__(self) -> str:
+        lines = [f"graph({', '.join(map(repr, self.inputs))}):"]
+        lines += [f"  constant {value!r}" for value in self.constants]
+        lines += [f"  {node}" for node in self.nodes]
+        lines.append(f"  return {', '.join('%' + value.name for value in self.outputs)}")
+        return "\n".join(lines)
+
+
+class GraphBuilder:
+    """Appends nodes to a graph, choosing free names and working out shapes."""
+
+    def __init__(self, graph: Graph | None = None) -> None:
+        self.graph = graph if graph is not None else Graph([], [])
+        self._names = {value.name for value in self.graph.values()}
+
+    def _claim(self, base: str) -> str:
+        name, count = base, 1
+        while name in self._names:
+            count += 1
+            name = f"{base}_{count}"
+        self._names.add(name)
+        return name
+
+    def input(self, name: str, shape: Iterable[int]) -> Value:
+        """Add an input of the graph."""
+        value = Value(self._claim(name), tuple(shape))
+        self.graph.inputs.append(value)
+        return value
+
+    def constant(self, name: str, array: Any) -> Value:
+        """Add a constant; it is stored as C-contiguous float32."""
+        data = np.asarray(array, dtype=np.float32, order="C")
+        value = Value(self._claim(name), data.shape)
+        self.graph.constants[value] = data
+        return value
+
+    def node(
+        self,
+        op: str,
+        inputs: Sequence[Value | None],
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        name: str | None = None,
+        module_path: str = "",
+    ) -> Value:
+        """Append a node and return its output; empty trailing slots may be left out of `inputs`."""
+        spec = ops.OPS[op]
+        slots = [*inputs, *[None] * (len(spec.slots) - len(inputs))]
+        given = dict(attributes or {})
+        shapes = [None if value is None else value.shape for value in slots]
+        chosen = self._claim(name or op)
+        output = Value(chosen, spec.infer_shape(shapes, spec.complete(given)))
+        self.graph.nodes.append(Node(chosen, op, slots, output, given, module_path))
+        return output
+
+    def finish(self, *outputs: Value) -> Graph:
+        """Set the graph's outputs, check it and return it."""
+        self.graph.outputs = list(outputs)
+        verify(self.graph)
+        return self.graph
+
+
+def _verify_node(node: Node, defined: set[Value]) -> None:
+    spec = ops.OPS.get(node.op)
+    if spec is None:
+        raise GraphError(f"node {node.name!r}: unknown op {node.op!r}")
+    if len(node.inputs) != len(spec.slots):
+        raise GraphError(
+            f"node {node.name!r}: {node.op} has {len(spec.slots)} slots, {len(node.inputs)} given"
+        )
+    for slot, value in zip(spec.slots, node.inputs, strict=True):
+        if value is None:
+            if not slot.optional:
+                raise GraphError(f"node {node.name!r}: slot {slot.name!r} of {node.op} is empty")
+        elif value not in defined:
+            raise GraphError(f"node {node.name!r}: %{value.name} is read before it is defined")
+    try:
+        shape = spec.infer_shape(node.shapes, spec.complete(node.attributes))
+    except ValueError as error:
+        raise GraphError(f"node {node.name!r}: {error}") from error
+    if shape != node.output.shape:
+        raise GraphError(
+            f"node {node.name!r}: output is {list(node.output.shape)}, {node.op} gives {list(shape)}"
+        )
+
+
+def verify(graph: Graph) -> None:
+    """Check every rule of the representation; a broken one raises GraphError naming the place."""
+    defined: set[Value] = set()
+    names: set[str] = set()
+
+    def define(value: Value) -> None:
+        if value in defined:
+            raise GraphError(f"%{value.name} is defined twice")
+        if value.name in names:
+            raise GraphError(f"two values are named %{value.name}")
+        if value.dtype != "float32":
+            raise GraphError(f"%{value.name} is {value.dtype}; only float32 is supported")
+        defined.add(value)
+        names.add(value.name)
+
+    for value in graph.inputs:
+        define(value)
+    for value, array in graph.constants.items():
+        define(value)
+        if array.shape != value.shape or array.dtype != np.float32 or not array.flags.c_contiguous:
+            raise GraphError(
+                f"constant %{value.name} is declared {value.dtype}{list(value.shape)}, its array is"
+                f" {array.dtype}{list(array.shape)} (it must match and be C-contiguous)"
+            )
+    node_names: set[str] = set()
+    for node in graph.nodes:
+        if node.name in node_names:
+            raise GraphError(f"two nodes are named {node.name!r}")
+        node_names.add(node.name)
+        _verify_node(node, defined)
+        define(node.output)
+    for value in graph.outputs:
+        if value not in defined:
+            raise GraphError(f"graph output %{value.name} is not defined")

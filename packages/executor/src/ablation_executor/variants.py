@@ -1,0 +1,228 @@
+"""The ladder as data: every variant is its parent with exactly one axis changed.
+
+Axes: `executor` (who runs the graph, and how), `passes`, `attention` (unfused, or the fused
+kernel), `softmax` (the kernel of an unfused softmax) and `layer_norm`. The pass `fuse_attention`
+belongs to the attention axis. While attention varies, LayerNorm stays at `simd_parallel`, so that
+`attention-fused-parallel` and `layernorm-parallel` are the same program: the run's A/A pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FOLD = ("fold_constants",)
+ABSORB = ("absorb_into_matmul", "fold_constants")
+MATMUL_ADD = (*ABSORB, "fuse_matmul_add")
+BIAS_RELU = (*MATMUL_ADD, "fuse_bias_relu")
+ALL = (*BIAS_RELU, "fuse_attention")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One rung: `name` is the identifier everywhere, `changed` is the one axis that `parent` lacks.
+
+    `runtime` is torch, numpy or kernels; `executor` is torch, per_op or compiled; `module` is the
+    PyTorch block it starts from, manual (softmax written out) or sdpa.
+    """
+
+    name: str
+    printed_name: str
+    printed_name_apple: str
+    group: str
+    parent: str | None
+    changed: str
+    runtime: str
+    executor: str
+    passes: tuple[str, ...]
+    kernels: dict[str, str]
+    module: str = "manual"
+
+    def axes(self) -> dict[str, object]:
+        """What this variant is on each axis; None where the axis has no meaning for it."""
+        native = self.runtime == "kernels"
+        fused = "fuse_attention" in self.passes
+        if self.runtime == "torch":
+            attention: str | None = "sdpa" if self.module == "sdpa" else "unfused"
+        elif fused:
+            attention = self.kernels["attention"] if native else "fused"
+        else:
+            attention = "unfused"
+        return {
+            "executor": (self.runtime, self.executor),
+            "passes": tuple(name for name in self.passes if name != "fuse_attention"),
+            "attention": attention,
+            "softmax": self.kernels["softmax"] if native and not fused else None,
+            "layer_norm": self.kernels["layer_norm"] if native else None,
+        }
+
+
+def changed_axes(child: Variant, parent: Variant) -> list[str]:
+    """The axes on which two variants differ, where both have a meaning for them.
+
+    A kernel axis is compared only within one runtime: another runtime has kernels of its own.
+    """
+    mine, theirs = child.axes(), parent.axes()
+    same_runtime = child.runtime == parent.runtime
+    fused = ("fuse_attention" in child.passes) == ("fuse_attention" in parent.passes)
+    comparable = ["executor", "passes"]
+    if same_runtime or not fused:
+        comparable.append("attention")
+    if same_runtime:
+        comparable += ["layer_norm"] + (["softmax"] if fused else [])
+    return [axis for axis in comparable if mine[axis] != theirs[axis]]
+
+
+def _kernels(
+    *,
+    attention: str = "attention_fused_simd_parallel",
+    softmax: str = "softmax_simd_parallel",
+    layer_norm: str = "layer_norm_simd_parallel",
+) -> dict[str, str]:
+    """The kernel of every op: the best of each, except on the axes given."""
+    chosen = {
+        "matmul": "matmul_blas_parallel",
+        "permute": "permute_parallel",
+        "slice": "slice_parallel",
+        "where": "where_parallel",
+    }
+    for op in ("add", "sub", "mul", "div", "relu", "gelu", "bias_relu"):
+        chosen[op] = f"{op}_simd_parallel"
+    return chosen | {"attention": attention, "softmax": softmax, "layer_norm": layer_norm}
+
+
+def _torch(name: str, printed: str, parent: str | None, changed: str, module: str) -> Variant:
+    return Variant(
+        name, printed, printed, "Baselines", parent, changed, "torch", "torch", (), {}, module
+    )
+
+
+def _compiled(
+    name: str,
+    printed: str,
+    group: str,
+    parent: str,
+    changed: str,
+    passes: tuple[str, ...] = ALL,
+    **kernels: str,
+) -> Variant:
+    elsewhere = printed.replace("GCD", "parallel")
+    return Variant(
+        name,
+        elsewhere,
+        printed,
+        group,
+        parent,
+        changed,
+        "kernels",
+        "compiled",
+        passes,
+        _kernels(**kernels),
+    )
+
+
+def _per_op(name: str, printed: str, parent: str, runtime: str) -> Variant:
+    kernels = _kernels() if runtime == "kernels" else {}
+    return Variant(
+        name, printed, printed, "Python exec", parent, "executor", runtime, "per_op", ALL, kernels
+    )
+
+
+_FUSION, _ATTENTION, _NORM = "Incremental fusion", "Attention variants", "LayerNorm variants"
+_FLASH = "attention_flash_simd_parallel"
+
+VARIANTS: tuple[Variant, ...] = (
+    _torch("torch-naive", "PT naive", None, "", "manual"),
+    _torch("torch-sdpa", "PT SDPA", "torch-naive", "attention", "sdpa"),
+    _per_op("percall-numpy", "Numpy per-op", "percall-native", "numpy"),
+    _per_op("percall-native", "C per-op", "attention-fused-parallel", "kernels"),
+    _compiled("passes-none", "No passes", _FUSION, "torch-naive", "executor", ()),
+    _compiled("passes-fold", "+ fold/DCE", _FUSION, "passes-none", "passes", FOLD),
+    _compiled("passes-absorb", "+ BLAS absorb", _FUSION, "passes-fold", "passes", ABSORB),
+    _compiled("passes-matmul-add", "+ MATMUL_ADD", _FUSION, "passes-absorb", "passes", MATMUL_ADD),
+    _compiled("passes-bias-relu", "+ BIAS_RELU", _FUSION, "passes-matmul-add", "passes", BIAS_RELU),
+    _compiled(
+        "attention-unfused-scalar",
+        "Attn: prim scalar",
+        _ATTENTION,
+        "passes-bias-relu",
+        "softmax",
+        BIAS_RELU,
+        softmax="softmax_scalar",
+    ),
+    _compiled(
+        "attention-fused-scalar",
+        "Attn: fused scalar",
+        _ATTENTION,
+        "attention-unfused-scalar",
+        "attention",
+        attention="attention_fused_scalar",
+    ),
+    _compiled(
+        "attention-fused-simd",
+        "Attn: fused SIMD",
+        _ATTENTION,
+        "attention-fused-scalar",
+        "attention",
+        attention="attention_fused_simd",
+    ),
+    _compiled(
+        "attention-fused-parallel",
+        "Attn: fused GCD",
+        _ATTENTION,
+        "attention-fused-simd",
+        "attention",
+    ),
+    _compiled(
+        "attention-flash-parallel",
+        "Attn: flash GCD",
+        _ATTENTION,
+        "attention-fused-parallel",
+        "attention",
+        attention=_FLASH,
+    ),
+    _compiled(
+        "layernorm-scalar",
+        "LN: scalar",
+        _NORM,
+        "attention-fused-parallel",
+        "layer_norm",
+        layer_norm="layer_norm_scalar",
+    ),
+    _compiled(
+        "layernorm-simd",
+        "LN: SIMD",
+        _NORM,
+        "layernorm-scalar",
+        "layer_norm",
+        layer_norm="layer_norm_simd",
+    ),
+    _compiled("layernorm-parallel", "LN: SIMD+GCD", _NORM, "layernorm-simd", "layer_norm"),
+    _compiled(
+        "flash-layernorm",
+        "Flash + LN opt",
+        "Full optimization",
+        "layernorm-parallel",
+        "attention",
+        attention=_FLASH,
+    ),
+)
+
+BY_NAME: dict[str, Variant] = {variant.name: variant for variant in VARIANTS}
+
+# The published selection for d_model >= 2048, where the other rungs take too long.
+LARGE_VARIANTS: tuple[str, ...] = (
+    "torch-naive",
+    "torch-sdpa",
+    "passes-none",
+    "attention-fused-scalar",
+    "attention-fused-parallel",
+    "attention-flash-parallel",
+    "layernorm-parallel",
+    "flash-layernorm",
+)
+
+# Pairs that are the same program under two names: the difference between their times is noise.
+SAME_PROGRAM_PAIRS: tuple[tuple[str, str], ...] = (
+    ("attention-fused-parallel", "layernorm-parallel"),
+    ("attention-flash-parallel", "flash-layernorm"),
+)
