@@ -184,9 +184,7 @@ def build(session: nox.Session) -> None:
 def compiler_library(session: nox.Session, name: str) -> str:
     """Return the full path of a library that the C++ compiler brings."""
     compiler = os.environ.get("CXX", "c++")
-    found = session.run(
-        compiler, f"-print-file-name={name}", external=True, silent=True, log=False
-    )
+    found = session.run(compiler, f"-print-file-name={name}", external=True, silent=True, log=False)
     path = Path(str(found).strip())
     if not path.is_absolute():
         session.error(f"{compiler} has no {name}")
@@ -229,7 +227,9 @@ def sanitize_thread(session: nox.Session) -> None:
     )
     session.run("cmake", "--build", str(folder), "--target", "thread_stress")
     library = session.run(
-        "python", "-c", "import scipy_openblas32 as o; print(o.get_lib_dir(), o.get_library())",
+        "python",
+        "-c",
+        "import scipy_openblas32 as o; print(o.get_lib_dir(), o.get_library())",
         silent=True,
     )
     directory, name = str(library).strip().splitlines()[-1].rsplit(" ", 1)

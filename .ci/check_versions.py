@@ -19,7 +19,10 @@ CHANGELOG_HEADING = re.compile(r"^## \[?v?(?P<version>\d[^\s\]]*)", re.MULTILINE
 def requirements(project: dict[str, Any]) -> list[Requirement]:
     """Return the requirements of a package, those of its extras included."""
     extras: dict[str, list[str]] = project.get("optional-dependencies", {})
-    lines = [*project.get("dependencies", []), *(line for group in extras.values() for line in group)]
+    lines = [
+        *project.get("dependencies", []),
+        *(line for group in extras.values() for line in group),
+    ]
     return [Requirement(line) for line in lines]
 
 
@@ -37,7 +40,9 @@ def problems() -> list[str]:
     """Return one sentence for each disagreement."""
     folders = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
     projects = {
-        folder.name: tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        folder.name: tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))[
+            "project"
+        ]
         for folder in folders
     }
     found = []

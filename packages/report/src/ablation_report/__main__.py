@@ -1,0 +1,91 @@
+"""The command line: `show` prints the tables of a run, `check` validates files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ablation_report import __version__
+from ablation_report.load import check, load, load_run
+from ablation_report.schema import SchemaError
+from ablation_report.tables import config_tables, summary_table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return 0, or 1 when a file is missing or breaks the schema."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "check":
+            return _check(options.paths)
+        print(show(options.run, options.format))
+    except (SchemaError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def show(path: Path, layout: str) -> str:
+    """Return the tables of one run folder or published block ablation as text or Markdown.
+
+    Raises:
+        SchemaError: a file is damaged, breaks a rule, or has another schema; lists every fault.
+        OSError: a file is missing or cannot be read.
+    """
+    frame = load(path).collect()
+    sources = frame["path"].unique().to_list()
+    if len(sources) > 1:
+        raise FileNotFoundError(f"{path}: holds {len(sources)} runs, name one")
+    tables = [*config_tables(frame), summary_table(frame)]
+    markdown = layout == "md"
+    parts = [table.markdown() if markdown else table.text() for table in tables]
+    return "\n\n".join([_origin(path, markdown), *parts])
+
+
+def _origin(path: Path, markdown: bool) -> str:
+    """Say what was run, where and with what."""
+    if not path.is_dir():
+        return f"Published figures: {path.name}"
+    header = load_run(path).header
+    machine, versions, providers = header["machine"], header["versions"], header["providers"]
+    memory_gib = (machine["memory_bytes"] or 0) / 2**30
+    ended = header["finished_utc"] or "not finished"
+    elapsed = "" if header["elapsed_s"] is None else f", {header['elapsed_s'] / 60:.1f} minutes"
+    facts = {
+        "Run": f"{header['run_id']}, {header['created_utc']} to {ended}{elapsed}",
+        "Command": " ".join(header["command"]),
+        "Machine": f"{machine['cpu_model']}, {machine['cores']} cores, {memory_gib:.1f} GiB, "
+        f"{machine['os']} {machine['arch']}",
+        "Providers": ", ".join(f"{k} {v}" for k, v in providers.items() if v),
+        "Versions": ", ".join(f"{name} {v}" for name, v in versions.items() if v),
+        "Threads": f"{header['threads']}, seed {header['seed']}, sessions {header['sessions']}",
+    }
+    if markdown:
+        return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
+    return "\n".join(f"{name + ':':<11}{fact}" for name, fact in facts.items())
+
+
+def _check(paths: Sequence[Path]) -> int:
+    sound, problems = check(*paths)
+    for sentence in sound:
+        print(sentence)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="ablation-report", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"ablation-report {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    shower = commands.add_parser("show", help="print the tables of a run")
+    shower.add_argument("run", type=Path, help="a run folder, or a published block ablation")
+    shower.add_argument("--format", choices=("text", "md"), default="text")
+    checker = commands.add_parser("check", help="validate run folders and published files")
+    checker.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

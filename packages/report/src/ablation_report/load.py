@@ -1,0 +1,194 @@
+"""Reads recorded runs and published files into one frame, and refuses what it cannot trust."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ablation_report import published
+from ablation_report.schema import (
+    CELL_COLUMNS,
+    RUN_COLUMNS,
+    Problem,
+    SchemaError,
+    cell_faults,
+    column_faults,
+    show,
+    version_fault,
+)
+
+HEADER_NAME = "run.json"
+CELLS_NAME = "cells.jsonl"
+
+# A row of the frame is a cell and where it comes from.
+FRAME_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "origin": pl.String,
+    "path": pl.String,
+    "line": pl.Int64,
+    **{name: column.dtype for name, column in CELL_COLUMNS.items()},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recorded run: its folder, its header as in run.json, and its cells in order of writing."""
+
+    path: Path
+    header: dict[str, Any]
+    cells: list[dict[str, Any]]
+
+
+def load(*paths: Path | str) -> pl.LazyFrame:
+    """Read run folders and published block ablations into one frame, a row for each cell.
+
+    Args:
+        paths: run folders, published CSV files, or folders that hold any of these.
+
+    Returns:
+        A lazy frame with the columns of `cells.jsonl` (times in nanoseconds, sizes in bytes) and
+        `origin` ("run" or "published"), `path` and `line`. A published row has one sample, and
+        null where nothing was published.
+
+    Raises:
+        SchemaError: a file is damaged, breaks a rule, or has another schema; lists every fault.
+        FileNotFoundError: a path does not exist, or nothing readable lies under it.
+    """
+    rows: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    for path in _found(paths):
+        try:
+            rows += _rows(path)
+        except SchemaError as error:
+            problems += error.problems
+    if problems:
+        raise SchemaError(problems)
+    return pl.LazyFrame(rows, schema=FRAME_SCHEMA, orient="row")
+
+
+def load_run(folder: Path | str) -> Run:
+    """Read one run folder.
+
+    Raises:
+        SchemaError: a file is damaged, breaks a rule, or has another schema; lists every fault.
+        FileNotFoundError: the folder or one of its two files does not exist.
+    """
+    folder = Path(folder)
+    for name in (HEADER_NAME, CELLS_NAME):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder}: no run folder, it has no {name}")
+    header = _header(folder / HEADER_NAME)
+    return Run(folder, header, _cells(folder / CELLS_NAME, header["run_id"]))
+
+
+def check(*paths: Path | str) -> tuple[list[str], list[Problem]]:
+    """Read everything under the paths; return a sentence for each sound file, and every fault.
+
+    Raises:
+        FileNotFoundError: a path does not exist, or nothing readable lies under it.
+    """
+    sound: list[str] = []
+    problems: list[Problem] = []
+    for path in _found(paths):
+        try:
+            if published.is_suites(path):
+                count = len(published.read_suites(path))
+            else:
+                count = len(_rows(path))
+            sound.append(f"{path}: {count} rows")
+        except SchemaError as error:
+            problems += error.problems
+    return sound, problems
+
+
+def _found(paths: Iterable[Path | str]) -> Iterator[Path]:
+    """Yield each run folder and CSV file at or directly under the paths."""
+    for path in map(Path, paths):
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder")
+        if path.is_file() or _is_run(path):
+            yield path
+            continue
+        inside = sorted(p for p in path.iterdir() if p.suffix == ".csv" or _is_run(p))
+        if not inside and any(p.suffix != ".md" for p in path.iterdir()):
+            raise FileNotFoundError(f"{path}: holds neither a run folder nor a CSV file")
+        yield from inside
+
+
+def _is_run(path: Path) -> bool:
+    return (path / HEADER_NAME).exists() or (path / CELLS_NAME).exists()
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """Return the frame's rows of one run folder or published block ablation."""
+    if path.is_dir():
+        run = load_run(path)
+        return [
+            {"origin": "run", "path": str(path), "line": line} | cell
+            for line, cell in enumerate(run.cells, start=1)
+        ]
+    return [
+        {"origin": "published", "path": str(path), "line": line} | cell
+        for line, cell in published.read_block_ablation(path)
+    ]
+
+
+def _header(path: Path) -> dict[str, Any]:
+    header = _object(path, None, path.read_text(encoding="utf-8", errors="replace"))
+    # Another version may have other columns: no use in listing them
+    if fault := version_fault(header.get("schema_version")):
+        raise SchemaError([Problem(path, None, "schema_version", fault)])
+    faults = column_faults(header, RUN_COLUMNS)
+    if faults:
+        raise SchemaError([Problem(path, None, name, fault) for name, fault in faults.items()])
+    return header
+
+
+def _cells(path: Path, run_id: str) -> list[dict[str, Any]]:
+    cells: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    first_line: dict[tuple[str, str], int] = {}
+    text = path.read_text(encoding="utf-8", errors="replace")
+    for line, content in enumerate(text.splitlines(), start=1):
+        try:
+            cell = _cell(path, line, content, run_id)
+        except SchemaError as error:
+            problems += error.problems
+            continue
+        earlier = first_line.setdefault((cell["config"], cell["variant"]), line)
+        if earlier != line:
+            message = f"{cell['config']} {cell['variant']} stands in line {earlier} already"
+            problems.append(Problem(path, line, "variant", message))
+        cells.append(cell)
+    if problems:
+        raise SchemaError(problems)
+    return cells
+
+
+def _cell(path: Path, line: int, content: str, run_id: str) -> dict[str, Any]:
+    """Read and check one line of cells.jsonl."""
+    cell = _object(path, line, content)
+    if fault := version_fault(cell.get("schema_version")):
+        raise SchemaError([Problem(path, line, "schema_version", fault)])
+    faults = column_faults(cell, CELL_COLUMNS) or cell_faults(cell)
+    if not faults and cell["run_id"] != run_id:
+        faults["run_id"] = f"{show(cell['run_id'])}, {HEADER_NAME} says {show(run_id)}"
+    if faults:
+        raise SchemaError([Problem(path, line, name, fault) for name, fault in faults.items()])
+    return cell
+
+
+def _object(path: Path, line: int | None, content: str) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except json.JSONDecodeError as error:
+        place = f"character {error.pos + 1}" if line is not None else f"line {error.lineno}"
+        message = f"damaged, no JSON from {place} on ({error.msg})"
+        raise SchemaError([Problem(path, line, None, message)]) from None
+    if not isinstance(value, dict):
+        raise SchemaError([Problem(path, line, None, f"{show(value)}, expected an object")])
+    return value

@@ -1,0 +1,223 @@
+"""Turns the samples of cells into medians, intervals, paired ratios and the noise floor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+CONFIDENCE = 0.95
+# An interval wider than this part of the median flags its cell
+NOISY_WIDTH = 0.05
+BASELINE = "torch-naive"
+# The same configuration in two groups: what their times differ by is noise
+AA_PAIR = ("attention-fused-parallel", "layernorm-parallel")
+
+Cell = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median with its 95% interval, in the unit of its n values."""
+
+    median: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def width(self) -> float | None:
+        """Width of the interval over the median; None for a single value, which has no interval."""
+        return (self.high - self.low) / self.median if self.n > 1 else None
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the middle value, or the mean of the two in the middle; ValueError for no values."""
+    if not values:
+        raise ValueError("median of no values")
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    if len(ordered) % 2:
+        return float(ordered[middle])
+    return (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def median_interval(values: Sequence[float]) -> Interval:
+    """Return the median and its 95% interval by order statistics.
+
+    Of n independent values, at most r lie below the median with the probability of at most r heads
+    in n throws, so that [x_(r+1), x_(n-r)] misses it with twice that; r is the largest for which
+    this is at most 5%. Below six values the whole range covers less than 95% and is taken.
+    ValueError for no values.
+    """
+    ordered = sorted(values)
+    n = len(ordered)
+    rank = 0
+    missed = 2 * 0.5**n
+    while rank + 1 < n / 2:
+        missed += 2 * math.comb(n, rank + 1) * 0.5**n
+        if missed > 1 - CONFIDENCE:
+            break
+        rank += 1
+    return Interval(median(ordered), float(ordered[rank]), float(ordered[n - 1 - rank]), n)
+
+
+def rounds_ns(cell: Cell) -> dict[int, float]:
+    """Return a cell's median nanoseconds by round; empty without samples.
+
+    The samples of a round follow each other closely, so the rounds are what is independent. A
+    published time counts as one round.
+    """
+    by_round: dict[int, list[int]] = {}
+    samples = cell["samples_ns"] or []
+    for sample, index in zip(samples, cell["sample_rounds"] or [0] * len(samples), strict=True):
+        by_round.setdefault(index, []).append(sample)
+    return {index: median(values) for index, values in by_round.items()}
+
+
+def paired_ratio(cell: Cell, base: Cell | None) -> Interval | None:
+    """Return the median ratio of two cells' times over the rounds both ran in, with its interval.
+
+    None when either has no time or no round is common.
+    """
+    if base is None:
+        return None
+    times, base_times = rounds_ns(cell), rounds_ns(base)
+    ratios = [times[index] / base_times[index] for index in times.keys() & base_times.keys()]
+    return median_interval(ratios) if ratios else None
+
+
+def noise_floor(cells: Sequence[Cell]) -> Interval | None:
+    """Return the paired ratio of a config's A/A pair, or None when either of the two has no time.
+
+    `floor_of` makes one number of it.
+    """
+    by_variant = {cell["variant"]: cell for cell in cells}
+    first, second = (by_variant.get(name) for name in AA_PAIR)
+    return paired_ratio(first, second) if first and second else None
+
+
+def floor_of(pair: Interval | None) -> float | None:
+    """Return the part by which two times must differ at least to be called different.
+
+    The larger of the pair's distance from 1 and half the width of its interval; None without a pair
+    or with a single round, which says nothing of noise.
+    """
+    if pair is None or pair.n < 2:
+        return None
+    return max(abs(pair.median - 1), (pair.high - pair.low) / 2)
+
+
+def verdict(ratio: Interval | None, floor: float | None) -> str:
+    """Say "faster", "slower" or "not resolved" of a paired ratio of times.
+
+    A difference counts when the whole interval lies on one side of 1 and the median is further from
+    1 than the floor.
+    """
+    if ratio is not None and floor is not None:
+        if ratio.high < 1 and 1 - ratio.median > floor:
+            return "faster"
+        if ratio.low > 1 and ratio.median - 1 > floor:
+            return "slower"
+    return "not resolved"
+
+
+# Every column after the identity is null where the cell has no time.
+MEASURES: dict[str, pl.DataType | type[pl.DataType]] = {
+    "config": pl.String,
+    "variant": pl.String,
+    "status": pl.String,
+    "n": pl.Int64,
+    "total_ns": pl.Float64,
+    "total_low_ns": pl.Float64,
+    "total_high_ns": pl.Float64,
+    "min_ns": pl.Int64,
+    "half_width": pl.Float64,
+    "is_noisy": pl.Boolean,
+    "attention_ns": pl.Float64,
+    "layer_norm_ns": pl.Float64,
+    "other_ns": pl.Float64,
+    "attention_share": pl.Float64,
+    "layer_norm_share": pl.Float64,
+    "profile_over_total": pl.Float64,
+    "gflops": pl.Float64,
+    "vs_baseline": pl.Float64,
+    "vs_baseline_low": pl.Float64,
+    "vs_baseline_high": pl.Float64,
+    "vs_parent": pl.Float64,
+    "verdict_vs_parent": pl.String,
+}
+
+
+def measure(cells: Sequence[Cell]) -> pl.DataFrame:
+    """Return the measures of the cells of one run and config, a row for each, in their order.
+
+    Args:
+        cells: rows of the loader's frame as dictionaries.
+
+    Returns:
+        The columns of `MEASURES`. Times are nanoseconds, medians over rounds; shares are medians
+        over profiled calls of a part over that call's own total; ratios are paired by round.
+    """
+    by_variant = {cell["variant"]: cell for cell in cells}
+    floor = floor_of(noise_floor(cells))
+    rows = [
+        {name: cell[name] for name in ("config", "variant", "status")}
+        | _total(cell)
+        | _profile(cell)
+        | _ratios(cell, by_variant, floor)
+        for cell in cells
+    ]
+    return pl.DataFrame(rows, schema=MEASURES, orient="row")
+
+
+def _total(cell: Cell) -> dict[str, Any]:
+    times = list(rounds_ns(cell).values())
+    if not times:
+        return {}
+    interval = median_interval(times)
+    return {
+        "n": len(cell["samples_ns"]),
+        "total_ns": interval.median,
+        "total_low_ns": interval.low,
+        "total_high_ns": interval.high,
+        "min_ns": min(cell["samples_ns"]),
+        "half_width": None if interval.width is None else interval.width / 2,
+        "is_noisy": None if interval.width is None else interval.width > NOISY_WIDTH,
+        "gflops": cell["flops"] / interval.median,
+    }
+
+
+def _profile(cell: Cell) -> dict[str, Any]:
+    totals, attention = cell["profile_total_ns"], cell["profile_attention_ns"]
+    layer_norm = cell["profile_layer_norm_ns"]
+    if not totals:
+        return {}
+    calls = list(zip(totals, attention, layer_norm, strict=True))
+    wall = median(list(rounds_ns(cell).values()))
+    return {
+        "attention_ns": median(attention),
+        "layer_norm_ns": median(layer_norm),
+        "other_ns": median([total - a - n for total, a, n in calls]),
+        "attention_share": median([a / total for total, a, _ in calls]),
+        "layer_norm_share": median([n / total for total, _, n in calls]),
+        "profile_over_total": median(totals) / wall,
+    }
+
+
+def _ratios(cell: Cell, by_variant: Mapping[str, Cell], floor: float | None) -> dict[str, Any]:
+    versus = paired_ratio(cell, by_variant.get(BASELINE))
+    parent = paired_ratio(cell, by_variant.get(cell["parent"]))
+    found: dict[str, Any] = {}
+    if versus:
+        found = {
+            "vs_baseline": versus.median,
+            "vs_baseline_low": versus.low,
+            "vs_baseline_high": versus.high,
+        }
+    if parent:
+        found |= {"vs_parent": parent.median, "verdict_vs_parent": verdict(parent, floor)}
+    return found

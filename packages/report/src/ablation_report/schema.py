@@ -1,0 +1,321 @@
+"""What a run folder and a published file may hold: every column, its type and where null is allowed.
+
+The run's header is `run.json`; its rows are `cells.jsonl`, one cell a line. Both are checked against
+the tables below, and so is every rule that ties columns together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+SCHEMA_VERSION = 1
+
+STATUSES = ("ok", "oom", "timeout", "incorrect", "unsupported", "error", "skipped")
+CATEGORIES = ("attention", "layer_norm", "linear", "element_wise", "movement")
+PARTS = (*CATEGORIES, "dispatch")
+PROFILE_COLUMNS = ("profile_total_ns", *(f"profile_{part}_ns" for part in PARTS))
+# What only a cell that ran to the end, and was right, may have
+TIME_COLUMNS = ("samples_ns", *PROFILE_COLUMNS)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault of a file: where it is and what is wrong. Line and column are None for the whole."""
+
+    path: Path
+    line: int | None
+    column: str | None
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}" if self.line is not None else str(self.path)
+        column = f"column {self.column}: " if self.column is not None else ""
+        return f"{place}: {column}{self.message}"
+
+
+class SchemaError(ValueError):
+    """Files that cannot be read as rows; `problems` has one entry for each fault."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its type in words, the test of a value, its type in the frame, and its null rule."""
+
+    words: str
+    accepts: Callable[[Any], bool]
+    dtype: pl.DataType | type[pl.DataType]
+    nullable: bool = False
+
+    def fault(self, value: Any) -> str | None:
+        """Say what is wrong with a value, or return None."""
+        if value is None:
+            return None if self.nullable else f"null, expected {self.words}"
+        return None if self.accepts(value) else f"{show(value)}, expected {self.words}"
+
+
+def show(value: Any) -> str:
+    """Write a value into a message, cut to a readable length."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def is_int(value: Any) -> bool:
+    """True for an integer; Python's booleans are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_count(value: Any) -> bool:
+    """True for an integer of zero or more."""
+    return is_int(value) and value >= 0
+
+
+def is_number(value: Any) -> bool:
+    """True for a finite number (NaN and the infinities are no JSON, though Python reads them)."""
+    return is_int(value) or (isinstance(value, float) and abs(value) < float("inf"))
+
+
+def is_text(value: Any) -> bool:
+    """True for a string that is not empty."""
+    return isinstance(value, str) and value != ""
+
+
+def is_list_of(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Make the test of a list whose entries all pass."""
+    return lambda value: isinstance(value, list) and all(accepts(entry) for entry in value)
+
+
+def is_op(value: Any) -> bool:
+    """True for one entry of the column `ops`."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"name", "op", "category", "kernel", "median_ns"}
+        and is_text(value["name"])
+        and is_text(value["op"])
+        and value["category"] in CATEGORIES
+        and (value["kernel"] is None or is_text(value["kernel"]))
+        and (value["median_ns"] is None or is_number(value["median_ns"]))
+    )
+
+
+PROVIDERS = ("simd", "parallel", "blas", "blas_core", "clock")
+
+
+def is_providers(value: Any) -> bool:
+    """True for the column `providers`: known roles, each with a name or null."""
+    return (
+        isinstance(value, dict)
+        and value.keys() <= set(PROVIDERS)
+        and all(entry is None or isinstance(entry, str) for entry in value.values())
+    )
+
+
+def _text(nullable: bool = False) -> Column:
+    return Column("text", is_text, pl.String, nullable)
+
+
+def _count(nullable: bool = False) -> Column:
+    return Column("an integer of 0 or more", is_count, pl.Int64, nullable)
+
+
+def _number(nullable: bool = True) -> Column:
+    return Column("a finite number", is_number, pl.Float64, nullable)
+
+
+def _texts() -> Column:
+    return Column("a list of text", is_list_of(is_text), pl.List(pl.String))
+
+
+def _times(words: str = "a list of integers of 0 or more") -> Column:
+    return Column(words, is_list_of(is_count), pl.List(pl.Int64), nullable=True)
+
+
+def _positive_times() -> Column:
+    return Column(
+        "a list of integers above 0",
+        is_list_of(lambda entry: is_count(entry) and entry > 0),
+        pl.List(pl.Int64),
+        nullable=True,
+    )
+
+
+def _providers() -> Column:
+    roles = pl.Struct(dict.fromkeys(PROVIDERS, pl.String))
+    return Column(f"a table of {', '.join(PROVIDERS)}", is_providers, roles)
+
+
+CELL_COLUMNS: Mapping[str, Column] = {
+    "schema_version": _count(),
+    "run_id": _text(),
+    "session": _count(),
+    "config": _text(),
+    **{name: _count() for name in ("d_model", "n_heads", "seq_len", "batch")},
+    **{name: _text() for name in ("variant", "printed_name", "group")},
+    "parent": _text(nullable=True),
+    # What differs from the parent; a root has nothing to say
+    "changed": Column("text", lambda value: isinstance(value, str), pl.String, nullable=True),
+    "runtime": _text(),
+    "executor": _text(),
+    "passes": _texts(),
+    **{
+        f"{op}_kernel": _text(nullable=True)
+        for op in ("attention", "layer_norm", "softmax", "linear")
+    },
+    "providers": _providers(),
+    "threads": _count(),
+    "seed": _count(),
+    "status": Column(f"one of {', '.join(STATUSES)}", lambda v: v in STATUSES, pl.String),
+    "reason": _text(nullable=True),
+    "signal": _count(nullable=True),
+    "n_warmup": _count(nullable=True),
+    "samples_ns": _positive_times(),
+    "sample_rounds": _times(),
+    "first_call_ns": _count(nullable=True),
+    "build_ns": _count(nullable=True),
+    "profile_total_ns": _positive_times(),
+    **{f"profile_{part}_ns": _times() for part in CATEGORIES},
+    # Never clipped: a clock read that falls inside an op can make the rest negative
+    "profile_dispatch_ns": Column(
+        "a list of integers", is_list_of(is_int), pl.List(pl.Int64), nullable=True
+    ),
+    "timing_overhead_ns": _number(),
+    "ops": Column(
+        "a list of {name, op, category, kernel, median_ns}",
+        is_list_of(is_op),
+        pl.List(
+            pl.Struct(
+                {
+                    "name": pl.String,
+                    "op": pl.String,
+                    "category": pl.String,
+                    "kernel": pl.String,
+                    "median_ns": pl.Float64,
+                }
+            )
+        ),
+        nullable=True,
+    ),
+    "n_calls": _count(nullable=True),
+    **{name: _number() for name in ("max_abs_error", "tolerance", "worst_ratio")},
+    "checked_rows": _count(nullable=True),
+    **{
+        f"{name}_bytes": _count(nullable=True)
+        for name in (
+            *("memory_predicted", "memory_available", "arena"),
+            *("attention_scratch", "weights", "peak_rss"),
+        )
+    },
+    "flops": _count(),
+    "calibration_before_ns": _positive_times(),
+    "calibration_after_ns": _positive_times(),
+    "started_utc": _text(nullable=True),
+    "elapsed_s": _number(),
+}
+
+
+def _table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _has(*names: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and value.keys() >= set(names)
+
+
+# The dtype matters to rows only: the header stays a dictionary.
+RUN_COLUMNS: Mapping[str, Column] = {
+    "schema_version": _count(),
+    "run_id": _text(),
+    "created_utc": _text(),
+    "finished_utc": _text(nullable=True),
+    "elapsed_s": _number(),
+    "command": _texts(),
+    "versions": Column(
+        "a table with python, numpy, torch, ablation_kernels, ablation_executor",
+        _has("python", "numpy", "torch", "ablation_kernels", "ablation_executor"),
+        pl.Object,
+    ),
+    "machine": Column(
+        "a table with cpu_model, cores, memory_bytes, os, arch, isa_flags, caches",
+        _has("cpu_model", "cores", "memory_bytes", "os", "arch", "isa_flags", "caches"),
+        pl.Object,
+    ),
+    "providers": _providers(),
+    "build_info": Column("a table", _table, pl.Object),
+    "threads": _count(),
+    "seed": _count(),
+    "samples": _count(),
+    "budget_s": _number(),
+    "configs": _texts(),
+    "variants": Column("a list of text", is_list_of(is_text), pl.List(pl.String), nullable=True),
+    "git_sha": _text(nullable=True),
+    "sessions": _count(),
+}
+
+
+def version_fault(version: Any) -> str | None:
+    """Say why this schema version is refused, or return None."""
+    if version == SCHEMA_VERSION and is_int(version):
+        return None
+    if not is_int(version):
+        return f"{show(version)}, expected {SCHEMA_VERSION}"
+    age = "a newer bench wrote it" if version > SCHEMA_VERSION else "an older bench wrote it"
+    return f"schema {version}, this report reads schema {SCHEMA_VERSION} ({age})"
+
+
+def column_faults(values: Mapping[str, Any], columns: Mapping[str, Column]) -> dict[str, str]:
+    """Return the faults of a row or header by column: unknown, missing, and of the wrong type."""
+    faults = {name: "unknown column" for name in values if name not in columns}
+    for name, column in columns.items():
+        fault = column.fault(values[name]) if name in values else "missing"
+        if fault:
+            faults[name] = fault
+    return faults
+
+
+def cell_faults(cell: Mapping[str, Any]) -> dict[str, str]:
+    """Return the faults between the columns of a cell whose columns are each sound."""
+    faults: dict[str, str] = {}
+    if cell["status"] == "ok":
+        if not cell["samples_ns"]:
+            faults["samples_ns"] = "no sample, but status is ok"
+        if cell["reason"] is not None:
+            faults["reason"] = f"{show(cell['reason'])}, but status is ok"
+    else:
+        for name in TIME_COLUMNS:
+            if cell[name] is not None:
+                faults[name] = f"not null, but status is {cell['status']}"
+        if cell["reason"] is None:
+            faults["reason"] = f"null, but status is {cell['status']}"
+    samples, rounds = cell["samples_ns"], cell["sample_rounds"]
+    if samples is not None and (rounds is None or len(rounds) != len(samples)):
+        faults["sample_rounds"] = f"{len(rounds or [])} entries for {len(samples)} samples"
+    faults |= _profile_faults(cell)
+    s, d = cell["seq_len"], cell["d_model"]
+    flops = cell["batch"] * (24 * s * d * d + 4 * s * s * d)
+    if cell["flops"] != flops:
+        faults["flops"] = f"{cell['flops']}, but the config's block has {flops}"
+    return faults
+
+
+def _profile_faults(cell: Mapping[str, Any]) -> dict[str, str]:
+    """Check that the six parts of each profiled call add up to its total."""
+    columns = [cell[name] for name in PROFILE_COLUMNS]
+    if all(column is None for column in columns):
+        return {}
+    for name, column in zip(PROFILE_COLUMNS, columns, strict=True):
+        if column is None:
+            return {name: "null, but other profile columns are not"}
+        if len(column) != len(columns[0]):
+            return {name: f"{len(column)} entries, profile_total_ns has {len(columns[0])}"}
+    for index, (total, *parts) in enumerate(zip(*columns, strict=True)):
+        if sum(parts) != total:
+            return {"profile_total_ns": f"entry {index} is {total}, its parts sum to {sum(parts)}"}
+    return {}

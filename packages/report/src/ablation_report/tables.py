@@ -1,0 +1,159 @@
+"""Lays out the rows of a run: a table for each config, in the published columns, and a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from ablation_report.metrics import Cell, floor_of, measure, noise_floor, paired_ratio
+
+HEADER = ("Variant", "Total", "Attn", "LN", "Other", "Attn%", "LN%", "vs PT", "±", "Noisy")
+SUMMARY_HEADER = ("Config", "PT naive", "PT SDPA", "Best ours", "vs naive", "vs SDPA", "A/A floor")
+NOTHING = "-"
+# The summary compares these with the best of the compiled variants
+NAIVE, SDPA = "torch-naive", "torch-sdpa"
+NOT_COMPILED = (NAIVE, SDPA, "percall-numpy", "percall-native")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, a header, and rows of text in groups; `notes` follow it, a sentence each."""
+
+    title: str
+    header: Sequence[str]
+    groups: Sequence[tuple[str, Sequence[Sequence[str]]]]
+    notes: Sequence[str] = ()
+
+    def text(self) -> str:
+        """Lay the table out for a terminal: first column left, the others right."""
+        rows = [row for _, group in self.groups for row in group]
+        widths = [max(len(row[i]) for row in [self.header, *rows]) for i in range(len(self.header))]
+
+        def line(row: Sequence[str]) -> str:
+            cells = [row[0].ljust(widths[0])]
+            cells += [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
+            return "  ".join(cells).rstrip()
+
+        lines = [self.title, "", line(self.header), "-" * (sum(widths) + 2 * (len(widths) - 1))]
+        for name, group in self.groups:
+            lines += [f"  {name}"] if name else []
+            lines += [line(row) for row in group]
+        return "\n".join([*lines, *(["", *self.notes] if self.notes else [])])
+
+    def markdown(self) -> str:
+        """Lay the table out as Markdown, the groups' names as rows of their own."""
+        width = len(self.header)
+        lines = [f"### {self.title}", "", _markdown_row(self.header)]
+        lines.append("|---|" + "---:|" * (width - 1))
+        for name, group in self.groups:
+            lines += [_markdown_row([f"**{name}**", *[""] * (width - 1)])] if name else []
+            lines += [_markdown_row(row) for row in group]
+        notes = [f"- {_escape(note)}" for note in self.notes]
+        return "\n".join([*lines, *(["", *notes] if notes else [])])
+
+
+def config_tables(frame: pl.DataFrame) -> list[Table]:
+    """Return one table for each config of one source, in the order in which they were run."""
+    return [_config_table(name, cells) for name, cells in _by_config(frame).items()]
+
+
+def summary_table(frame: pl.DataFrame) -> Table:
+    """Return the best compiled variant of each config beside the two PyTorch baselines."""
+    rows = [_summary_row(name, cells) for name, cells in _by_config(frame).items()]
+    return Table("SUMMARY: best compiled variant vs PyTorch", SUMMARY_HEADER, [("", rows)])
+
+
+def duration(ns: float | None) -> str:
+    """Write nanoseconds with three or four digits in µs, ms or s."""
+    if ns is None:
+        return NOTHING
+    for unit, size in (("s", 1e9), ("ms", 1e6)):
+        if ns >= size:
+            return f"{ns / size:.2f} {unit}"
+    return f"{ns / 1e3:.1f} µs"
+
+
+def _by_config(frame: pl.DataFrame) -> dict[str, list[Cell]]:
+    configs: dict[str, list[Cell]] = {}
+    for cell in frame.to_dicts():
+        configs.setdefault(cell["config"], []).append(cell)
+    return configs
+
+
+def _config_table(config: str, cells: Sequence[Cell]) -> Table:
+    first = cells[0]
+    title = (
+        f"{config}: d_model {first['d_model']}, heads {first['n_heads']}, "
+        f"seq_len {first['seq_len']}, batch {first['batch']}"
+    )
+    groups: dict[str, list[Sequence[str]]] = {}
+    notes = []
+    for cell, measures in zip(cells, measure(cells).iter_rows(named=True), strict=True):
+        groups.setdefault(cell["group"], []).append(_row(cell, measures))
+        if cell["status"] != "ok":
+            notes.append(f"{cell['printed_name']}: {cell['status']}, {cell['reason']}")
+    notes += _floor_note(cells)
+    return Table(title, HEADER, list(groups.items()), notes)
+
+
+def _row(cell: Cell, measures: Mapping[str, Any]) -> Sequence[str]:
+    if cell["status"] != "ok":
+        return [cell["printed_name"], cell["status"], *[NOTHING] * (len(HEADER) - 2)]
+    return [
+        cell["printed_name"],
+        duration(measures["total_ns"]),
+        duration(measures["attention_ns"]),
+        duration(measures["layer_norm_ns"]),
+        duration(measures["other_ns"]),
+        _percent(measures["attention_share"]),
+        _percent(measures["layer_norm_share"]),
+        _times(measures["vs_baseline"]),
+        _percent(measures["half_width"]),
+        "noisy" if measures["is_noisy"] else "",
+    ]
+
+
+def _floor_note(cells: Sequence[Cell]) -> list[str]:
+    pair = noise_floor(cells)
+    floor = floor_of(pair)
+    if pair is None or floor is None:
+        return []
+    return [
+        f"A/A pair: ratio {pair.median:.3f} over {pair.n} rounds, noise floor {_percent(floor)}"
+    ]
+
+
+def _summary_row(config: str, cells: Sequence[Cell]) -> Sequence[str]:
+    by_variant = {cell["variant"]: cell for cell in cells}
+    totals = {row["variant"]: row["total_ns"] for row in measure(cells).iter_rows(named=True)}
+    ours = {v: ns for v, ns in totals.items() if v not in NOT_COMPILED and ns is not None}
+    row = [config, duration(totals.get(NAIVE)), duration(totals.get(SDPA))]
+    if not ours:
+        return [*row, *[NOTHING] * (len(SUMMARY_HEADER) - len(row))]
+    best = by_variant[min(ours, key=lambda variant: ours[variant])]
+    ratios = [paired_ratio(best, by_variant.get(base)) for base in (NAIVE, SDPA)]
+    return [
+        *row,
+        f"{duration(ours[best['variant']])} ({best['printed_name']})",
+        *(_times(ratio.median if ratio else None) for ratio in ratios),
+        _percent(floor_of(noise_floor(cells))),
+    ]
+
+
+def _percent(part: float | None) -> str:
+    return NOTHING if part is None else f"{100 * part:.1f}%"
+
+
+def _times(ratio: float | None) -> str:
+    return NOTHING if ratio is None else f"{ratio:.2f}x"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _markdown_row(texts: Iterable[str]) -> str:
+    return "| " + " | ".join(_escape(text) for text in texts) + " |"
