@@ -1,0 +1,331 @@
+// Stress of the thread pool and of every parallel kernel, made for ThreadSanitizer: many small
+// fork-joins, a changing number of threads, several callers, nesting, fork, and each parallel
+// kernel against a serial one. ABLATION_OPENBLAS: path of the OpenBLAS library, where that is the
+// provider. An argument multiplies the rounds.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <random>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "core/blas.h"
+#include "core/parallel.h"
+#include "core/table.h"
+#include "core/types.h"
+
+#if defined(__SANITIZE_THREAD__)
+// A child made by fork starts threads of its own, which the sanitizer refuses unless told.
+extern "C" const char* __tsan_default_options();
+extern "C" const char* __tsan_default_options() { return "die_after_fork=0"; }
+#endif
+
+namespace ablation {
+namespace {
+
+constexpr int kThreads = 4;
+
+int passed = 0;
+int failed = 0;
+
+void expect(bool right, const std::string& what) {
+    if (right) {
+        ++passed;
+    } else {
+        ++failed;
+        std::printf("FAILED %s\n", what.c_str());
+    }
+}
+
+/// One fork-join whose items count themselves; true if each ran exactly once, on a worker within
+/// bounds.
+bool each_item_once(std::int64_t n_items, int max_workers) {
+    struct Context {
+        std::array<int, 64> visits{};  // not atomic on purpose: items must not share one
+        std::atomic<int> out_of_bounds{0};
+        int limit = 0;
+    } context;
+    context.limit = max_workers > 0 ? max_workers : kThreads;
+    parallel_for(
+        n_items, &context,
+        [](void* opaque, std::int64_t item, int worker) {
+            auto& c = *static_cast<Context*>(opaque);
+            ++c.visits[static_cast<std::size_t>(item)];
+            if (worker < 0 || worker >= c.limit) ++c.out_of_bounds;
+        },
+        max_workers);
+    bool right = context.out_of_bounds == 0;
+    for (std::int64_t item = 0; item < 64; ++item) {
+        right = right && context.visits[static_cast<std::size_t>(item)] == (item < n_items ? 1 : 0);
+    }
+    return right;
+}
+
+bool many_fork_joins(int rounds) {
+    bool right = true;
+    for (int round = 0; round < rounds; ++round) {
+        right = each_item_once(round % 65, round % (kThreads + 1)) && right;
+    }
+    return right;
+}
+
+bool fork_joins_while_threads_change(int rounds) {
+    std::atomic<bool> done{false};
+    std::thread changer([&done] {
+        for (int n = 0; !done; ++n) {
+            set_num_threads(1 + n % kThreads);
+            std::this_thread::yield();
+        }
+    });
+    const bool right = many_fork_joins(rounds);
+    done = true;
+    changer.join();
+    set_num_threads(kThreads);
+    return right;
+}
+
+bool several_callers(int rounds) {
+    std::array<bool, 3> right{};
+    std::vector<std::thread> callers;
+    for (bool& result : right) {
+        callers.emplace_back([&result, rounds] { result = many_fork_joins(rounds); });
+    }
+    for (std::thread& caller : callers) caller.join();
+    return right[0] && right[1] && right[2];
+}
+
+bool nested(int rounds) {
+    std::atomic<int> wrong{0};
+    for (int round = 0; round < rounds; ++round) {
+        parallel_items(8, kThreads, [&wrong](std::int64_t, int) {
+            int visits = 0;  // one thread runs all inner items, as worker 0
+            parallel_items(16, kThreads, [&visits, &wrong](std::int64_t, int worker) {
+                ++visits;
+                if (worker != 0) ++wrong;
+            });
+            if (visits != 16) ++wrong;
+        });
+    }
+    return wrong == 0;
+}
+
+bool ranges_cover(int rounds) {
+    bool right = true;
+    for (int round = 0; round < rounds; ++round) {
+        const std::int64_t n = 1 + round % 513;
+        const std::int64_t grain = 1 + round % 17;
+        std::vector<int> visits(static_cast<std::size_t>(n));
+        parallel_ranges(n, grain, kThreads, [&](std::int64_t begin, std::int64_t end, int) {
+            for (std::int64_t i = begin; i < end; ++i) ++visits[static_cast<std::size_t>(i)];
+        });
+        for (const int count : visits) right = right && count == 1;
+    }
+    return right;
+}
+
+bool child_works(int rounds) {
+    const pid_t child = fork();
+    if (child == 0) std::_Exit(many_fork_joins(rounds) && several_callers(rounds / 4) ? 0 : 1);
+    int status = -1;
+    return child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) &&
+           WEXITSTATUS(status) == 0;
+}
+
+/// fork at any moment of another thread's fork-joins.
+bool fork_under_load(int rounds) {
+    std::atomic<bool> done{false};
+    std::thread load([&done] {
+        while (!done) many_fork_joins(10);
+    });
+    bool right = true;
+    for (int round = 0; round < rounds; ++round) right = child_works(40) && right;
+    done = true;
+    load.join();
+    return right;
+}
+
+using Random = std::mt19937;
+
+std::int64_t between(Random& random, std::int64_t low, std::int64_t high) {
+    return std::uniform_int_distribution<std::int64_t>(low, high)(random);
+}
+
+/// Shapes and attributes of one random call of an op; sizes that are large enough to be split.
+Call random_call(std::string_view op, Random& random) {
+    Call call;
+    const std::int64_t rows = between(random, 1, 90), columns = between(random, 1, 300);
+    auto give = [&call](std::size_t slot, const Shape& shape) {
+        call.inputs[slot].shape = shape;
+        call.inputs[slot].present = true;
+    };
+    if (op == "matmul") {
+        const std::int64_t depth = between(random, 1, 100);
+        const bool transpose = between(random, 0, 1) == 1;
+        give(0, {rows, depth});
+        give(1, transpose ? Shape{columns, depth} : Shape{depth, columns});
+        if (between(random, 0, 1) == 1) give(2, {columns});
+        if (between(random, 0, 1) == 1) give(3, {rows, columns});
+        call.attributes = MatmulAttributes{transpose, 0.5F, Activation::relu};
+    } else if (op == "permute") {
+        give(0, {between(random, 1, 6), rows, columns});
+        constexpr std::array<std::array<int, 3>, 4> orders = {
+            {{0, 2, 1}, {1, 0, 2}, {2, 1, 0}, {1, 2, 0}}};
+        PermuteAttributes attributes;
+        attributes.rank = 3;
+        const auto& order = orders[static_cast<std::size_t>(between(random, 0, 3))];
+        for (std::size_t axis = 0; axis < 3; ++axis) attributes.perm[axis] = order[axis];
+        call.attributes = attributes;
+    } else if (op == "slice") {
+        give(0, {rows, 8, columns});
+        call.attributes = SliceAttributes{1, 2, between(random, 3, 8)};
+    } else if (op == "attention") {
+        const std::int64_t batch = between(random, 1, 2), heads = between(random, 1, 5);
+        const std::int64_t keys = between(random, 1, 90), size = between(random, 1, 33);
+        give(0, {batch, heads, rows, size});
+        give(1, {batch, heads, keys, size});
+        give(2, {batch, heads, keys, size});
+        if (between(random, 0, 1) == 1) give(3, {heads, 1, keys});
+        call.attributes = AttentionAttributes{0.25F, between(random, 0, 1) == 1,
+                                              between(random, 0, 40), between(random, 0, 40)};
+    } else if (op == "layer_norm") {
+        give(0, {rows, columns});
+        give(1, {columns});
+        give(2, {columns});
+        call.attributes = LayerNormAttributes{};
+    } else if (op == "bias_relu") {
+        give(0, {rows, columns});
+        give(1, {columns});
+    } else if (op == "add" || op == "sub" || op == "mul" || op == "div") {
+        give(0, {rows, columns});
+        give(1, between(random, 0, 1) == 1 ? Shape{rows, 1} : Shape{rows, columns});
+    } else if (op == "where") {
+        give(0, {rows, columns});
+        give(1, {rows, columns});
+        give(2, {});
+    } else {
+        give(0, {rows, columns});
+        if (op == "gelu") call.attributes = GeluAttributes{between(random, 0, 1) == 1};
+    }
+    return call;
+}
+
+/// The call's arrays, filled with random numbers.
+class Arrays {
+  public:
+    Arrays(Call& call, const OpInfo& op, Random& random) {
+        std::normal_distribution<float> normal;
+        for (std::size_t slot = 0; slot < kMaxInputs; ++slot) {
+            TensorView& view = call.inputs[slot];
+            if (!view.present) continue;
+            inputs_[slot].resize(static_cast<std::size_t>(view.shape.count()));
+            for (float& value : inputs_[slot]) value = normal(random);
+            view.data = inputs_[slot].data();
+        }
+        call.output.shape = op.infer(call);
+        call.output.present = true;
+    }
+
+  private:
+    std::array<std::vector<float>, kMaxInputs> inputs_;
+};
+
+std::vector<float> run_kernel(const KernelInfo& kernel, Call call) {
+    std::vector<float> output(static_cast<std::size_t>(call.output.shape.count()), NAN);
+    call.output.data = output.data();
+    const auto bytes = static_cast<std::size_t>(align_up(kernel.scratch(call, num_threads())));
+    const auto release = [](std::byte* memory) {
+        ::operator delete(memory, std::align_val_t{kAlignment});
+    };
+    const std::unique_ptr<std::byte, decltype(release)> scratch(
+        static_cast<std::byte*>(::operator new(bytes + kAlignment, std::align_val_t{kAlignment})),
+        release);
+    call.scratch = scratch.get();
+    kernel.function(call);
+    return output;
+}
+
+/// Both answer to float64 references elsewhere; here a race shows as a gross difference.
+bool close(const std::vector<float>& one, const std::vector<float>& other) {
+    for (std::size_t i = 0; i < one.size(); ++i) {
+        if (std::isnan(one[i]) && std::isnan(other[i])) continue;
+        if (!(std::fabs(one[i] - other[i]) <= 1e-3F * (1.0F + std::fabs(other[i])))) return false;
+    }
+    return true;
+}
+
+void kernels_against_serial(int rounds) {
+    Random random(1);
+    for (const KernelInfo& parallel : kernels()) {
+        if (!parallel.parallel) continue;
+        const OpInfo& op = find_op(parallel.op);
+        const KernelInfo* serial = nullptr;  // the best serial kernel of the op
+        for (const KernelInfo& candidate : kernels()) {
+            if (candidate.op == std::string_view(parallel.op) && !candidate.parallel) {
+                serial = &candidate;
+            }
+        }
+        bool right = serial != nullptr;
+        for (int round = 0; right && round < rounds; ++round) {
+            Call call = random_call(parallel.op, random);
+            const Arrays arrays(call, op, random);
+            right = close(run_kernel(parallel, call), run_kernel(*serial, call));
+        }
+        expect(right, parallel.name);
+    }
+}
+
+/// Whole kernels from several threads: one has the pool, the others must go serial with their own
+/// scratch.
+bool kernels_from_several_threads(int rounds) {
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> callers;
+    for (unsigned seed = 0; seed < 3; ++seed) {
+        callers.emplace_back([&wrong, seed, rounds] {
+            Random random(seed);
+            const KernelInfo& parallel = find_kernel("attention_fused_simd_parallel");
+            const KernelInfo& serial = find_kernel("attention_fused_simd");
+            for (int round = 0; round < rounds; ++round) {
+                Call call = random_call("attention", random);
+                const Arrays arrays(call, find_op("attention"), random);
+                if (!close(run_kernel(parallel, call), run_kernel(serial, call))) ++wrong;
+            }
+        });
+    }
+    for (std::thread& caller : callers) caller.join();
+    return wrong == 0;
+}
+
+int run_all(int factor) {
+    const char* library = std::getenv("ABLATION_OPENBLAS");
+    blas_initialize(library == nullptr ? "" : library);
+    set_num_threads(kThreads);
+    expect(num_threads() == kThreads, "set_num_threads");
+    expect(many_fork_joins(1000 * factor), "many fork-joins");
+    expect(ranges_cover(600 * factor), "ranges");
+    expect(fork_joins_while_threads_change(600 * factor), "threads change");
+    expect(several_callers(300 * factor), "several callers");
+    expect(nested(100 * factor), "nested");
+    expect(child_works(200 * factor), "fork");
+    expect(fork_under_load(5 * factor), "fork under load");
+    expect(many_fork_joins(100 * factor), "parent after fork");
+    kernels_against_serial(10 * factor);
+    expect(kernels_from_several_threads(10 * factor), "kernels from several threads");
+    std::printf("%d passed, %d failed\n", passed, failed);
+    return failed == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace ablation
+
+int main(int argc, char** argv) { return ablation::run_all(argc > 1 ? std::atoi(argv[1]) : 1); }
