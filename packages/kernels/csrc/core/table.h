@@ -13,7 +13,8 @@ enum class Gemm : std::uint8_t { none, scalar, blas };
 
 struct OpInfo {
     const char* name;
-    const char* slots;  ///< "q k v mask?": names in order, ? marks an optional one
+    const char* slots;     ///< "q k v mask?": names in order, ? marks an optional one
+    const char* in_place;  ///< slots whose array the output may be, given equal shapes
     ShapeRule infer;
 };
 
@@ -41,8 +42,8 @@ std::span<const KernelInfo> kernels();
 const OpInfo& find_op(std::string_view name);
 /// Accepts the full name ("softmax_simd") or, when op is given, the part after it ("simd").
 const KernelInfo& find_kernel(std::string_view name, std::string_view op = {});
-/// The best kernel for this call: the last line of the op in kernels.def, or a serial one where that is the same
-/// work without the split.
+/// The best kernel for this call: the last line of the op in kernels.def, but fused attention where
+/// attention_prefers_flash() says so.
 const KernelInfo& best_kernel(const OpInfo& op, const Call& call);
 
 /// Names of the slots of an op and whether each is optional.
@@ -54,7 +55,7 @@ struct Slots {
 Slots parse_slots(const OpInfo& op);
 
 // Every kernel and every shape rule of the list.
-#define OP(op, slots) Shape infer_##op(const Call& call);
+#define OP(op, slots, in_place) Shape infer_##op(const Call& call);
 #define KERNEL(op, name, form, simd, parallel, gemm, scratch, idea) void name(const Call& call);
 #include "kernels.def"
 

@@ -1,0 +1,90 @@
+// The native module: nanobind only, no logic.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "bindings_convert.h"
+#include "core/blas.h"
+#include "core/clock.h"
+#include "core/parallel.h"
+#include "core/simd.h"
+
+namespace ablation {
+
+namespace {
+
+constexpr int kMaxThreads = 1024;
+
+const char* gemm_name(Gemm gemm) {
+    return gemm == Gemm::blas ? "blas" : gemm == Gemm::scalar ? "scalar" : "none";
+}
+
+// Who does the primitive work under a kernel here: "avx512+openblas+pool".
+std::string provider_of(const KernelInfo& kernel) {
+    std::string provider;
+    const auto append = [&](const std::string& name) { provider += (provider.empty() ? "" : "+") + name; };
+    if (kernel.simd && std::string_view(kernel.op) != "matmul") append(simd().name);
+    if (kernel.gemm == Gemm::blas) append(blas_info().provider);
+    if (kernel.parallel) append(parallel_provider());
+    return provider.empty() ? "scalar" : provider;
+}
+
+nb::list kernel_rows() {
+    nb::list rows;
+    for (const KernelInfo& kernel : kernels()) {
+        rows.append(nb::make_tuple(kernel.name, kernel.op, kernel.form, kernel.simd, kernel.parallel,
+                                   gemm_name(kernel.gemm), provider_of(kernel), kernel.idea));
+    }
+    return rows;
+}
+
+nb::list op_rows() {
+    nb::list rows;
+    for (const OpInfo& op : ops()) rows.append(nb::make_tuple(op.name, op.slots, op.in_place));
+    return rows;
+}
+
+nb::dict build_info() {
+    nb::dict info;
+    info["table_version"] = kTableVersion;
+    info["compiler"] = ABLATION_COMPILER;
+    info["flags"] = ABLATION_FLAGS;
+    info["sanitizer"] = ABLATION_SANITIZER;
+    info["isa_built"] = simd_built();
+    info["isa_available"] = simd_available();
+    info["isa_used"] = simd().name;
+    info["simd"] = simd().name;
+    info["parallel"] = parallel_provider();
+    info["blas"] = blas_info().provider;
+    info["blas_core"] = blas_info().core;
+    info["blas_library"] = blas_info().library;
+    info["clock"] = clock_name();
+    return info;
+}
+
+void set_threads(int n) {
+    if (n < 1 || n > kMaxThreads) {
+        throw ValueError("set_num_threads: argument 'n' is " + std::to_string(n) + "; accepted: 1 to " +
+                         std::to_string(kMaxThreads));
+    }
+    const nb::gil_scoped_release released;
+    set_num_threads(n);
+}
+
+}  // namespace
+
+}  // namespace ablation
+
+NB_MODULE(_native, m) {
+    using namespace ablation;
+    m.doc() = "Native half of ablation_kernels.";
+    m.def("initialize", &blas_initialize, nb::arg("blas_path"), "Loads the BLAS library, once.");
+    m.def("kernel_rows", &kernel_rows);
+    m.def("op_rows", &op_rows);
+    m.def("build_info", &build_info);
+    m.def("set_num_threads", &set_threads, nb::arg("n"));
+    m.def("get_num_threads", &num_threads);
+    m.def("clock_overhead_ns", &clock_overhead_ns);
+    bind_functions(m);
+    bind_program(m);
+}

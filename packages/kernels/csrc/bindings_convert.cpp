@@ -1,0 +1,258 @@
+#include "bindings_convert.h"
+
+#include <cmath>
+#include <limits>
+
+#include "core/check.h"
+
+namespace ablation {
+
+namespace {
+
+std::string type_name(nb::handle object) {
+    return nb::cast<std::string>(nb::str(object.type().attr("__name__")));
+}
+
+std::string dtype_name(nb::dlpack::dtype dtype) {
+    using Code = nb::dlpack::dtype_code;
+    std::string kind = "type code " + std::to_string(dtype.code) + " of ";
+    if (dtype.code == static_cast<std::uint8_t>(Code::Int)) kind = "int";
+    if (dtype.code == static_cast<std::uint8_t>(Code::UInt)) kind = "uint";
+    if (dtype.code == static_cast<std::uint8_t>(Code::Float)) kind = "float";
+    if (dtype.code == static_cast<std::uint8_t>(Code::Bfloat)) kind = "bfloat";
+    if (dtype.code == static_cast<std::uint8_t>(Code::Complex)) kind = "complex";
+    if (dtype.code == static_cast<std::uint8_t>(Code::Bool)) kind = "bool";
+    return kind + std::to_string(dtype.bits);
+}
+
+std::string prefix(const char* function, const char* argument) {
+    return std::string(function) + ": argument '" + argument + "' ";
+}
+
+constexpr const char* kAccepted = "; accepted: a C-contiguous float32 array on the CPU";
+
+template <class NdArray>
+Array checked(const char* function, const char* argument, nb::handle object, const NdArray& array) {
+    if (array.device_type() != nb::device::cpu::value) {
+        raise_type_error(prefix(function, argument) + "is on device type " +
+                         std::to_string(array.device_type()) + kAccepted);
+    }
+    if (array.dtype() != nb::dtype<float>()) {
+        raise_type_error(prefix(function, argument) + "has dtype " + dtype_name(array.dtype()) + kAccepted);
+    }
+    if (array.ndim() > static_cast<std::size_t>(kMaxRank)) {
+        throw ValueError(prefix(function, argument) + "has " + std::to_string(array.ndim()) +
+                         " axes; accepted: at most 8");
+    }
+    Array result;
+    result.view.present = true;
+    for (std::size_t axis = 0; axis < array.ndim(); ++axis) {
+        result.view.shape.append(static_cast<std::int64_t>(array.shape(axis)));
+    }
+    if (result.view.shape.count() == 0) {
+        throw ValueError(prefix(function, argument) + "has shape " + result.view.shape.str() +
+                         "; accepted: no axis of size 0");
+    }
+    std::int64_t stride = 1;
+    for (int axis = result.view.shape.rank - 1; axis >= 0; --axis) {
+        if (result.view.shape[axis] != 1 && array.stride(static_cast<std::size_t>(axis)) != stride) {
+            throw ValueError(prefix(function, argument) + "is not C-contiguous: shape " +
+                             result.view.shape.str() + ", stride of axis " + std::to_string(axis) + " is " +
+                             std::to_string(array.stride(static_cast<std::size_t>(axis))) +
+                             " elements" + kAccepted);
+        }
+        stride *= result.view.shape[axis];
+    }
+    result.view.data = const_cast<float*>(static_cast<const float*>(array.data()));
+    if (reinterpret_cast<std::uintptr_t>(result.view.data) % alignof(float) != 0) {
+        throw ValueError(prefix(function, argument) + "is not aligned to 4 bytes" + kAccepted);
+    }
+    // The import is what keeps the memory alive: a view over it belongs to the array it came from.
+    result.owner = nb::borrow(object);
+    return result;
+}
+
+bool as_bool(std::string_view name, nb::handle value) {
+    if (!nb::isinstance<nb::bool_>(value)) {
+        raise_type_error("argument '" + std::string(name) + "' is " + type_name(value) + "; accepted: a bool");
+    }
+    return nb::cast<bool>(value);
+}
+
+std::int64_t as_integer(std::string_view name, nb::handle value) {
+    std::int64_t result = 0;
+    if (nb::isinstance<nb::bool_>(value) || !nb::try_cast<std::int64_t>(value, result)) {
+        raise_type_error("argument '" + std::string(name) + "' is " + type_name(value) +
+                         "; accepted: a 64-bit integer");
+    }
+    return result;
+}
+
+float as_float(std::string_view name, nb::handle value) {
+    double result = 0;
+    if (nb::isinstance<nb::bool_>(value) || !nb::try_cast<double>(value, result)) {
+        raise_type_error("argument '" + std::string(name) + "' is " + type_name(value) + "; accepted: a number");
+    }
+    return static_cast<float>(result);
+}
+
+[[noreturn]] void reject_value(std::string_view op, std::string_view name, nb::handle value,
+                               const char* accepted) {
+    throw ValueError(std::string(op) + ": argument '" + std::string(name) + "' is " +
+                     nb::cast<std::string>(nb::repr(value)) + "; accepted: " + accepted);
+}
+
+Activation as_activation(std::string_view op, nb::handle value) {
+    if (value.is_none()) return Activation::none;
+    std::string text;
+    if (nb::try_cast<std::string>(value, text)) {
+        if (text == "relu") return Activation::relu;
+        if (text == "gelu") return Activation::gelu;
+        if (text == "gelu_tanh") return Activation::gelu_tanh;
+    }
+    reject_value(op, "activation", value, "None, 'relu', 'gelu', 'gelu_tanh'");
+}
+
+PermuteAttributes as_permutation(nb::handle value, const Call& call) {
+    const int rank = call.inputs[0].shape.rank;
+    const std::string accepted =
+        "a permutation of the " + std::to_string(rank) + " axes of 'x', for example (1, 0)";
+    PermuteAttributes result;
+    std::array<bool, kMaxRank> seen{};
+    if (!nb::isinstance<nb::sequence>(value)) reject_value("permute", "perm", value, accepted.c_str());
+    for (nb::handle item : nb::borrow<nb::sequence>(value)) {
+        std::int64_t axis = as_integer("perm", item);
+        if (axis < 0) axis += rank;
+        if (result.rank == rank || axis < 0 || axis >= rank || seen[static_cast<std::size_t>(axis)]) {
+            reject_value("permute", "perm", value, accepted.c_str());
+        }
+        seen[static_cast<std::size_t>(axis)] = true;
+        result.perm[static_cast<std::size_t>(result.rank++)] = static_cast<int>(axis);
+    }
+    if (result.rank != rank) reject_value("permute", "perm", value, accepted.c_str());
+    return result;
+}
+
+Attributes defaults_of(std::string_view op, const Call& call) {
+    if (op == "matmul") return MatmulAttributes{};
+    if (op == "permute") return PermuteAttributes{};
+    if (op == "slice") return SliceAttributes{};
+    if (op == "gelu") return GeluAttributes{};
+    if (op == "layer_norm") return LayerNormAttributes{};
+    if (op == "attention") {
+        AttentionAttributes attributes;
+        const Shape& q = call.inputs[0].shape;
+        if (q.rank > 0) attributes.scale = 1.0F / std::sqrt(static_cast<float>(q[-1]));
+        return attributes;
+    }
+    return NoAttributes{};
+}
+
+// True if the op has an attribute of this name.
+bool set_attribute(std::string_view op, Attributes& all, std::string_view name, nb::handle value,
+                   const Call& call) {
+    if (auto* matmul = std::get_if<MatmulAttributes>(&all)) {
+        if (name == "transpose_b") return matmul->transpose_b = as_bool(name, value), true;
+        if (name == "alpha") return matmul->alpha = as_float(name, value), true;
+        if (name == "activation") return matmul->activation = as_activation(op, value), true;
+    } else if (auto* permute = std::get_if<PermuteAttributes>(&all)) {
+        if (name == "perm") return *permute = as_permutation(value, call), true;
+    } else if (auto* slice = std::get_if<SliceAttributes>(&all)) {
+        if (name == "axis") {
+            const std::int64_t axis = as_integer(name, value);
+            const int rank = call.inputs[0].shape.rank;
+            if (axis < -rank || axis >= rank) reject_value(op, name, value, "an axis of 'x'");
+            return slice->axis = static_cast<int>(axis < 0 ? axis + rank : axis), true;
+        }
+        if (name == "start") return slice->start = as_integer(name, value), true;
+        if (name == "stop") return slice->stop = as_integer(name, value), true;
+    } else if (auto* gelu = std::get_if<GeluAttributes>(&all)) {
+        if (name == "approximate") {
+            std::string text;
+            if (!nb::try_cast<std::string>(value, text) || (text != "none" && text != "tanh")) {
+                reject_value(op, name, value, "'none', 'tanh'");
+            }
+            return gelu->tanh = text == "tanh", true;
+        }
+    } else if (auto* layer_norm = std::get_if<LayerNormAttributes>(&all)) {
+        if (name == "eps") {
+            layer_norm->eps = as_float(name, value);
+            if (!(layer_norm->eps >= 0.0F)) reject_value(op, name, value, "a number >= 0");
+            return true;
+        }
+    } else if (auto* attention = std::get_if<AttentionAttributes>(&all)) {
+        if (name == "scale") {
+            if (!value.is_none()) attention->scale = as_float(name, value);
+            return true;
+        }
+        if (name == "causal") return attention->causal = as_bool(name, value), true;
+        if (name == "tile_q" || name == "tile_k") {
+            const std::int64_t tile = as_integer(name, value);
+            if (tile < 0 || tile > std::numeric_limits<std::int32_t>::max()) {
+                reject_value(op, name, value, "0 (the kernel chooses) or a number of rows");
+            }
+            return (name == "tile_q" ? attention->tile_q : attention->tile_k) = tile, true;
+        }
+    }
+    return false;
+}
+
+}  // namespace
+
+void raise_type_error(const std::string& message) { throw nb::type_error(message.c_str()); }
+
+Array import_array(const char* function, const char* argument, nb::handle object, bool writable) {
+    if (writable) {
+        nb::ndarray<> array;
+        if (nb::try_cast(object, array, false)) return checked(function, argument, object, array);
+        nb::ndarray<nb::ro> readable;
+        if (nb::try_cast(object, readable, false)) {
+            throw ValueError(prefix(function, argument) + "is read-only; accepted: a writable array");
+        }
+    } else {
+        nb::ndarray<nb::ro> array;
+        if (nb::try_cast(object, array, false)) return checked(function, argument, object, array);
+    }
+    raise_type_error(prefix(function, argument) + "is " + type_name(object) +
+                     ", which shares no memory by DLPack or the buffer protocol (detach a tensor that "
+                     "requires grad)" +
+                     kAccepted);
+}
+
+Array new_array(const Shape& shape) {
+    static const nb::object empty = nb::module_::import_("numpy").attr("empty");
+    static const nb::object float32 = nb::module_::import_("numpy").attr("float32");
+    return import_array("empty", "out", empty(shape_to_tuple(shape), float32), true);
+}
+
+Shape shape_from(const char* function, const char* argument, nb::handle object) {
+    if (!nb::isinstance<nb::sequence>(object)) {
+        raise_type_error(prefix(function, argument) + "is " + type_name(object) + "; accepted: a tuple of sizes");
+    }
+    Shape shape;
+    for (nb::handle item : nb::borrow<nb::sequence>(object)) {
+        const std::int64_t size = as_integer(argument, item);
+        if (size < 0) throw ValueError(prefix(function, argument) + "has a negative size");
+        shape.append(size);
+    }
+    return shape;
+}
+
+nb::tuple shape_to_tuple(const Shape& shape) {
+    nb::list sizes;
+    for (int axis = 0; axis < shape.rank; ++axis) sizes.append(shape[axis]);
+    return nb::tuple(sizes);
+}
+
+Attributes attributes_from(std::string_view op, const nb::dict& given, const Call& call) {
+    Attributes attributes = defaults_of(op, call);
+    for (auto [key, value] : given) {
+        const auto name = nb::cast<std::string>(key);
+        if (!set_attribute(op, attributes, name, value, call)) {
+            throw ValueError(std::string(op) + ": has no attribute '" + name + "'");
+        }
+    }
+    return attributes;
+}
+
+}  // namespace ablation

@@ -1,0 +1,41 @@
+// Python objects to views, shapes and attributes, with errors that name the argument.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <string>
+#include <string_view>
+
+#include "core/table.h"
+#include "core/types.h"
+
+namespace ablation {
+
+namespace nb = nanobind;
+
+/// An array that a call reads or writes, and the owner that keeps it alive.
+struct Array {
+    TensorView view;
+    nb::object owner;
+};
+
+/// A C-contiguous float32 CPU array. Throws TypeError (not an array, wrong dtype or device) or ValueError (layout,
+/// rank, size 0). `function` and `argument` are named in the message.
+Array import_array(const char* function, const char* argument, nb::handle object, bool writable);
+
+/// A new uninitialized NumPy array.
+Array new_array(const Shape& shape);
+
+Shape shape_from(const char* function, const char* argument, nb::handle object);
+nb::tuple shape_to_tuple(const Shape& shape);
+
+/// Attributes of an op from Python keywords. Throws ValueError for an unknown name or value.
+Attributes attributes_from(std::string_view op, const nb::dict& given, const Call& call);
+
+[[noreturn]] void raise_type_error(const std::string& message);
+
+void bind_functions(nb::module_& module);
+void bind_program(nb::module_& module);
+
+}  // namespace ablation

@@ -1,0 +1,162 @@
+#include <algorithm>
+#include <memory>
+#include <new>
+
+#include "bindings_convert.h"
+#include "core/check.h"
+#include "core/parallel.h"
+
+namespace ablation {
+
+namespace {
+
+struct AlignedFree {
+    void operator()(std::byte* memory) const {
+        ::operator delete[](memory, std::align_val_t{static_cast<std::size_t>(kAlignment)});
+    }
+};
+
+std::unique_ptr<std::byte[], AlignedFree> aligned_bytes(std::int64_t bytes) {
+    return std::unique_ptr<std::byte[], AlignedFree>(new (
+        std::align_val_t{static_cast<std::size_t>(kAlignment)}) std::byte[static_cast<std::size_t>(bytes)]);
+}
+
+bool names_slot(std::string_view slots, std::string_view name) {
+    std::size_t begin = 0;
+    while (begin < slots.size()) {
+        const std::size_t end = std::min(slots.find(' ', begin), slots.size());
+        if (slots.substr(begin, end - begin) == name) return true;
+        begin = end + 1;
+    }
+    return false;
+}
+
+void check_overlap(const OpInfo& op, const Slots& slots, const Call& call) {
+    const float* out = call.output.data;
+    const float* out_end = out + call.output.shape.count();
+    for (int slot = 0; slot < slots.count; ++slot) {
+        const auto index = static_cast<std::size_t>(slot);
+        const TensorView& input = call.inputs[index];
+        if (!input.present) continue;
+        const float* end = input.data + input.shape.count();
+        const bool apart = end <= out || out_end <= input.data;
+        const bool in_place = input.data == out && input.shape == call.output.shape &&
+                              names_slot(op.in_place, slots.names[index]);
+        if (!apart && !in_place) {
+            const std::string accepted =
+                std::string("memory of its own") +
+                (*op.in_place == 0 ? ""
+                                   : ", or exactly the array given for " + std::string(op.in_place) +
+                                         " if it has the output's shape");
+            reject(op.name, "out", "overlaps argument '" + std::string(slots.names[index]) + "'", accepted);
+        }
+    }
+}
+
+// Imports the arguments in slot order, checks the call, runs the kernel with the GIL released.
+nb::object call_op(const char* op_name, const nb::tuple& arguments, const nb::dict& attributes,
+                   nb::handle kernel_name, nb::handle out) {
+    const OpInfo& op = find_op(op_name);
+    const Slots slots = parse_slots(op);
+    if (arguments.size() != static_cast<std::size_t>(slots.count)) {
+        throw ValueError(std::string(op_name) + ": takes the inputs " + op.slots);
+    }
+    Call call;
+    std::array<Array, kMaxInputs> arrays;
+    std::size_t slot = 0;
+    for (nb::handle argument : arguments) {
+        if (!(slots.optional[slot] && argument.is_none())) {
+            const std::string name(slots.names[slot]);
+            arrays[slot] = import_array(op_name, name.c_str(), argument, false);
+            call.inputs[slot] = arrays[slot].view;
+        }
+        ++slot;
+    }
+    call.attributes = attributes_from(op_name, attributes, call);
+    const Shape shape = op.infer(call);
+    const KernelInfo& kernel = [&]() -> const KernelInfo& {
+        if (kernel_name.is_none()) return best_kernel(op, call);
+        std::string name;
+        if (!nb::try_cast<std::string>(kernel_name, name)) {
+            raise_type_error(std::string(op_name) + ": argument 'kernel' is not a string; accepted: None or a name "
+                             "from op_table()");
+        }
+        return find_kernel(name, op_name);
+    }();
+
+    Array result;
+    if (out.is_none()) {
+        result = new_array(shape);
+        call.output = result.view;
+    } else {
+        result = import_array(op_name, "out", out, true);
+        call.output = result.view;
+        require_shape(op_name, "out", result.view, shape, "the output's shape");
+        check_overlap(op, slots, call);
+    }
+    {
+        const nb::gil_scoped_release released;
+        const std::int64_t scratch = kernel.scratch(call, num_threads());
+        const auto memory = aligned_bytes(scratch);
+        call.scratch = memory.get();
+        kernel.function(call);
+    }
+    return result.owner;
+}
+
+// A call with shapes only, for questions about scratch and choice of kernel.
+Call call_of_shapes(const OpInfo& op, const nb::sequence& shapes, const nb::dict& attributes) {
+    const Slots slots = parse_slots(op);
+    Call call;
+    std::size_t slot = 0;
+    for (nb::handle shape : shapes) {
+        if (slot == static_cast<std::size_t>(slots.count)) {
+            reject(op.name, "shapes", "has too many shapes", op.slots);
+        }
+        if (!shape.is_none()) {
+            call.inputs[slot].shape = shape_from(op.name, "shapes", shape);
+            call.inputs[slot].present = true;
+        }
+        ++slot;
+    }
+    for (std::size_t index = 0; index < static_cast<std::size_t>(slots.count); ++index) {
+        if (!call.inputs[index].present && !slots.optional[index]) {
+            reject(op.name, "shapes", "lacks input '" + std::string(slots.names[index]) + "'", op.slots);
+        }
+    }
+    call.attributes = attributes_from(op.name, attributes, call);
+    call.output.shape = op.infer(call);
+    return call;
+}
+
+std::int64_t scratch_bytes(const char* kernel_name, const nb::sequence& shapes, const nb::dict& attributes,
+                           int threads) {
+    const KernelInfo& kernel = find_kernel(kernel_name);
+    if (threads < 1) {
+        reject(kernel.name, "threads", "is " + std::to_string(threads), "1 or more");
+    }
+    return kernel.scratch(call_of_shapes(find_op(kernel.op), shapes, attributes), threads);
+}
+
+nb::tuple infer_shape(const char* op, const nb::sequence& shapes, const nb::dict& attributes) {
+    return shape_to_tuple(call_of_shapes(find_op(op), shapes, attributes).output.shape);
+}
+
+const char* best_kernel_name(const char* op_name, const nb::sequence& shapes, const nb::dict& attributes) {
+    const OpInfo& op = find_op(op_name);
+    return best_kernel(op, call_of_shapes(op, shapes, attributes)).name;
+}
+
+}  // namespace
+
+void bind_functions(nb::module_& module) {
+    module.def("call", &call_op, nb::arg("op"), nb::arg("inputs"), nb::arg("attributes"),
+               nb::arg("kernel").none(), nb::arg("out").none(),
+               "Checks one call and runs it; returns out, or a new NumPy array.");
+    module.def("scratch_bytes", &scratch_bytes, nb::arg("kernel"), nb::arg("shapes"),
+               nb::arg("attributes"), nb::arg("threads"));
+    module.def("infer_shape", &infer_shape, nb::arg("op"), nb::arg("shapes"), nb::arg("attributes"));
+    module.def("best_kernel", &best_kernel_name, nb::arg("op"), nb::arg("shapes"), nb::arg("attributes"));
+}
+
+}  // namespace ablation

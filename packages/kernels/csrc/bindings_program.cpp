@@ -1,0 +1,222 @@
+#include <cstring>
+#include <vector>
+
+#include "bindings_convert.h"
+#include "core/program.h"
+
+namespace ablation {
+
+namespace {
+
+/// A Program, with the Python objects whose memory its constants are.
+class PyProgram {
+  public:
+    PyProgram(const nb::sequence& values, const nb::sequence& calls, std::int64_t arena_bytes)
+        : specs_(values_from(values)), program_(specs_, calls_from(calls), arena_bytes) {}
+
+    nb::list run(const nb::sequence& inputs, nb::handle outputs) {
+        Pointers pointers = import(inputs, outputs);
+        {
+            const nb::gil_scoped_release released;
+            program_.run(pointers.inputs, pointers.outputs, nullptr);
+        }
+        return pointers.results;
+    }
+
+    nb::tuple run_timed(const nb::sequence& inputs, nb::handle outputs) {
+        Pointers pointers = import(inputs, outputs);
+        nb::object times = int64_array(program_.names().size());
+        auto* data = nb::cast<nb::ndarray<std::int64_t, nb::c_contig>>(times).data();
+        std::int64_t total = 0;
+        {
+            const nb::gil_scoped_release released;
+            total = program_.run(pointers.inputs, pointers.outputs, data);
+        }
+        return nb::make_tuple(pointers.results, times, total);
+    }
+
+    std::int64_t arena_bytes() const { return program_.arena_bytes(); }
+    std::size_t n_calls() const { return program_.names().size(); }
+    nb::tuple call_names() const {
+        nb::list names;
+        for (const std::string& name : program_.names()) names.append(name.c_str());
+        return nb::tuple(names);
+    }
+
+  private:
+    struct Pointers {
+        std::vector<float*> inputs;
+        std::vector<float*> outputs;
+        std::vector<nb::object> owners;
+        nb::list results;
+    };
+
+    static nb::object int64_array(std::size_t count) {
+        const nb::object numpy = nb::module_::import_("numpy");
+        return numpy.attr("empty")(count, numpy.attr("int64"));
+    }
+
+    std::vector<ValueSpec> values_from(const nb::sequence& values) {
+        std::vector<ValueSpec> specs;
+        for (nb::handle item : values) {
+            const auto fields = nb::cast<nb::sequence>(item);
+            const auto kind = nb::cast<std::string>(fields[0]);
+            ValueSpec spec;
+            if (kind == "constant") {
+                Array array = import_array("Program", "values", fields[1], false);
+                spec.storage = Storage::constant;
+                spec.shape = array.view.shape;
+                spec.data = array.view.data;
+                constants_.push_back(std::move(array.owner));
+            } else {
+                spec.shape = shape_from("Program", "values", fields[1]);
+                if (kind == "input") {
+                    spec.storage = Storage::input;
+                } else if (kind == "output") {
+                    spec.storage = Storage::output;
+                } else if (kind == "arena") {
+                    spec.storage = Storage::arena;
+                    spec.offset = nb::cast<std::int64_t>(fields[2]);
+                } else if (kind == "alias") {
+                    spec.storage = Storage::alias;
+                    spec.source = nb::cast<int>(fields[2]);
+                } else {
+                    throw ValueError("Program: argument 'values' has an entry of kind '" + kind +
+                                     "'; accepted: input, constant, arena, output, alias");
+                }
+            }
+            specs.push_back(std::move(spec));
+        }
+        return specs;
+    }
+
+    std::vector<CallSpec> calls_from(const nb::sequence& calls) const {
+        std::vector<CallSpec> result;
+        for (nb::handle item : calls) {
+            const auto fields = nb::cast<nb::sequence>(item);
+            CallSpec spec;
+            spec.kernel = nb::cast<std::string>(fields[0]);
+            Call shapes;
+            for (nb::handle input : nb::cast<nb::sequence>(fields[1])) {
+                const int value = input.is_none() ? -1 : nb::cast<int>(input);
+                const std::size_t slot = spec.inputs.size();
+                if (slot < static_cast<std::size_t>(kMaxInputs) && value >= 0 &&
+                    static_cast<std::size_t>(value) < specs_.size()) {
+                    shapes.inputs[slot].shape = specs_[static_cast<std::size_t>(value)].shape;
+                }
+                spec.inputs.push_back(value);
+            }
+            spec.output = nb::cast<int>(fields[2]);
+            spec.attributes =
+                attributes_from(find_kernel(spec.kernel).op, nb::cast<nb::dict>(fields[3]), shapes);
+            spec.scratch_offset = nb::cast<std::int64_t>(fields[4]);
+            spec.name = nb::cast<std::string>(fields[5]);
+            result.push_back(std::move(spec));
+        }
+        return result;
+    }
+
+    static void require_same_shape(const char* argument, std::size_t index, const Shape& given,
+                                   const Shape& expected) {
+        if (!(given == expected)) {
+            throw ValueError(std::string("Program.run: argument '") + argument + "' [" + std::to_string(index) +
+                             "] has shape " + given.str() + "; accepted: " + expected.str());
+        }
+    }
+
+    static void require_count(const char* argument, std::size_t given, std::size_t expected) {
+        if (given != expected) {
+            throw ValueError(std::string("Program.run: argument '") + argument + "' has " +
+                             std::to_string(given) + " arrays; accepted: " + std::to_string(expected));
+        }
+    }
+
+    Pointers import(const nb::sequence& inputs, nb::handle outputs) const {
+        Pointers pointers;
+        require_count("inputs", nb::len(inputs), program_.input_shapes().size());
+        std::size_t index = 0;
+        for (nb::handle item : inputs) {
+            Array array = import_array("Program.run", "inputs", item, false);
+            require_same_shape("inputs", index, array.view.shape, program_.input_shapes()[index]);
+            pointers.inputs.push_back(array.view.data);
+            pointers.owners.push_back(std::move(array.owner));
+            ++index;
+        }
+        const auto& shapes = program_.output_shapes();
+        if (outputs.is_none()) {
+            for (const Shape& shape : shapes) {
+                Array array = new_array(shape);
+                pointers.outputs.push_back(array.view.data);
+                pointers.results.append(array.owner);
+            }
+            return pointers;
+        }
+        const auto given = nb::cast<nb::sequence>(outputs);
+        require_count("outputs", nb::len(given), shapes.size());
+        index = 0;
+        for (nb::handle item : given) {
+            Array array = import_array("Program.run", "outputs", item, true);
+            require_same_shape("outputs", index, array.view.shape, shapes[index]);
+            require_apart(pointers, array.view, index);
+            pointers.outputs.push_back(array.view.data);
+            pointers.results.append(array.owner);
+            ++index;
+        }
+        return pointers;
+    }
+
+    void require_apart(const Pointers& pointers, const TensorView& output, std::size_t index) const {
+        const float* begin = output.data;
+        const float* end = begin + output.shape.count();
+        const auto overlaps = [&](const float* other, std::int64_t count) {
+            return other < end && begin < other + count;
+        };
+        bool apart = true;
+        for (std::size_t i = 0; i < pointers.inputs.size(); ++i) {
+            apart = apart && !overlaps(pointers.inputs[i], program_.input_shapes()[i].count());
+        }
+        for (std::size_t i = 0; i < index; ++i) {
+            apart = apart && !overlaps(pointers.outputs[i], program_.output_shapes()[i].count());
+        }
+        for (const ValueSpec& spec : specs_) {
+            if (spec.storage == Storage::constant) apart = apart && !overlaps(spec.data, spec.shape.count());
+        }
+        if (!apart) {
+            throw ValueError("Program.run: argument 'outputs' [" + std::to_string(index) +
+                             "] overlaps an input, a constant or another output; accepted: memory of its own");
+        }
+    }
+
+    std::vector<nb::object> constants_;
+    std::vector<ValueSpec> specs_;
+    Program program_;
+};
+
+}  // namespace
+
+void bind_program(nb::module_& module) {
+    nb::class_<PyProgram>(module, "Program",
+                          "A planned sequence of kernel calls over one arena.\n\n"
+                          "values: list of tuples, the index is the value's id: ('input', shape), ('constant', "
+                          "array), ('arena', shape, offset in bytes), ('output', shape), ('alias', shape, "
+                          "earlier id).\n"
+                          "calls: list of tuples (kernel, [value id or None per input slot], output id, "
+                          "attributes, scratch offset in bytes, name), run in order.\n"
+                          "arena_bytes: size of the arena; offsets are multiples of 64.\n\n"
+                          "Scratch and worker slots are sized for get_num_threads() at construction. Raises "
+                          "ValueError that names the call or value.")
+        .def(nb::init<const nb::sequence&, const nb::sequence&, std::int64_t>(), nb::arg("values"),
+             nb::arg("calls"), nb::arg("arena_bytes"))
+        .def("run", &PyProgram::run, nb::arg("inputs"), nb::arg("outputs").none() = nb::none(),
+             "Runs the calls and returns the output arrays. inputs: float32 arrays in the order of the input "
+             "values; outputs: arrays to write, or None for new NumPy arrays.\n\n"
+             "The loop allocates nothing and releases the GIL. Two threads that run one program take turns.")
+        .def("run_timed", &PyProgram::run_timed, nb::arg("inputs"), nb::arg("outputs").none() = nb::none(),
+             "Like run, with a clock read around each call. Returns (outputs, int64 nanoseconds per call, "
+             "nanoseconds of the whole loop).")
+        .def_prop_ro("arena_bytes", &PyProgram::arena_bytes, "Size of the arena in bytes.")
+        .def_prop_ro("n_calls", &PyProgram::n_calls, "Number of calls.")
+        .def_prop_ro("call_names", &PyProgram::call_names, "Name of each call, in order.");
+}
+
+}  // namespace ablation

@@ -1,0 +1,191 @@
+// Provider "pool": a fork-join over threads that spin for a short while and then park.
+//
+// Each worker watches a counter of its own (one cache line), so a fork is one store per worker and a join one load
+// per worker; no lock is taken and nothing is allocated. Items are claimed from one shared counter: a worker that
+// wakes late finds its share already done by the others. Measured fork-join: docs/performance.md.
+#include "parallel.h"
+
+#if !defined(ABLATION_APPLE)
+
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <memory>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "clock.h"
+#include "cpu_pause.h"
+
+namespace ablation {
+
+namespace {
+
+// Longer than the pause between two calls of a small program from Python, shorter than a scheduler tick.
+constexpr std::int64_t kSpinNs = 100'000;
+constexpr int kSpinsPerClockRead = 32;
+
+thread_local bool inside_parallel = false;
+
+struct alignas(64) Worker {
+    std::atomic<std::uint32_t> signal{0};  // forks announced to this worker
+    std::atomic<std::uint32_t> parked{0};
+    alignas(64) std::atomic<std::uint32_t> done{0};  // forks that this worker has finished
+};
+
+struct Pool {
+    std::atomic<int> threads{available_cores()};
+    std::atomic<bool> busy{false};
+    std::vector<std::unique_ptr<Worker>> workers;  // grows only, by the holder of busy
+
+    // The fork in flight; written before the workers are signaled.
+    void* context = nullptr;
+    ParallelBody body = nullptr;
+    std::int64_t n_items = 0;
+    alignas(64) std::atomic<std::int64_t> next{0};
+
+    void work(int worker_index) {
+        for (;;) {
+            const std::int64_t item = next.fetch_add(1, std::memory_order_relaxed);
+            if (item >= n_items) return;
+            body(context, item, worker_index);
+        }
+    }
+};
+
+void wait_for_signal(Worker& worker, std::uint32_t seen) {
+    const std::int64_t give_up = clock_ns() + kSpinNs;
+    for (;;) {
+        for (int spin = 0; spin < kSpinsPerClockRead; ++spin) {
+            if (worker.signal.load(std::memory_order_acquire) != seen) return;
+            cpu_pause();
+        }
+        if (clock_ns() > give_up) break;
+    }
+    // Both sides are sequentially consistent: either this load sees the signal or the signaler sees `parked`.
+    worker.parked.store(1, std::memory_order_seq_cst);
+    while (worker.signal.load(std::memory_order_seq_cst) == seen) worker.signal.wait(seen);
+    worker.parked.store(0, std::memory_order_relaxed);
+}
+
+void worker_main(Pool* pool, Worker* worker, int worker_index) {
+    inside_parallel = true;
+    std::uint32_t seen = 0;
+    for (;;) {
+        wait_for_signal(*worker, seen);
+        ++seen;
+        pool->work(worker_index);
+        worker->done.store(seen, std::memory_order_release);
+    }
+}
+
+// The pool is never destroyed: its threads are detached and may outlive static destructors.
+std::atomic<Pool*> current_pool{nullptr};
+
+void start_over_in_child() {
+    const Pool* parent = current_pool.load();
+    auto* fresh = new Pool;
+    if (parent != nullptr) fresh->threads = parent->threads.load();
+    inside_parallel = false;
+    current_pool.store(fresh);
+}
+
+Pool& pool() {
+    static const bool created = [] {
+        current_pool.store(new Pool);
+        pthread_atfork(nullptr, nullptr, start_over_in_child);
+        return true;
+    }();
+    (void)created;
+    return *current_pool.load(std::memory_order_relaxed);
+}
+
+bool try_hold(Pool& pool) {
+    return !pool.busy.load(std::memory_order_relaxed) &&
+           !pool.busy.exchange(true, std::memory_order_acquire);
+}
+
+// Returns how many workers there are: fewer than asked for when the system gives no more threads.
+int grow(Pool& pool, int wanted) {
+    while (static_cast<int>(pool.workers.size()) < wanted) {
+        auto worker = std::make_unique<Worker>();
+        try {
+            std::thread(worker_main, &pool, worker.get(), static_cast<int>(pool.workers.size()) + 1)
+                .detach();
+        } catch (const std::system_error&) {
+            break;
+        }
+        pool.workers.push_back(std::move(worker));
+    }
+    const int available = static_cast<int>(pool.workers.size());
+    return available < wanted ? available : wanted;
+}
+
+void signal_worker(Worker& worker) {
+    worker.signal.fetch_add(1, std::memory_order_seq_cst);
+    if (worker.parked.load(std::memory_order_seq_cst) != 0) worker.signal.notify_one();
+}
+
+void join_worker(const Worker& worker) {
+    const std::uint32_t target = worker.signal.load(std::memory_order_relaxed);
+    for (int spin = 0; worker.done.load(std::memory_order_acquire) != target; ++spin) {
+        cpu_pause();
+        if (spin > 100'000) sched_yield();  // some milliseconds: the worker has lost its core
+    }
+}
+
+}  // namespace
+
+const char* parallel_provider() { return "pool"; }
+
+int available_cores() {
+#if defined(__linux__)
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+    const long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online > 0 ? static_cast<int>(online) : 1;
+}
+
+int num_threads() { return pool().threads.load(std::memory_order_relaxed); }
+
+void set_num_threads(int n) {
+    Pool& p = pool();
+    while (!try_hold(p)) cpu_pause();
+    p.threads.store(n, std::memory_order_relaxed);
+    p.busy.store(false, std::memory_order_release);
+}
+
+void parallel_for(std::int64_t n_items, void* context, ParallelBody body, int max_workers) {
+    Pool& p = pool();
+    int threads = p.threads.load(std::memory_order_relaxed);
+    if (max_workers > 0 && max_workers < threads) threads = max_workers;
+    if (n_items < threads) threads = static_cast<int>(n_items);
+    if (threads <= 1 || inside_parallel || !try_hold(p)) {
+        for (std::int64_t item = 0; item < n_items; ++item) body(context, item, 0);
+        return;
+    }
+    const int helpers = grow(p, threads - 1);
+    p.context = context;
+    p.body = body;
+    p.n_items = n_items;
+    p.next.store(0, std::memory_order_relaxed);
+    for (int index = 0; index < helpers; ++index) {
+        signal_worker(*p.workers[static_cast<std::size_t>(index)]);
+    }
+    inside_parallel = true;
+    p.work(0);
+    inside_parallel = false;
+    for (int index = 0; index < helpers; ++index) {
+        join_worker(*p.workers[static_cast<std::size_t>(index)]);
+    }
+    p.busy.store(false, std::memory_order_release);
+}
+
+}  // namespace ablation
+
+#endif

@@ -1,0 +1,209 @@
+#include "program.h"
+
+#include <sys/mman.h>
+
+#include <limits>
+#include <new>
+
+#include "clock.h"
+#include "parallel.h"
+
+namespace ablation {
+
+namespace {
+
+// Below this the page tables cost less than a huge page wastes.
+constexpr std::int64_t kHugePagesFrom = std::int64_t{4} << 20;
+
+[[noreturn]] void reject_program(const std::string& where, const std::string& what) {
+    throw ValueError("Program: " + where + ": " + what);
+}
+
+std::string value_name(int value) { return "value " + std::to_string(value); }
+
+int root_of(const std::vector<ValueSpec>& values, int value) {
+    while (values[static_cast<std::size_t>(value)].storage == Storage::alias) {
+        value = values[static_cast<std::size_t>(value)].source;
+    }
+    return value;
+}
+
+void check_value(const std::vector<ValueSpec>& values, int value, std::int64_t arena_bytes) {
+    const ValueSpec& spec = values[static_cast<std::size_t>(value)];
+    const std::int64_t count = spec.shape.count();
+    if (count <= 0 || count > std::numeric_limits<std::int64_t>::max() / 8) {
+        reject_program(value_name(value), "has shape " + spec.shape.str() + "; accepted: no axis of size 0");
+    }
+    if (spec.storage == Storage::alias) {
+        if (spec.source < 0 || spec.source >= value) {
+            reject_program(value_name(value), "is an alias of value " + std::to_string(spec.source) +
+                                                  "; accepted: an earlier value");
+        }
+        if (values[static_cast<std::size_t>(spec.source)].shape.count() != count) {
+            reject_program(value_name(value), "is an alias with another number of elements");
+        }
+    }
+    if (spec.storage == Storage::arena &&
+        (spec.offset < 0 || spec.offset % kAlignment != 0 ||
+         spec.offset > arena_bytes - count * static_cast<std::int64_t>(sizeof(float)))) {
+        reject_program(value_name(value),
+                       "lies at offset " + std::to_string(spec.offset) +
+                           "; accepted: a multiple of 64 with the whole value inside the arena of " +
+                           std::to_string(arena_bytes) + " bytes");
+    }
+}
+
+}  // namespace
+
+Arena::Arena(std::int64_t bytes) : bytes_(bytes) {
+    if (bytes < 0) throw ValueError("Program: argument 'arena_bytes' is negative; accepted: 0 or more");
+    if (bytes == 0) return;
+    void* memory = mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+#if defined(MADV_HUGEPAGE)
+    if (bytes >= kHugePagesFrom) madvise(memory, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
+#endif
+    data_ = static_cast<std::byte*>(memory);
+}
+
+Arena::~Arena() {
+    if (data_ != nullptr) munmap(data_, static_cast<std::size_t>(bytes_));
+}
+
+Program::Program(const std::vector<ValueSpec>& values, const std::vector<CallSpec>& calls,
+                 std::int64_t arena_bytes)
+    : arena_(arena_bytes), ordinal_(values.size()), threads_(num_threads()) {
+    std::vector<bool> written(values.size(), false);
+    for (std::size_t index = 0; index < values.size(); ++index) {
+        check_value(values, static_cast<int>(index), arena_bytes);
+        const ValueSpec& spec = values[index];
+        if (spec.storage == Storage::input) {
+            ordinal_[index] = input_shapes_.size();
+            input_shapes_.push_back(spec.shape);
+        }
+        if (spec.storage == Storage::output) {
+            ordinal_[index] = output_shapes_.size();
+            output_shapes_.push_back(spec.shape);
+        }
+        written[index] = spec.storage == Storage::input || spec.storage == Storage::constant;
+    }
+    steps_.reserve(calls.size());
+    for (const CallSpec& call : calls) add_step(values, call, written);
+    for (std::size_t index = 0; index < values.size(); ++index) {
+        if (values[index].storage == Storage::output && !written[index]) {
+            reject_program(value_name(static_cast<int>(index)), "is an output that no call writes");
+        }
+    }
+}
+
+TensorView Program::view(const std::vector<ValueSpec>& values, int value, const Shape& shape) const {
+    const ValueSpec& root = values[static_cast<std::size_t>(root_of(values, value))];
+    TensorView result;
+    result.shape = shape;
+    result.present = true;
+    if (root.storage == Storage::constant) result.data = root.data;
+    if (root.storage == Storage::arena) {
+        result.data = reinterpret_cast<float*>(arena_.data() + root.offset);
+    }
+    return result;
+}
+
+void Program::bind(const std::vector<ValueSpec>& values, int value, int slot) {
+    const int root = root_of(values, value);
+    const Storage storage = values[static_cast<std::size_t>(root)].storage;
+    if (storage != Storage::input && storage != Storage::output) return;
+    bindings_.push_back({steps_.size() - 1, slot, ordinal_[static_cast<std::size_t>(root)],
+                         storage == Storage::output});
+}
+
+void Program::add_step(const std::vector<ValueSpec>& values, const CallSpec& spec,
+                       std::vector<bool>& written) {
+    const std::string where = "call '" + spec.name + "' (" + spec.kernel + ")";
+    const KernelInfo& kernel = find_kernel(spec.kernel);
+    const OpInfo& op = find_op(kernel.op);
+    const Slots slots = parse_slots(op);
+    const auto in_range = [&](int value) {
+        return value >= 0 && static_cast<std::size_t>(value) < values.size();
+    };
+    if (spec.inputs.size() > static_cast<std::size_t>(slots.count)) {
+        reject_program(where, "has " + std::to_string(spec.inputs.size()) + " inputs; accepted: " + op.slots);
+    }
+    if (!in_range(spec.output)) reject_program(where, "writes a value that does not exist");
+    const int output_root = root_of(values, spec.output);
+    const Storage output_storage = values[static_cast<std::size_t>(output_root)].storage;
+    if (output_storage != Storage::arena && output_storage != Storage::output) {
+        reject_program(where, "writes an input or a constant; accepted: an arena or output value");
+    }
+
+    Step& step = steps_.emplace_back(Step{kernel.function, {}});
+    step.call.attributes = spec.attributes;
+    for (int slot = 0; slot < slots.count; ++slot) {
+        const auto index = static_cast<std::size_t>(slot);
+        const int value = index < spec.inputs.size() ? spec.inputs[index] : -1;
+        const std::string slot_name(slots.names[index]);
+        if (value == -1) {
+            if (!slots.optional[index]) reject_program(where, "lacks input '" + slot_name + "'");
+            continue;
+        }
+        if (!in_range(value)) reject_program(where, "input '" + slot_name + "' does not exist");
+        if (!written[static_cast<std::size_t>(root_of(values, value))]) {
+            reject_program(where, "input '" + slot_name + "' is read before it is written");
+        }
+        step.call.inputs[index] = view(values, value, values[static_cast<std::size_t>(value)].shape);
+        bind(values, value, slot);
+    }
+    const Shape& output_shape = values[static_cast<std::size_t>(spec.output)].shape;
+    step.call.output = view(values, spec.output, output_shape);
+    bind(values, spec.output, kMaxInputs);
+    written[static_cast<std::size_t>(output_root)] = true;
+
+    Shape inferred;
+    try {
+        inferred = op.infer(step.call);
+    } catch (const ValueError& error) {
+        reject_program(where, error.what());
+    }
+    if (!(inferred == output_shape)) {
+        reject_program(where, "writes shape " + output_shape.str() + "; the op gives " + inferred.str());
+    }
+    const std::int64_t scratch = kernel.scratch(step.call, threads_);
+    if (scratch > 0) {
+        if (spec.scratch_offset < 0 || spec.scratch_offset % kAlignment != 0 ||
+            spec.scratch_offset > arena_.bytes() - scratch) {
+            reject_program(where, "needs " + std::to_string(scratch) + " bytes of scratch at offset " +
+                                      std::to_string(spec.scratch_offset) + "; the arena has " +
+                                      std::to_string(arena_.bytes()));
+        }
+        step.call.scratch = arena_.data() + spec.scratch_offset;
+    }
+    names_.push_back(spec.name);
+}
+
+std::int64_t Program::run(std::span<float* const> inputs, std::span<float* const> outputs,
+                          std::int64_t* times_ns) {
+    const std::lock_guard<std::mutex> turn(running_);
+    if (num_threads() > threads_) {
+        throw ValueError("Program: built for " + std::to_string(threads_) + " threads but set_num_threads(" +
+                         std::to_string(num_threads()) + ") was called since; build it again");
+    }
+    for (const Binding& binding : bindings_) {
+        Call& call = steps_[binding.step].call;
+        float* data = binding.is_output ? outputs[binding.index] : inputs[binding.index];
+        (binding.slot == kMaxInputs ? call.output : call.inputs[static_cast<std::size_t>(binding.slot)])
+            .data = data;
+    }
+    const std::int64_t start = times_ns == nullptr ? 0 : clock_ns();
+    std::int64_t before = start;
+    for (std::size_t index = 0; index < steps_.size(); ++index) {
+        steps_[index].function(steps_[index].call);
+        if (times_ns != nullptr) {
+            const std::int64_t after = clock_ns();
+            times_ns[index] = after - before;
+            before = after;
+        }
+    }
+    return before - start;
+}
+
+}  // namespace ablation

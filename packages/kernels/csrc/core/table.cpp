@@ -1,0 +1,109 @@
+#include "table.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "attention/attention.h"
+
+namespace ablation {
+
+namespace {
+
+constexpr OpInfo kOps[] = {
+#define OP(op, slots, in_place) {#op, slots, in_place, infer_##op},
+#include "kernels.def"
+};
+
+constexpr KernelInfo kKernels[] = {
+#define KERNEL(op, name, form, simd, parallel, gemm, scratch, idea) \
+    {#op, #name, form, simd != 0, parallel != 0, Gemm::gemm, idea, name, scratch},
+#include "kernels.def"
+};
+
+// Levenshtein distance: insertions, deletions and substitutions.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+    std::vector<std::size_t> row(b.size() + 1);
+    for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+    for (std::size_t i = 1; i <= a.size(); ++i) {
+        std::size_t diagonal = row[0];
+        row[0] = i;
+        for (std::size_t j = 1; j <= b.size(); ++j) {
+            const std::size_t substituted = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+            diagonal = row[j];
+            row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+        }
+    }
+    return row[b.size()];
+}
+
+[[noreturn]] void reject_name(const char* what, std::string_view given,
+                              const std::vector<std::string_view>& valid) {
+    std::string message = std::string("unknown ") + what + " '" + std::string(given) + "'";
+    if (!valid.empty()) {
+        const auto nearest = std::min_element(
+            valid.begin(), valid.end(), [given](std::string_view a, std::string_view b) {
+                return edit_distance(given, a) < edit_distance(given, b);
+            });
+        message += "; did you mean '" + std::string(*nearest) + "'? valid: ";
+        for (std::size_t index = 0; index < valid.size(); ++index) {
+            message += (index == 0 ? "" : ", ") + std::string(valid[index]);
+        }
+    }
+    throw ValueError(message);
+}
+
+}  // namespace
+
+std::span<const OpInfo> ops() { return kOps; }
+std::span<const KernelInfo> kernels() { return kKernels; }
+
+const OpInfo& find_op(std::string_view name) {
+    std::vector<std::string_view> valid;
+    for (const OpInfo& op : kOps) {
+        if (name == op.name) return op;
+        valid.emplace_back(op.name);
+    }
+    reject_name("op", name, valid);
+}
+
+const KernelInfo& find_kernel(std::string_view name, std::string_view op) {
+    std::vector<std::string_view> valid;
+    for (const KernelInfo& kernel : kKernels) {
+        if (!op.empty() && op != kernel.op) continue;
+        const std::string_view full = kernel.name;
+        if (name == full || (!op.empty() && name == full.substr(op.size() + 1))) return kernel;
+        valid.push_back(full);
+    }
+    reject_name("kernel", name, valid);
+}
+
+const KernelInfo& best_kernel(const OpInfo& op, const Call& call) {
+    const KernelInfo* best = nullptr;
+    for (const KernelInfo& kernel : kKernels) {
+        if (std::string_view(kernel.op) == op.name) best = &kernel;
+    }
+    if (std::string_view(op.name) == "attention" && !attention_prefers_flash(call)) {
+        return find_kernel("attention_fused_simd_parallel");
+    }
+    return *best;
+}
+
+Slots parse_slots(const OpInfo& op) {
+    Slots slots;
+    std::string_view rest = op.slots;
+    while (!rest.empty()) {
+        const std::size_t end = std::min(rest.find(' '), rest.size());
+        std::string_view name = rest.substr(0, end);
+        const auto index = static_cast<std::size_t>(slots.count++);
+        if (name.back() == '?') {
+            slots.optional[index] = true;
+            name.remove_suffix(1);
+        }
+        slots.names[index] = name;
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    return slots;
+}
+
+}  // namespace ablation

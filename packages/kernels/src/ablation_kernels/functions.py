@@ -1,0 +1,198 @@
+"""One function per op: NumPy in and out, each on any kernel of the table.
+
+Arrays are C-contiguous float32 on the CPU, taken without a copy from anything that speaks DLPack or
+the buffer protocol (NumPy, torch tensors that do not require grad, ...). The functions share two
+keywords: `kernel` names a line of `op_table()`, whole (`"softmax_simd"`) or without the op
+(`"simd"`), and None takes the best for this shape and machine; `out` is the array to write, which is
+then returned, and None makes a new NumPy array.
+
+Each raises TypeError (not an array, wrong dtype or device) or ValueError (shape, layout, overlap,
+unknown kernel or attribute) with the argument's name, what was given and what is accepted. NaN and
+infinity propagate as in PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ablation_kernels import _native
+
+Array: TypeAlias = Any
+"""Anything that speaks DLPack or the buffer protocol."""
+Float32Array: TypeAlias = NDArray[np.float32]
+
+__all__ = [
+    "add",
+    "attention",
+    "bias_relu",
+    "div",
+    "gelu",
+    "layer_norm",
+    "matmul",
+    "mul",
+    "permute",
+    "relu",
+    "slice",
+    "softmax",
+    "sub",
+    "where",
+]
+
+
+def _call(
+    op: str,
+    inputs: tuple[Array | None, ...],
+    attributes: dict[str, Any],
+    kernel: str | None,
+    out: Array | None,
+) -> Float32Array:
+    result: Float32Array = _native.call(op, inputs, attributes, kernel, out)
+    return result
+
+
+def matmul(
+    a: Array,
+    b: Array,
+    *,
+    transpose_b: bool = False,
+    alpha: float = 1.0,
+    bias: Array | None = None,
+    addend: Array | None = None,
+    activation: Literal["relu", "gelu", "gelu_tanh"] | None = None,
+    kernel: str | None = None,
+    out: Array | None = None,
+) -> Float32Array:
+    """Matrix product with its epilogue: activation(alpha * a @ b + bias + addend).
+
+    a is (..., M, K). b is (K, N), used for every matrix of a, or (..., K, N) with the batch axes of
+    a; with transpose_b its last two axes are (N, K). bias is (N,), addend has the output's shape
+    (..., M, N) and may be the array given as out.
+    """
+    attributes = {"transpose_b": transpose_b, "alpha": alpha, "activation": activation}
+    return _call("matmul", (a, b, bias, addend), attributes, kernel, out)
+
+
+def permute(
+    x: Array, perm: Sequence[int], *, kernel: str | None = None, out: Array | None = None
+) -> Float32Array:
+    """Axes of x in another order, copied: output axis i is axis perm[i] of x."""
+    return _call("permute", (x,), {"perm": tuple(perm)}, kernel, out)
+
+
+def slice(
+    x: Array,
+    axis: int,
+    start: int,
+    stop: int,
+    *,
+    kernel: str | None = None,
+    out: Array | None = None,
+) -> Float32Array:
+    """Copy of x[start:stop] along one axis, 0 <= start < stop <= size."""
+    return _call("slice", (x,), {"axis": axis, "start": start, "stop": stop}, kernel, out)
+
+
+def add(a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
+    """a + b with NumPy's broadcasting. out may be an input of the output's shape."""
+    return _call("add", (a, b), {}, kernel, out)
+
+
+def sub(a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
+    """a - b with NumPy's broadcasting. out may be an input of the output's shape."""
+    return _call("sub", (a, b), {}, kernel, out)
+
+
+def mul(a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
+    """a * b with NumPy's broadcasting. out may be an input of the output's shape."""
+    return _call("mul", (a, b), {}, kernel, out)
+
+
+def div(a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
+    """a / b with NumPy's broadcasting. out may be an input of the output's shape."""
+    return _call("div", (a, b), {}, kernel, out)
+
+
+def where(
+    condition: Array,
+    x: Array,
+    y: Array,
+    *,
+    kernel: str | None = None,
+    out: Array | None = None,
+) -> Float32Array:
+    """x where condition is not zero, else y, with NumPy's broadcasting. condition is float32."""
+    return _call("where", (condition, x, y), {}, kernel, out)
+
+
+def relu(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
+    """max(x, 0), any shape. out may be x."""
+    return _call("relu", (x,), {}, kernel, out)
+
+
+def gelu(
+    x: Array,
+    *,
+    approximate: Literal["none", "tanh"] = "none",
+    kernel: str | None = None,
+    out: Array | None = None,
+) -> Float32Array:
+    """x * Phi(x), any shape, or its tanh approximation (Hendrycks and Gimpel, 2016). out may be x."""
+    return _call("gelu", (x,), {"approximate": approximate}, kernel, out)
+
+
+def bias_relu(
+    x: Array, bias: Array, *, kernel: str | None = None, out: Array | None = None
+) -> Float32Array:
+    """max(x + bias, 0) with x (..., N) and bias (N,). out may be x."""
+    return _call("bias_relu", (x, bias), {}, kernel, out)
+
+
+def softmax(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
+    """Softmax over the last axis. A row of only -infinity gives NaN, as torch.softmax. out may be x."""
+    return _call("softmax", (x,), {}, kernel, out)
+
+
+def layer_norm(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    *,
+    eps: float = 1e-5,
+    kernel: str | None = None,
+    out: Array | None = None,
+) -> Float32Array:
+    """Layer normalization over the last axis: (x - mean) / sqrt(variance + eps) * weight + bias.
+
+    x is (..., D), weight and bias are (D,); the variance is the biased one. out may be x.
+    """
+    return _call("layer_norm", (x, weight, bias), {"eps": eps}, kernel, out)
+
+
+def attention(
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    mask: Array | None = None,
+    causal: bool = False,
+    scale: float | None = None,
+    tile_q: int = 0,
+    tile_k: int = 0,
+    kernel: str | None = None,
+    out: Array | None = None,
+) -> Float32Array:
+    """softmax(scale * q @ k^T + mask) @ v for each batch and head.
+
+    q is (batch, heads, Sq, head_dim), k and v are (batch, heads, Sk, head_dim). mask is added to the
+    scores (-infinity hides a key) and broadcasts to (batch, heads, Sq, Sk). causal hides key j from
+    query i where j > i, counted from the top left as in torch's is_causal. scale None is
+    1 / sqrt(head_dim). A row whose keys are all hidden gives 0, as torch's
+    scaled_dot_product_attention. tile_q and tile_k are rows and keys per tile; 0 lets the kernel
+    choose from the cache sizes.
+    """
+    attributes = {"scale": scale, "causal": causal, "tile_q": tile_q, "tile_k": tile_k}
+    return _call("attention", (q, k, v, mask), attributes, kernel, out)

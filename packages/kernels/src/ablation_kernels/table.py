@@ -1,0 +1,121 @@
+"""What this wheel can do on this machine, read from the native op table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ablation_kernels import _native
+
+
+@dataclass(frozen=True)
+class KernelInfo:
+    """One line of the op table: one way to do one op.
+
+    provider names who does the primitive work here: an instruction set (or vdsp), a BLAS and a
+    thread provider joined by "+", or "scalar". gemm is "none", "scalar" or "blas".
+    """
+
+    name: str
+    op: str
+    form: str
+    simd: bool
+    parallel: bool
+    gemm: str
+    provider: str
+    idea: str
+
+
+@dataclass(frozen=True)
+class OpInfo:
+    """One op: its input slots in order, those that may be absent, those that out may share."""
+
+    name: str
+    slots: tuple[str, ...]
+    optional: frozenset[str]
+    in_place: frozenset[str]
+
+
+def op_table() -> list[KernelInfo]:
+    """Every kernel that exists here, the plainest of each op first."""
+    return [KernelInfo(*row) for row in _native.kernel_rows()]
+
+
+def ops() -> dict[str, OpInfo]:
+    """Every op by name."""
+    table = {}
+    for name, slots, in_place in _native.op_rows():
+        names = slots.split()
+        table[name] = OpInfo(
+            name,
+            tuple(slot.rstrip("?") for slot in names),
+            frozenset(slot.rstrip("?") for slot in names if slot.endswith("?")),
+            frozenset(in_place.split()),
+        )
+    return table
+
+
+def build_info() -> dict[str, Any]:
+    """How the wheel was built and what it uses here.
+
+    Keys: table_version, compiler, flags, sanitizer, isa_built, isa_available, isa_used, simd,
+    parallel, blas, blas_core (the kernels that the BLAS library really runs), blas_library, clock.
+    """
+    return _native.build_info()
+
+
+def best_kernel(
+    op: str,
+    shapes: Sequence[Sequence[int] | None],
+    attributes: dict[str, Any] | None = None,
+) -> str:
+    """Name of the kernel that `kernel=None` takes for these input shapes (None: slot absent).
+
+    Raises ValueError for an unknown op or shapes that the op does not accept.
+    """
+    return _native.best_kernel(op, shapes, attributes or {})
+
+
+def infer_shape(
+    op: str,
+    shapes: Sequence[Sequence[int] | None],
+    attributes: dict[str, Any] | None = None,
+) -> tuple[int, ...]:
+    """Output shape of an op for these input shapes (None: slot absent).
+
+    Raises ValueError for an unknown op or shapes that the op does not accept.
+    """
+    return _native.infer_shape(op, shapes, attributes or {})
+
+
+def scratch_bytes(
+    kernel: str,
+    shapes: Sequence[Sequence[int] | None],
+    attributes: dict[str, Any] | None = None,
+    threads: int = 1,
+) -> int:
+    """Bytes of scratch that a kernel needs for these input shapes on this many threads.
+
+    Raises ValueError for an unknown kernel or shapes that its op does not accept.
+    """
+    return _native.scratch_bytes(kernel, shapes, attributes or {}, threads)
+
+
+def set_num_threads(n: int) -> None:
+    """Sets how many threads parallel kernels use, the caller included: 1 to 1024.
+
+    Programs are sized for the count at their construction and refuse to run with more. Raises
+    ValueError outside the range.
+    """
+    _native.set_num_threads(n)
+
+
+def get_num_threads() -> int:
+    """Threads that parallel kernels use; at start the cores that this process may run on."""
+    return _native.get_num_threads()
+
+
+def clock_overhead_ns() -> float:
+    """Median cost of one clock read of `Program.run_timed` in nanoseconds, measured now."""
+    return _native.clock_overhead_ns()
