@@ -94,7 +94,7 @@ def install_packages(session: nox.Session, packages: tuple[str, ...], *others: s
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the kernels wheel, incrementally; the sessions that need it ask for it by themselves."""
+    """Build the kernels wheel, incrementally; sessions that need it ask for it by themselves."""
     session.log(f"built {build_wheel(session, 'plain')}")
 
 
@@ -116,7 +116,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check format, style, types, spelling and workflows; `nox -s lint -- --fix` mends what it can."""
+    """Check format, style, types, spelling and workflows; `-- --fix` mends what it can."""
     pip_install(session, *LINT_TOOLS, *TYPED_DEPENDENCIES)
     fix = "--fix" in session.posargs
     session.run("ruff", "check", *(["--fix"] if fix else []), *PYTHON_SOURCES)
@@ -139,14 +139,14 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def bench(session: nox.Session) -> None:
-    """Measure the ladder, the main job: `nox -s bench -- --configs Toy,Small` (`-- --help` for all)."""
+    """Measure the ladder, the main job: `nox -s bench -- --configs Toy,Small`."""
     install_packages(session, ("executor",), "torch")
     session.run("python", "-m", "ablation_executor.bench", *session.posargs)
 
 
 @nox.session
 def report(session: nox.Session) -> None:
-    """Print the tables of a run: `nox -s report -- data/runs/RUN`; without a run, check all data."""
+    """Print the tables of a run, `nox -s report -- data/runs/RUN`; check all data without one."""
     install_packages(session, ("report",))
     if session.posargs:
         session.run("python", "-m", "ablation_report", "show", *session.posargs)
@@ -156,7 +156,7 @@ def report(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def docs(session: nox.Session) -> None:
-    """Build the site into site/; a broken link, anchor or reference fails, and so does a web font."""
+    """Build the site into site/; a broken link, anchor or reference fails."""
     pip_install(session, *SITE_TOOLS)
     # Native signatures come from the stub inside the wheel. The rest is read as text, not imported.
     replace_kernels(session, built_wheel(session))
@@ -167,9 +167,9 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def check_versions(session: nox.Session) -> None:
-    """Check that this tree's versions, ranges, pins and changelogs agree."""
+    """Check that versions, ranges, pins and changelogs agree, and a tag if one is named."""
     pip_install(session, "packaging")
-    session.run("python", ".ci/check_versions.py")
+    session.run("python", ".ci/check_versions.py", *session.posargs)
 
 
 @nox.session
@@ -249,7 +249,7 @@ def sanitize_thread(session: nox.Session) -> None:
 
 @nox.session
 def apple_shim(session: nox.Session) -> None:
-    """Run the kernel tests with the Apple providers, built against small stand-ins for Apple's headers."""
+    """Run the kernel tests with the Apple providers, built against stand-in headers (Linux)."""
     if sys.platform == "darwin":
         session.skip("the tests session runs the real ones here")
     wheel = build_wheel(session, "apple-shim", "ABLATION_APPLE_SHIM=ON")

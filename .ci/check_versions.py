@@ -19,16 +19,13 @@ CHANGELOG_HEADING = re.compile(r"^## \[?v?(?P<version>\d[^\s\]]*)", re.MULTILINE
 def requirements(project: dict[str, Any]) -> list[Requirement]:
     """Return the requirements of a package, those of its extras included."""
     extras: dict[str, list[str]] = project.get("optional-dependencies", {})
-    lines = [
-        *project.get("dependencies", []),
-        *(line for group in extras.values() for line in group),
-    ]
-    return [Requirement(line) for line in lines]
+    groups = [project.get("dependencies", []), *extras.values()]
+    return [Requirement(line) for group in groups for line in group]
 
 
 def pins() -> dict[str, Version]:
     """Return the versions pinned in constraints.txt by normalized name."""
-    found = {}
+    found: dict[str, Version] = {}
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
         name, equals, version = line.partition("#")[0].strip().partition("==")
         if equals:
@@ -36,14 +33,11 @@ def pins() -> dict[str, Version]:
     return found
 
 
-def problems() -> list[str]:
-    """Return one sentence for each disagreement."""
-    folders = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
+def problems(tags: list[str]) -> list[str]:
+    """Return one sentence for each disagreement; a tag has to name a package's own version."""
     projects = {
-        folder.name: tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))[
-            "project"
-        ]
-        for folder in folders
+        path.parent.name: tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+        for path in sorted(ROOT.glob("packages/*/pyproject.toml"))
     }
     found = []
     own: dict[str, Version] = {}
@@ -69,11 +63,17 @@ def problems() -> list[str]:
                 version = versions.get(name)
                 if version and not requirement.specifier.contains(version, prereleases=True):
                     found.append(f"packages/{folder}: needs {requirement}, but {what} {version}")
+    released = [f"{folder}-v{project.get('version')}" for folder, project in projects.items()]
+    found += [
+        f"tag {tag}: this tree releases {', '.join(released)}"
+        for tag in tags
+        if tag not in released
+    ]
     return found
 
 
 if __name__ == "__main__":
-    disagreements = problems()
+    disagreements = problems(sys.argv[1:])
     for sentence in disagreements:
         print(sentence, file=sys.stderr)
     if not disagreements:

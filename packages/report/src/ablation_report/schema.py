@@ -1,7 +1,6 @@
-"""What a run folder and a published file may hold: every column, its type and where null is allowed.
+"""What a run folder may hold: every column, its type, where null is allowed, what ties columns.
 
-The run's header is `run.json`; its rows are `cells.jsonl`, one cell a line. Both are checked against
-the tables below, and so is every rule that ties columns together.
+The run's header is `run.json`; its rows are `cells.jsonl`, one cell a line.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ TIME_COLUMNS = ("samples_ns", *PROFILE_COLUMNS)
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault of a file: where it is and what is wrong. Line and column are None for the whole."""
+    """One fault of a file and its place; line and column are None for the whole of it."""
 
     path: Path
     line: int | None
@@ -48,7 +47,7 @@ class SchemaError(ValueError):
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its type in words, the test of a value, its type in the frame, and its null rule."""
+    """A column: its type in words, the test of a value, its type in the frame, its null rule."""
 
     words: str
     accepts: Callable[[Any], bool]

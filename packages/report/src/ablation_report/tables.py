@@ -10,7 +10,19 @@ import polars as pl
 
 from ablation_report.metrics import Cell, floor_of, measure, noise_floor, paired_ratio
 
-HEADER = ("Variant", "Total", "Attn", "LN", "Other", "Attn%", "LN%", "vs PT", "±", "Noisy")
+HEADER = (
+    "Variant",
+    "Total",
+    "Attn",
+    "LN",
+    "Other",
+    "Attn%",
+    "LN%",
+    "vs PT",
+    "±",
+    "Ops/wall",
+    "Noisy",
+)
 SUMMARY_HEADER = ("Config", "PT naive", "PT SDPA", "Best ours", "vs naive", "vs SDPA", "A/A floor")
 NOTHING = "-"
 # The summary compares these with the best of the compiled variants
@@ -112,6 +124,7 @@ def _row(cell: Cell, measures: Mapping[str, Any]) -> Sequence[str]:
         _percent(measures["layer_norm_share"]),
         _times(measures["vs_baseline"]),
         _percent(measures["half_width"]),
+        _percent(measures["profile_over_total"]),
         "noisy" if measures["is_noisy"] else "",
     ]
 
