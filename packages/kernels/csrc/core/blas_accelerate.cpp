@@ -29,8 +29,8 @@ namespace {
 constexpr std::int64_t kMaxRows = std::int64_t{1} << 30;
 
 #if defined(ABLATION_BLAS_THREADING)
-/// Keeps Accelerate to the calling thread until the end of the scope. The setting belongs to the thread, and
-/// the caller's own is restored: the thread may be the application's.
+/// Keeps Accelerate to the calling thread until the end of the scope. The setting belongs to the
+/// thread, and the caller's own is restored: the thread may be the application's.
 class SingleThreaded {
   public:
     SingleThreaded() {
@@ -53,7 +53,8 @@ class SingleThreaded {
     BLAS_THREADING previous_ = BLAS_THREADING_SINGLE_THREADED;
 };
 #else
-/// Before macOS 15 there is no call for it: Accelerate decides, or the user through VECLIB_MAXIMUM_THREADS.
+/// Before macOS 15 there is no call for it: Accelerate decides, or the user through
+/// VECLIB_MAXIMUM_THREADS.
 struct SingleThreaded {
     SingleThreaded() {}
     ~SingleThreaded() {}

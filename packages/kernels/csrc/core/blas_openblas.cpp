@@ -53,9 +53,9 @@ class ScopedVariable {
     std::optional<std::string> previous_;
 };
 
-/// The core whose kernels OpenBLAS should use, or null where its own detection is right. Detection goes by
-/// CPU model, so that a virtual machine or a newer CPU may get a core far below what it can run; and an
-/// instruction set forced on the row primitives has to hold for the products as well.
+/// The core whose kernels OpenBLAS should use, or null where its own detection is right. Detection
+/// goes by CPU model, so that a virtual machine or a newer CPU may get a core far below what it can
+/// run; and an instruction set forced on the row primitives has to hold for the products as well.
 const char* wanted_core() {
     const CpuFeatures& cpu = cpu_features();
     const std::string simd_in_use = simd().name;

@@ -35,7 +35,8 @@ Shape infer_matmul(const Call& call) {
     const std::int64_t k = a.shape[-1];
     const std::int64_t b_k = b.shape[attributes.transpose_b ? -1 : -2];
     const std::int64_t n = b.shape[attributes.transpose_b ? -2 : -1];
-    const std::string accepted_b = attributes.transpose_b ? "(N, K) or (..., N, K)" : "(K, N) or (..., K, N)";
+    const std::string accepted_b =
+        attributes.transpose_b ? "(N, K) or (..., N, K)" : "(K, N) or (..., K, N)";
     if (b_k != k) {
         reject("matmul", "b", "has shape " + b.shape.str(),
                accepted_b + " with K = " + std::to_string(k) + ", the last axis of a");
@@ -49,7 +50,8 @@ Shape infer_matmul(const Call& call) {
 
     Shape output = a.shape;
     output[-1] = n;
-    if (bias.present) require_shape("matmul", "bias", bias, Shape{n}, "(N,)");
+    if (bias.present)
+        require_shape("matmul", "bias", bias, Shape{n}, "one for each column of the result");
     if (addend.present) {
         require_shape("matmul", "addend", addend, output, "the shape of the result");
     }

@@ -1,9 +1,11 @@
-// matmul_blas: the product is one sgemm. bias and addend are written into the output first and sgemm adds to
-// them (beta = 1), so that they cost one write and no pass of their own; the activation follows in place.
+// matmul_blas: the product is one sgemm. bias and addend are written into the output first and
+// sgemm adds to them (beta = 1), so that they cost one write and no pass of their own; the
+// activation follows in place.
 //
-// matmul_blas_parallel: the output is cut into a grid of tiles, one single-threaded sgemm and one thread per
-// tile. sgemm packs its operands anew for every tile, so the grid is the one with the least packing: it cuts the
-// longer of M and N, and products of a batch are dealt out whole before any is cut.
+// matmul_blas_parallel: the output is cut into a grid of tiles, one single-threaded sgemm and one
+// thread per tile. sgemm packs its operands anew for every tile, so the grid is the one with the
+// least packing: it cuts the longer of M and N, and products of a batch are dealt out whole before
+// any is cut.
 //
 // Cost: 2 M N K FLOPs; a cut into p x q tiles packs a q times and b p times.
 #include <algorithm>
@@ -21,11 +23,12 @@ namespace ablation {
 
 namespace {
 
-// Tile boundaries are multiples of this: whole micro-tiles of every library in use (at most 48 wide, 16 high).
+// Tile boundaries are multiples of this: whole micro-tiles of every library in use (at most 48
+// wide, 16 high).
 constexpr std::int64_t kTileGrain = 48;
 
-// Nanoseconds per multiply-add and per packed element on one core. Only ratios and the order of magnitude
-// matter; measured on a 3.7 GHz AVX-512 core with 118 GFLOP/s in FMA.
+// Nanoseconds per multiply-add and per packed element on one core. Only ratios and the order of
+// magnitude matter; measured on a 3.7 GHz AVX-512 core with 118 GFLOP/s in FMA.
 constexpr double kNsPerMultiplyAdd = 0.02;
 constexpr double kNsPerPackedElement = 0.3;
 
@@ -133,8 +136,7 @@ void matmul_blas(const Call& call) {
 
 void matmul_blas_parallel(const Call& call) {
     const MatmulSizes sizes = matmul_sizes(call);
-    const double serial_ns =
-        static_cast<double>(sizes.batch) * tile_ns(sizes.m, sizes.n, sizes.k);
+    const double serial_ns = static_cast<double>(sizes.batch) * tile_ns(sizes.m, sizes.n, sizes.k);
     const int threads = worthwhile_threads(serial_ns);
     if (threads == 1) return matmul_blas(call);
 

@@ -1,0 +1,76 @@
+#include "attention/attention.h"
+
+#include <limits>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "attention/tiles.h"
+#include "core/check.h"
+#include "core/table.h"
+
+namespace ablation {
+
+namespace {
+
+void require_four_axes(const char* argument, const TensorView& view) {
+    require_rank("attention", argument, view, 1);
+    if (view.shape.rank != 4) {
+        reject("attention", argument, "has shape " + view.shape.str(),
+               "4 axes (batch, heads, seq_len, head_dim)");
+    }
+}
+
+void require_mask(const TensorView& mask, const Shape& scores) {
+    const std::string accepted = "a shape that broadcasts to (B, H, Sq, Sk) = " + scores.str();
+    bool fits = mask.shape.rank <= 4;
+    for (int axis = 1; fits && axis <= mask.shape.rank; ++axis) {
+        fits = mask.shape[-axis] == 1 || mask.shape[-axis] == scores[-axis];
+    }
+    if (!fits) reject("attention", "mask", "has shape " + mask.shape.str(), accepted);
+}
+
+void require_tile(const char* argument, std::int64_t value) {
+    if (value < 0) {
+        reject("attention", argument, "is " + std::to_string(value),
+               "a number of rows, or 0 for the kernel's own choice");
+    }
+}
+
+}  // namespace
+
+Shape infer_attention(const Call& call) {
+    const auto& [q, k, v, mask] = call.inputs;
+    require_four_axes("q", q);
+    require_four_axes("k", k);
+    require_four_axes("v", v);
+    const Shape keys{q.shape[0], q.shape[1], k.shape[2], q.shape[3]};
+    require_shape("attention", "k", k, keys, "(B, H, Sk, D) with B, H and D of q");
+    require_shape("attention", "v", v, keys, "the shape of k");
+    for (const auto& [argument, view] : {std::pair{"q", &q}, std::pair{"k", &k}}) {
+        if (view->shape[2] > std::numeric_limits<std::int32_t>::max()) {
+            reject("attention", argument, "has shape " + view->shape.str(),
+                   "a seq_len of at most 2147483647");
+        }
+    }
+    if (mask.present) require_mask(mask, {q.shape[0], q.shape[1], q.shape[2], k.shape[2]});
+    const auto& attributes = std::get<AttentionAttributes>(call.attributes);
+    require_tile("tile_q", attributes.tile_q);
+    require_tile("tile_k", attributes.tile_k);
+    return q.shape;
+}
+
+std::int64_t attention_fused_scratch(const Call& call, int) {
+    const std::int64_t floats = fused_tile_q(call) * score_stride(attention_sizes(call).sk);
+    return align_up(floats * static_cast<std::int64_t>(sizeof(float)));
+}
+
+std::int64_t attention_fused_parallel_scratch(const Call& call, int threads) {
+    return threads * attention_fused_scratch(call, threads);
+}
+
+std::int64_t attention_flash_scratch(const Call& call, int threads) {
+    return threads * flash_worker_bytes(flash_tile(call));
+}
+
+}  // namespace ablation

@@ -1,0 +1,63 @@
+// What the attention kernels share: sizes, the mask's strides, tile sizes, the kernel body of the
+// fused form.
+#pragma once
+
+#include <cstdint>
+
+#include "core/types.h"
+
+namespace ablation {
+
+struct AttentionSizes {
+    std::int64_t batch, heads, sq, sk, d;
+
+    std::int64_t items() const { return batch * heads; }
+    double serial_ns(bool causal) const;
+};
+/// Data pointers are not read.
+AttentionSizes attention_sizes(const Call& call);
+
+/// The mask as (B, H, Sq, Sk) with stride 0 along axes that broadcast.
+struct MaskView {
+    const float* data = nullptr;  ///< null: no mask
+    std::int64_t batch_stride = 0, head_stride = 0, query_stride = 0, key_stride = 0;
+
+    /// First mask element of a row of scores.
+    const float* row(std::int64_t item, std::int64_t heads, std::int64_t query,
+                     std::int64_t key) const {
+        if (data == nullptr) return nullptr;
+        return data + item / heads * batch_stride + item % heads * head_stride +
+               query * query_stride + key * key_stride;
+    }
+};
+MaskView mask_view(const Call& call);
+
+/// Floats from one row of a tile of scores to the next: `keys` and a pad that keeps the rows off
+/// one cache set.
+std::int64_t score_stride(std::int64_t keys);
+
+/// Query rows per tile of the fused form: the tile of scores takes about half of the L2 cache.
+std::int64_t fused_tile_q(const Call& call);
+
+struct FlashTile {
+    std::int64_t q, k;
+};
+/// Query rows and keys per tile of the flash form. The same for any number of threads, so that
+/// results are too.
+FlashTile flash_tile(const Call& call);
+/// Bytes of scratch that one thread needs for such a tile.
+std::int64_t flash_worker_bytes(FlashTile tile);
+
+/// Turns a row of n scores into exp(score + mask - maximum) in place and returns their sum; a row
+/// without a key to see becomes zeros with sum 0. `mask` may be null; its element i is at mask[i *
+/// mask_step].
+using SoftmaxRow = float (*)(float* scores, const float* mask, std::int64_t mask_step,
+                             std::int64_t n);
+
+/// The fused form for query rows of one (batch, head) item.
+void fused_item(const Call& call, std::int64_t item, std::byte* scratch, SoftmaxRow softmax_row);
+
+/// The fused form, all items on the calling thread.
+void fused_serial(const Call& call, SoftmaxRow softmax_row);
+
+}  // namespace ablation

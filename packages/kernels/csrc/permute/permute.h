@@ -1,0 +1,36 @@
+// permute: output axis i is axis perm[i] of x, copied contiguously. slice: elements start ... stop
+// - 1 of one axis.
+//
+// Shapes   permute: x of any rank up to 8; output sizes x.shape[perm[i]]. slice: x with 0 <= axis <
+// rank and
+//          0 <= start < stop <= size of the axis; output as x with stop - start along the axis.
+// Dtype    float32.
+// Aliasing output must not overlap x.
+// Scratch  none.
+// Cost     reads and writes each element of the output once, no FLOPs.
+#pragma once
+
+#include "core/types.h"
+
+namespace ablation {
+
+Shape infer_permute(const Call& call);
+Shape infer_slice(const Call& call);
+
+/// A permutation as nested loops over the output with neighbouring axes joined where they stay
+/// neighbours and axes of size 1 dropped; at least one loop.
+struct PermuteLoops {
+    std::array<std::int64_t, kMaxRank> sizes{};
+    std::array<std::int64_t, kMaxRank>
+        strides{};  ///< elements of x from one step of the loop to the next
+    int rank = 0;
+};
+PermuteLoops permute_loops(const Call& call);
+
+/// A slice as `runs` contiguous copies of `length` elements, from x + offset + run * stride.
+struct SliceRuns {
+    std::int64_t runs, length, offset, stride;
+};
+SliceRuns slice_runs(const Call& call);
+
+}  // namespace ablation
