@@ -71,18 +71,18 @@ def load(*paths: Path | str) -> pl.LazyFrame:
 
 
 def load_run(folder: Path | str) -> Run:
-    """Read one run folder.
+    """Read one run folder; a run that was stopped before its first cell has none.
 
     Raises:
         SchemaError: a file is damaged, breaks a rule, or has another schema; lists every fault.
-        FileNotFoundError: the folder or one of its two files does not exist.
     """
     folder = Path(folder)
-    for name in (HEADER_NAME, CELLS_NAME):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder}: no run folder, it has no {name}")
-    header = _header(folder / HEADER_NAME)
-    return Run(folder, header, _cells(folder / CELLS_NAME, header["run_id"]))
+    header_path, cells_path = folder / HEADER_NAME, folder / CELLS_NAME
+    if not header_path.is_file():
+        raise SchemaError([Problem(header_path, None, None, "missing")])
+    header = _header(header_path)
+    cells = _cells(cells_path, header["run_id"]) if cells_path.exists() else []
+    return Run(folder, header, cells)
 
 
 def check(*paths: Path | str) -> tuple[list[str], list[Problem]]:
@@ -131,6 +131,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             {"origin": "run", "path": str(path), "line": line} | cell
             for line, cell in enumerate(run.cells, start=1)
         ]
+    if published.is_suites(path):
+        raise SchemaError([Problem(path, 1, None, "holds the further suites, no block ablation")])
     return [
         {"origin": "published", "path": str(path), "line": line} | cell
         for line, cell in published.read_block_ablation(path)
@@ -153,7 +155,9 @@ def _cells(path: Path, run_id: str) -> list[dict[str, Any]]:
     problems: list[Problem] = []
     first_line: dict[tuple[str, str], int] = {}
     text = path.read_text(encoding="utf-8", errors="replace")
-    for line, content in enumerate(text.splitlines(), start=1):
+    # Not splitlines: a reason may hold one of the rarer line separators
+    lines = text.removesuffix("\n").split("\n") if text else []
+    for line, content in enumerate(lines, start=1):
         try:
             cell = _cell(path, line, content, run_id)
         except SchemaError as error:

@@ -294,7 +294,7 @@ def cell_faults(cell: Mapping[str, Any]) -> dict[str, str]:
         if cell["reason"] is None:
             faults["reason"] = f"null, but status is {cell['status']}"
     samples, rounds = cell["samples_ns"], cell["sample_rounds"]
-    if samples is not None and (rounds is None or len(rounds) != len(samples)):
+    if samples and (rounds is None or len(rounds) != len(samples)):
         faults["sample_rounds"] = f"{len(rounds or [])} entries for {len(samples)} samples"
     faults |= _profile_faults(cell)
     s, d = cell["seq_len"], cell["d_model"]

@@ -1,0 +1,163 @@
+"""The statistics, against other ways to compute them."""
+
+from __future__ import annotations
+
+import statistics
+from fractions import Fraction
+from math import comb
+from typing import Any
+
+import pytest
+from rows import make_failed_cell, make_noisy_samples, make_timed_cell
+from test_published import BLOCK, read_lines
+
+from ablation_report.load import load
+from ablation_report.metrics import (
+    Interval,
+    floor_of,
+    measure,
+    median,
+    median_interval,
+    noise_floor,
+    paired_ratio,
+    rounds_ns,
+    verdict,
+)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 10, 31])
+def test_median_agrees_with_the_standard_library(n: int) -> None:
+    values = make_noisy_samples(1000, n, seed=n)
+    assert median(values) == statistics.median(values)
+
+
+def test_median_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="median of no values"):
+        median([])
+
+
+@pytest.mark.parametrize("n", range(1, 80))
+def test_interval_is_the_narrowest_that_covers(n: int) -> None:
+    interval = median_interval(list(range(n)))
+    outside = int(interval.low)
+    assert interval.high == n - 1 - outside
+
+    def coverage(rank: int) -> Fraction:
+        # The median lies between the order statistics when at least rank + 1 values are below it
+        # and at least as many above
+        return Fraction(sum(comb(n, below) for below in range(rank + 1, n - rank)), 2**n)
+
+    limit = Fraction(95, 100)
+    if n < 6:
+        assert outside == 0
+    else:
+        assert coverage(outside) >= limit
+        assert coverage(outside + 1) < limit
+
+
+def test_interval_covers_the_median_as_often_as_it_says() -> None:
+    hits = sum(
+        interval.low <= 1000 <= interval.high
+        for interval in (median_interval(make_noisy_samples(1000, 15, s)) for s in range(2000))
+    )
+    # 96.5% for 15 values; the few ties of whole numbers only add hits
+    assert 0.95 <= hits / 2000 <= 0.985
+
+
+def test_a_single_value_has_no_width() -> None:
+    assert median_interval([7]).width is None
+    assert median_interval([7, 9]).width == pytest.approx(2 / 8)
+
+
+def test_samples_of_a_round_count_once() -> None:
+    cell = make_timed_cell("a", [10, 30, 20, 50], sample_rounds=[0, 0, 0, 3])
+    assert rounds_ns(cell) == {0: 20, 3: 50}
+
+
+def test_ratios_are_paired_by_round() -> None:
+    cell = make_timed_cell("a", [10, 40, 90], sample_rounds=[0, 1, 2])
+    base = make_timed_cell("b", [90, 20, 20], sample_rounds=[2, 1, 5])
+    # Common rounds 1 and 2: 40/20 and 90/90
+    assert paired_ratio(cell, base) == Interval(1.5, 1.0, 2.0, 2)
+    assert paired_ratio(cell, None) is None
+    assert paired_ratio(cell, make_failed_cell()) is None
+    assert paired_ratio(cell, make_timed_cell("c", [5], sample_rounds=[9])) is None
+
+
+def test_the_floor_holds_the_pair_itself() -> None:
+    first = make_timed_cell("attention-fused-parallel", make_noisy_samples(1000, 20, 1))
+    second = make_timed_cell("layernorm-parallel", make_noisy_samples(1000, 20, 2))
+    pair = noise_floor([first, second])
+    floor = floor_of(pair)
+    assert pair is not None and floor is not None
+    ratios = [a / b for a, b in zip(first["samples_ns"], second["samples_ns"], strict=True)]
+    assert pair.median == pytest.approx(statistics.median(ratios))
+    assert abs(pair.median - 1) <= floor
+    assert verdict(pair, floor) == "not resolved"
+    assert noise_floor([first]) is None
+    assert noise_floor([first, make_failed_cell(variant="layernorm-parallel")]) is None
+    assert floor_of(Interval(1.2, 1.2, 1.2, 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("ratio", "floor", "expected"),
+    [
+        (Interval(0.8, 0.7, 0.9, 10), 0.1, "faster"),
+        (Interval(0.8, 0.7, 0.9, 10), 0.25, "not resolved"),
+        (Interval(0.8, 0.7, 1.01, 10), 0.1, "not resolved"),
+        (Interval(1.3, 1.2, 1.4, 10), 0.1, "slower"),
+        (Interval(1.3, 0.9, 1.4, 10), 0.1, "not resolved"),
+        (Interval(0.1, 0.1, 0.1, 10), None, "not resolved"),
+        (None, 0.1, "not resolved"),
+    ],
+)
+def test_verdicts(ratio: Interval | None, floor: float | None, expected: str) -> None:
+    assert verdict(ratio, floor) == expected
+
+
+def test_measures_of_a_small_run() -> None:
+    samples: dict[str, Any] = {
+        "torch-naive": make_noisy_samples(4000, 12, 3),
+        "passes-none": make_noisy_samples(1000, 12, 4),
+        "attention-fused-parallel": [2000] * 12,
+        "layernorm-parallel": [2010] * 12,
+    }
+    cells = [make_timed_cell(name, values) for name, values in samples.items()]
+    cells[1]["parent"] = "torch-naive"
+    cells.append(make_failed_cell(variant="torch-sdpa"))
+    by_variant = {row["variant"]: row for row in measure(cells).iter_rows(named=True)}
+
+    row = by_variant["passes-none"]
+    assert row["total_ns"] == statistics.median(samples["passes-none"])
+    assert row["min_ns"] == min(samples["passes-none"])
+    pairs = zip(samples["passes-none"], samples["torch-naive"], strict=True)
+    assert row["vs_baseline"] == pytest.approx(statistics.median(a / b for a, b in pairs))
+    assert (row["vs_parent"], row["verdict_vs_parent"]) == (row["vs_baseline"], "faster")
+    assert row["is_noisy"]
+    assert row["gflops"] == pytest.approx(3407872 / row["total_ns"])
+    # Two profiled calls: 1000 and 1100 in all, 300 and 330 of attention, 100 and 110 of layer norm
+    assert (row["attention_ns"], row["layer_norm_ns"], row["other_ns"]) == (315, 105, 630)
+    assert row["attention_share"] == pytest.approx(0.3)
+    assert row["layer_norm_share"] == pytest.approx(0.1)
+    assert row["profile_over_total"] == pytest.approx(1050 / row["total_ns"])
+    assert not by_variant["layernorm-parallel"]["is_noisy"]
+
+    failed = by_variant["torch-sdpa"]
+    assert failed["status"] == "oom"
+    assert all(failed[name] is None for name in failed if name not in cells[-1])
+
+
+def test_measures_of_the_published_run() -> None:
+    lines = {(text["config"], text["variant"]): text for text in read_lines(BLOCK)}
+    frame = load(BLOCK).collect()
+    for config in frame["config"].unique().to_list():
+        cells = [cell for cell in frame.to_dicts() if cell["config"] == config]
+        for row in measure(cells).iter_rows(named=True):
+            text = lines[config, row["variant"]]
+            assert row["total_ns"] == int(text["total_ns"])
+            assert row["other_ns"] == int(text["other_ns"])
+            assert row["vs_baseline"] == pytest.approx(
+                float(text["ratio_vs_torch_naive"]), abs=0.011
+            )
+            assert (row["half_width"], row["is_noisy"]) == (None, None)
+            assert row["verdict_vs_parent"] is None

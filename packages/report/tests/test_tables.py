@@ -1,0 +1,144 @@
+"""What the command line prints, read back cell by cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rows import make_failed_cell, make_header, make_timed_cell, write_run
+from test_published import BLOCK, read_lines
+
+from ablation_report.__main__ import main
+from ablation_report.load import load
+from ablation_report.tables import config_tables, duration, summary_table
+
+GROUPS = {"torch-naive": "Baselines", "torch-sdpa": "Baselines"}
+
+
+def make_run(folder: Path) -> Path:
+    """Write a run: two baselines, one of them out of memory, two equal rungs, a faster one."""
+    times = {
+        "torch-naive": [4_000_000, 4_200_000, 4_100_000],
+        "attention-fused-parallel": [2_000_000, 2_020_000, 2_050_000],
+        "layernorm-parallel": [2_010_000, 2_000_000, 2_050_000],
+        "flash-layernorm": [1_000_000, 1_010_000, 1_030_000],
+    }
+    cells = [
+        make_timed_cell(name, samples, group=GROUPS.get(name, "Ours"))
+        for name, samples in times.items()
+    ]
+    out_of_memory: dict[str, Any] = {"variant": "torch-sdpa", "printed_name": "PT SDPA"}
+    reason = "needs 12 GB | has 8 GB"
+    cells.insert(1, make_failed_cell(reason=reason, group="Baselines", **out_of_memory))
+    return write_run(folder, cells)
+
+
+def test_a_text_table_has_a_line_for_each_cell(tmp_path: Path) -> None:
+    (table,) = config_tables(load(make_run(tmp_path / "run")).collect())
+    lines = table.text().splitlines()
+    assert lines[0] == "Toy: d_model 64, heads 4, seq_len 32, batch 1"
+    assert lines[2].split() == [
+        *("Variant", "Total", "Attn", "LN", "Other", "Attn%", "LN%", "vs", "PT"),
+        *("±", "Ops/wall", "Noisy"),
+    ]
+    assert lines[4:6] == ["  Baselines", lines[5]]
+    naive = lines[5].split()
+    assert naive[:3] == ["torch-naive", "4.10", "ms"]
+    assert "30.0%" in naive and "10.0%" in naive and "1.00x" in naive
+    assert lines[6].split() == ["PT", "SDPA", "oom", *["-"] * 9]
+    flash = next(line for line in lines if line.startswith("flash-layernorm")).split()
+    # Paired: 1.00/4.00, 1.01/4.20, 1.03/4.10; the middle one is 0.25
+    assert flash[1:3] == ["1.01", "ms"] and "0.25x" in flash
+    assert "PT SDPA: oom, needs 12 GB | has 8 GB" in lines
+    # Paired: 2000/2010, 2020/2000, 2050/2050, so that half the range is 0.75%
+    assert lines[-1] == "A/A pair: ratio 1.000 over 3 rounds, noise floor 0.7%"
+
+
+def test_a_markdown_table_has_as_many_fields_in_every_row(tmp_path: Path) -> None:
+    (table,) = config_tables(load(make_run(tmp_path / "run")).collect())
+    text = table.markdown()
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in rows} == {12}
+    assert "| **Baselines** |" in text
+    assert "- PT SDPA: oom, needs 12 GB \\| has 8 GB" in text
+
+
+def test_the_summary_takes_the_fastest_compiled_variant(tmp_path: Path) -> None:
+    table = summary_table(load(make_run(tmp_path / "run")).collect())
+    ((_, (row,)),) = table.groups
+    assert row == ["Toy", "4.10 ms", "-", "1.01 ms (flash-layernorm)", "0.25x", "-", "0.7%"]
+
+
+def test_the_summary_of_a_config_without_our_times(tmp_path: Path) -> None:
+    cells = [make_timed_cell("torch-naive", [4000]), make_failed_cell(variant="passes-none")]
+    table = summary_table(load(write_run(tmp_path / "run", cells)).collect())
+    ((_, (row,)),) = table.groups
+    assert row == ["Toy", "4.0 µs", "-", "-", "-", "-", "-"]
+
+
+def test_the_published_ratios_are_printed_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(BLOCK), "--format", "md"]) == 0
+    printed = capsys.readouterr().out
+    rows = [
+        [field.strip() for field in line.strip("|").split("|")]
+        for line in printed.partition("### SUMMARY")[0].splitlines()
+        if line.startswith("|") and "**" not in line and "---" not in line and "Variant" not in line
+    ]
+    texts = read_lines(BLOCK)
+    assert len(rows) == len(texts)
+    for row, text in zip(rows, texts, strict=True):
+        assert row[0] == text["printed_name"]
+        printed_ratio, published = float(row[7].removesuffix("x")), text["ratio_vs_torch_naive"]
+        assert printed_ratio == pytest.approx(float(published), abs=0.0101)
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (None, "-"),
+        (21, "0.0 µs"),
+        (27_500, "27.5 µs"),
+        (2_660_000, "2.66 ms"),
+        (1_100_000_000, "1.10 s"),
+    ],
+)
+def test_durations(ns: float | None, text: str) -> None:
+    assert duration(ns) == text
+
+
+def test_show_says_what_ran_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(make_run(tmp_path / "run"))]) == 0
+    printed = capsys.readouterr().out
+    assert "Machine:   Test CPU, 2 cores, 24.0 GiB, Linux x86_64" in printed
+    assert "2026-01-02T03:06:05Z, 2.0 minutes" in printed
+    assert "SUMMARY: best compiled variant vs PyTorch" in printed
+
+
+def test_show_of_a_run_that_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stopped = make_header(finished_utc=None, elapsed_s=None)
+    run = write_run(tmp_path / "run", [make_timed_cell("torch-naive", [4000])], stopped)
+    assert main(["show", str(run), "--format", "md"]) == 0
+    assert "to not finished\n" in capsys.readouterr().out
+
+
+def test_faults_go_to_stderr_with_status_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_run(tmp_path / "run", [make_timed_cell("torch-naive", [4000], threads=-1)])
+    for command in ("show", "check"):
+        assert main([command, str(run)]) == 1
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        place = f"{run / 'cells.jsonl'}:1: column threads: "
+        assert captured.err == f"{place}-1, expected an integer of 0 or more\n"
+    assert main(["show", str(tmp_path / "none")]) == 1
+    assert "no such file or folder" in capsys.readouterr().err
+
+
+def test_show_wants_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b")
+    assert main(["show", str(tmp_path)]) == 1
+    assert "holds 2 runs, name one" in capsys.readouterr().err
+    assert main(["check", str(tmp_path)]) == 0
