@@ -128,7 +128,7 @@ def make_cell(**changes: Any) -> dict[str, Any]:
 
 
 def make_failed_cell(
-    status: str = "oom", reason: str = "no room", **changes: Any
+    status: str = "oom", reason: str | None = "no room", **changes: Any
 ) -> dict[str, Any]:
     """Make a sound cell that has no time."""
     times = ["samples_ns", "sample_rounds", "profile_total_ns"]
