@@ -22,7 +22,9 @@ const char* gemm_name(Gemm gemm) {
 // Who does the primitive work under a kernel here: "avx512+openblas+pool".
 std::string provider_of(const KernelInfo& kernel) {
     std::string provider;
-    const auto append = [&](const std::string& name) { provider += (provider.empty() ? "" : "+") + name; };
+    const auto append = [&](const std::string& name) {
+        provider += (provider.empty() ? "" : "+") + name;
+    };
     if (kernel.simd && std::string_view(kernel.op) != "matmul") append(simd().name);
     if (kernel.gemm == Gemm::blas) append(blas_info().provider);
     if (kernel.parallel) append(parallel_provider());
@@ -32,8 +34,9 @@ std::string provider_of(const KernelInfo& kernel) {
 nb::list kernel_rows() {
     nb::list rows;
     for (const KernelInfo& kernel : kernels()) {
-        rows.append(nb::make_tuple(kernel.name, kernel.op, kernel.form, kernel.simd, kernel.parallel,
-                                   gemm_name(kernel.gemm), provider_of(kernel), kernel.idea));
+        rows.append(nb::make_tuple(kernel.name, kernel.op, kernel.form, kernel.simd,
+                                   kernel.parallel, gemm_name(kernel.gemm), provider_of(kernel),
+                                   kernel.idea));
     }
     return rows;
 }
@@ -64,8 +67,8 @@ nb::dict build_info() {
 
 void set_threads(int n) {
     if (n < 1 || n > kMaxThreads) {
-        throw ValueError("set_num_threads: argument 'n' is " + std::to_string(n) + "; accepted: 1 to " +
-                         std::to_string(kMaxThreads));
+        throw ValueError("set_num_threads: argument 'n' is " + std::to_string(n) +
+                         "; accepted: 1 to " + std::to_string(kMaxThreads));
     }
     const nb::gil_scoped_release released;
     set_num_threads(n);

@@ -9,11 +9,11 @@ namespace ablation {
 
 namespace {
 
-std::string type_name(nb::handle object) {
+std::string type_of(nb::handle object) {
     return nb::cast<std::string>(nb::str(object.type().attr("__name__")));
 }
 
-std::string dtype_name(nb::dlpack::dtype dtype) {
+std::string dtype_of(nb::dlpack::dtype dtype) {
     using Code = nb::dlpack::dtype_code;
     std::string kind = "type code " + std::to_string(dtype.code) + " of ";
     if (dtype.code == static_cast<std::uint8_t>(Code::Int)) kind = "int";
@@ -38,7 +38,8 @@ Array checked(const char* function, const char* argument, nb::handle object, con
                          std::to_string(array.device_type()) + kAccepted);
     }
     if (array.dtype() != nb::dtype<float>()) {
-        raise_type_error(prefix(function, argument) + "has dtype " + dtype_name(array.dtype()) + kAccepted);
+        raise_type_error(prefix(function, argument) + "has dtype " + dtype_of(array.dtype()) +
+                         kAccepted);
     }
     if (array.ndim() > static_cast<std::size_t>(kMaxRank)) {
         throw ValueError(prefix(function, argument) + "has " + std::to_string(array.ndim()) +
@@ -55,10 +56,11 @@ Array checked(const char* function, const char* argument, nb::handle object, con
     }
     std::int64_t stride = 1;
     for (int axis = result.view.shape.rank - 1; axis >= 0; --axis) {
-        if (result.view.shape[axis] != 1 && array.stride(static_cast<std::size_t>(axis)) != stride) {
+        if (result.view.shape[axis] != 1 &&
+            array.stride(static_cast<std::size_t>(axis)) != stride) {
             throw ValueError(prefix(function, argument) + "is not C-contiguous: shape " +
-                             result.view.shape.str() + ", stride of axis " + std::to_string(axis) + " is " +
-                             std::to_string(array.stride(static_cast<std::size_t>(axis))) +
+                             result.view.shape.str() + ", stride of axis " + std::to_string(axis) +
+                             " is " + std::to_string(array.stride(static_cast<std::size_t>(axis))) +
                              " elements" + kAccepted);
         }
         stride *= result.view.shape[axis];
@@ -67,14 +69,15 @@ Array checked(const char* function, const char* argument, nb::handle object, con
     if (reinterpret_cast<std::uintptr_t>(result.view.data) % alignof(float) != 0) {
         throw ValueError(prefix(function, argument) + "is not aligned to 4 bytes" + kAccepted);
     }
-    // The import is what keeps the memory alive: a view over it belongs to the array it came from.
-    result.owner = nb::borrow(object);
+    result.object = nb::borrow(object);
+    result.memory = nb::ndarray<nb::ro>(array);
     return result;
 }
 
 bool as_bool(std::string_view name, nb::handle value) {
     if (!nb::isinstance<nb::bool_>(value)) {
-        raise_type_error("argument '" + std::string(name) + "' is " + type_name(value) + "; accepted: a bool");
+        raise_type_error("argument '" + std::string(name) + "' is " + type_of(value) +
+                         "; accepted: a bool");
     }
     return nb::cast<bool>(value);
 }
@@ -82,7 +85,7 @@ bool as_bool(std::string_view name, nb::handle value) {
 std::int64_t as_integer(std::string_view name, nb::handle value) {
     std::int64_t result = 0;
     if (nb::isinstance<nb::bool_>(value) || !nb::try_cast<std::int64_t>(value, result)) {
-        raise_type_error("argument '" + std::string(name) + "' is " + type_name(value) +
+        raise_type_error("argument '" + std::string(name) + "' is " + type_of(value) +
                          "; accepted: a 64-bit integer");
     }
     return result;
@@ -91,7 +94,8 @@ std::int64_t as_integer(std::string_view name, nb::handle value) {
 float as_float(std::string_view name, nb::handle value) {
     double result = 0;
     if (nb::isinstance<nb::bool_>(value) || !nb::try_cast<double>(value, result)) {
-        raise_type_error("argument '" + std::string(name) + "' is " + type_name(value) + "; accepted: a number");
+        raise_type_error("argument '" + std::string(name) + "' is " + type_of(value) +
+                         "; accepted: a number");
     }
     return static_cast<float>(result);
 }
@@ -119,11 +123,13 @@ PermuteAttributes as_permutation(nb::handle value, const Call& call) {
         "a permutation of the " + std::to_string(rank) + " axes of 'x', for example (1, 0)";
     PermuteAttributes result;
     std::array<bool, kMaxRank> seen{};
-    if (!nb::isinstance<nb::sequence>(value)) reject_value("permute", "perm", value, accepted.c_str());
+    if (!nb::isinstance<nb::sequence>(value))
+        reject_value("permute", "perm", value, accepted.c_str());
     for (nb::handle item : nb::borrow<nb::sequence>(value)) {
         std::int64_t axis = as_integer("perm", item);
         if (axis < 0) axis += rank;
-        if (result.rank == rank || axis < 0 || axis >= rank || seen[static_cast<std::size_t>(axis)]) {
+        if (result.rank == rank || axis < 0 || axis >= rank ||
+            seen[static_cast<std::size_t>(axis)]) {
             reject_value("permute", "perm", value, accepted.c_str());
         }
         seen[static_cast<std::size_t>(axis)] = true;
@@ -207,16 +213,18 @@ Array import_array(const char* function, const char* argument, nb::handle object
         if (nb::try_cast(object, array, false)) return checked(function, argument, object, array);
         nb::ndarray<nb::ro> readable;
         if (nb::try_cast(object, readable, false)) {
-            throw ValueError(prefix(function, argument) + "is read-only; accepted: a writable array");
+            throw ValueError(prefix(function, argument) +
+                             "is read-only; accepted: a writable array");
         }
     } else {
         nb::ndarray<nb::ro> array;
         if (nb::try_cast(object, array, false)) return checked(function, argument, object, array);
     }
-    raise_type_error(prefix(function, argument) + "is " + type_name(object) +
-                     ", which shares no memory by DLPack or the buffer protocol (detach a tensor that "
-                     "requires grad)" +
-                     kAccepted);
+    raise_type_error(
+        prefix(function, argument) + "is " + type_of(object) +
+        ", which shares no memory by DLPack or the buffer protocol (detach a tensor that "
+        "requires grad)" +
+        kAccepted);
 }
 
 Array new_array(const Shape& shape) {
@@ -227,7 +235,8 @@ Array new_array(const Shape& shape) {
 
 Shape shape_from(const char* function, const char* argument, nb::handle object) {
     if (!nb::isinstance<nb::sequence>(object)) {
-        raise_type_error(prefix(function, argument) + "is " + type_name(object) + "; accepted: a tuple of sizes");
+        raise_type_error(prefix(function, argument) + "is " + type_of(object) +
+                         "; accepted: a tuple of sizes");
     }
     Shape shape;
     for (nb::handle item : nb::borrow<nb::sequence>(object)) {

@@ -10,18 +10,19 @@
 #include "core/table.h"
 #include "core/types.h"
 
-namespace ablation {
-
 namespace nb = nanobind;
 
-/// An array that a call reads or writes, and the owner that keeps it alive.
+namespace ablation {
+
+/// An array that a call reads or writes.
 struct Array {
     TensorView view;
-    nb::object owner;
+    nb::object object;           ///< what Python gave
+    nb::ndarray<nb::ro> memory;  ///< keeps the imported memory alive
 };
 
-/// A C-contiguous float32 CPU array. Throws TypeError (not an array, wrong dtype or device) or ValueError (layout,
-/// rank, size 0). `function` and `argument` are named in the message.
+/// A C-contiguous float32 CPU array. Throws TypeError (not an array, wrong dtype or device) or
+/// ValueError (layout, rank, size 0). `function` and `argument` are named in the message.
 Array import_array(const char* function, const char* argument, nb::handle object, bool writable);
 
 /// A new uninitialized NumPy array.

@@ -17,8 +17,8 @@ struct AlignedFree {
 };
 
 std::unique_ptr<std::byte[], AlignedFree> aligned_bytes(std::int64_t bytes) {
-    return std::unique_ptr<std::byte[], AlignedFree>(new (
-        std::align_val_t{static_cast<std::size_t>(kAlignment)}) std::byte[static_cast<std::size_t>(bytes)]);
+    return std::unique_ptr<std::byte[], AlignedFree>(new (std::align_val_t{
+        static_cast<std::size_t>(kAlignment)}) std::byte[static_cast<std::size_t>(bytes)]);
 }
 
 bool names_slot(std::string_view slots, std::string_view name) {
@@ -43,12 +43,13 @@ void check_overlap(const OpInfo& op, const Slots& slots, const Call& call) {
         const bool in_place = input.data == out && input.shape == call.output.shape &&
                               names_slot(op.in_place, slots.names[index]);
         if (!apart && !in_place) {
-            const std::string accepted =
-                std::string("memory of its own") +
-                (*op.in_place == 0 ? ""
-                                   : ", or exactly the array given for " + std::string(op.in_place) +
-                                         " if it has the output's shape");
-            reject(op.name, "out", "overlaps argument '" + std::string(slots.names[index]) + "'", accepted);
+            const std::string accepted = std::string("memory of its own") +
+                                         (*op.in_place == 0 ? ""
+                                                            : ", or exactly the array given for " +
+                                                                  std::string(op.in_place) +
+                                                                  " if it has the output's shape");
+            reject(op.name, "out", "overlaps argument '" + std::string(slots.names[index]) + "'",
+                   accepted);
         }
     }
 }
@@ -78,7 +79,8 @@ nb::object call_op(const char* op_name, const nb::tuple& arguments, const nb::di
         if (kernel_name.is_none()) return best_kernel(op, call);
         std::string name;
         if (!nb::try_cast<std::string>(kernel_name, name)) {
-            raise_type_error(std::string(op_name) + ": argument 'kernel' is not a string; accepted: None or a name "
+            raise_type_error(std::string(op_name) +
+                             ": argument 'kernel' is not a string; accepted: None or a name "
                              "from op_table()");
         }
         return find_kernel(name, op_name);
@@ -101,7 +103,7 @@ nb::object call_op(const char* op_name, const nb::tuple& arguments, const nb::di
         call.scratch = memory.get();
         kernel.function(call);
     }
-    return result.owner;
+    return result.object;
 }
 
 // A call with shapes only, for questions about scratch and choice of kernel.
@@ -121,7 +123,8 @@ Call call_of_shapes(const OpInfo& op, const nb::sequence& shapes, const nb::dict
     }
     for (std::size_t index = 0; index < static_cast<std::size_t>(slots.count); ++index) {
         if (!call.inputs[index].present && !slots.optional[index]) {
-            reject(op.name, "shapes", "lacks input '" + std::string(slots.names[index]) + "'", op.slots);
+            reject(op.name, "shapes", "lacks input '" + std::string(slots.names[index]) + "'",
+                   op.slots);
         }
     }
     call.attributes = attributes_from(op.name, attributes, call);
@@ -129,8 +132,8 @@ Call call_of_shapes(const OpInfo& op, const nb::sequence& shapes, const nb::dict
     return call;
 }
 
-std::int64_t scratch_bytes(const char* kernel_name, const nb::sequence& shapes, const nb::dict& attributes,
-                           int threads) {
+std::int64_t scratch_bytes(const char* kernel_name, const nb::sequence& shapes,
+                           const nb::dict& attributes, int threads) {
     const KernelInfo& kernel = find_kernel(kernel_name);
     if (threads < 1) {
         reject(kernel.name, "threads", "is " + std::to_string(threads), "1 or more");
@@ -142,7 +145,8 @@ nb::tuple infer_shape(const char* op, const nb::sequence& shapes, const nb::dict
     return shape_to_tuple(call_of_shapes(find_op(op), shapes, attributes).output.shape);
 }
 
-const char* best_kernel_name(const char* op_name, const nb::sequence& shapes, const nb::dict& attributes) {
+const char* best_kernel_name(const char* op_name, const nb::sequence& shapes,
+                             const nb::dict& attributes) {
     const OpInfo& op = find_op(op_name);
     return best_kernel(op, call_of_shapes(op, shapes, attributes)).name;
 }
@@ -155,8 +159,10 @@ void bind_functions(nb::module_& module) {
                "Checks one call and runs it; returns out, or a new NumPy array.");
     module.def("scratch_bytes", &scratch_bytes, nb::arg("kernel"), nb::arg("shapes"),
                nb::arg("attributes"), nb::arg("threads"));
-    module.def("infer_shape", &infer_shape, nb::arg("op"), nb::arg("shapes"), nb::arg("attributes"));
-    module.def("best_kernel", &best_kernel_name, nb::arg("op"), nb::arg("shapes"), nb::arg("attributes"));
+    module.def("infer_shape", &infer_shape, nb::arg("op"), nb::arg("shapes"),
+               nb::arg("attributes"));
+    module.def("best_kernel", &best_kernel_name, nb::arg("op"), nb::arg("shapes"),
+               nb::arg("attributes"));
 }
 
 }  // namespace ablation

@@ -47,7 +47,7 @@ class PyProgram {
     struct Pointers {
         std::vector<float*> inputs;
         std::vector<float*> outputs;
-        std::vector<nb::object> owners;
+        std::vector<nb::ndarray<nb::ro>> memory;
         nb::list results;
     };
 
@@ -67,7 +67,7 @@ class PyProgram {
                 spec.storage = Storage::constant;
                 spec.shape = array.view.shape;
                 spec.data = array.view.data;
-                constants_.push_back(std::move(array.owner));
+                constants_.push_back(std::move(array.memory));
             } else {
                 spec.shape = shape_from("Program", "values", fields[1]);
                 if (kind == "input") {
@@ -119,15 +119,17 @@ class PyProgram {
     static void require_same_shape(const char* argument, std::size_t index, const Shape& given,
                                    const Shape& expected) {
         if (!(given == expected)) {
-            throw ValueError(std::string("Program.run: argument '") + argument + "' [" + std::to_string(index) +
-                             "] has shape " + given.str() + "; accepted: " + expected.str());
+            throw ValueError(std::string("Program.run: argument '") + argument + "' [" +
+                             std::to_string(index) + "] has shape " + given.str() +
+                             "; accepted: " + expected.str());
         }
     }
 
     static void require_count(const char* argument, std::size_t given, std::size_t expected) {
         if (given != expected) {
             throw ValueError(std::string("Program.run: argument '") + argument + "' has " +
-                             std::to_string(given) + " arrays; accepted: " + std::to_string(expected));
+                             std::to_string(given) +
+                             " arrays; accepted: " + std::to_string(expected));
         }
     }
 
@@ -139,7 +141,7 @@ class PyProgram {
             Array array = import_array("Program.run", "inputs", item, false);
             require_same_shape("inputs", index, array.view.shape, program_.input_shapes()[index]);
             pointers.inputs.push_back(array.view.data);
-            pointers.owners.push_back(std::move(array.owner));
+            pointers.memory.push_back(std::move(array.memory));
             ++index;
         }
         const auto& shapes = program_.output_shapes();
@@ -147,7 +149,7 @@ class PyProgram {
             for (const Shape& shape : shapes) {
                 Array array = new_array(shape);
                 pointers.outputs.push_back(array.view.data);
-                pointers.results.append(array.owner);
+                pointers.results.append(array.object);
             }
             return pointers;
         }
@@ -159,13 +161,14 @@ class PyProgram {
             require_same_shape("outputs", index, array.view.shape, shapes[index]);
             require_apart(pointers, array.view, index);
             pointers.outputs.push_back(array.view.data);
-            pointers.results.append(array.owner);
+            pointers.results.append(array.object);
             ++index;
         }
         return pointers;
     }
 
-    void require_apart(const Pointers& pointers, const TensorView& output, std::size_t index) const {
+    void require_apart(const Pointers& pointers, const TensorView& output,
+                       std::size_t index) const {
         const float* begin = output.data;
         const float* end = begin + output.shape.count();
         const auto overlaps = [&](const float* other, std::int64_t count) {
@@ -179,15 +182,17 @@ class PyProgram {
             apart = apart && !overlaps(pointers.outputs[i], program_.output_shapes()[i].count());
         }
         for (const ValueSpec& spec : specs_) {
-            if (spec.storage == Storage::constant) apart = apart && !overlaps(spec.data, spec.shape.count());
+            if (spec.storage == Storage::constant)
+                apart = apart && !overlaps(spec.data, spec.shape.count());
         }
         if (!apart) {
-            throw ValueError("Program.run: argument 'outputs' [" + std::to_string(index) +
-                             "] overlaps an input, a constant or another output; accepted: memory of its own");
+            throw ValueError(
+                "Program.run: argument 'outputs' [" + std::to_string(index) +
+                "] overlaps an input, a constant or another output; accepted: memory of its own");
         }
     }
 
-    std::vector<nb::object> constants_;
+    std::vector<nb::ndarray<nb::ro>> constants_;
     std::vector<ValueSpec> specs_;
     Program program_;
 };
@@ -195,24 +200,29 @@ class PyProgram {
 }  // namespace
 
 void bind_program(nb::module_& module) {
-    nb::class_<PyProgram>(module, "Program",
-                          "A planned sequence of kernel calls over one arena.\n\n"
-                          "values: list of tuples, the index is the value's id: ('input', shape), ('constant', "
-                          "array), ('arena', shape, offset in bytes), ('output', shape), ('alias', shape, "
-                          "earlier id).\n"
-                          "calls: list of tuples (kernel, [value id or None per input slot], output id, "
-                          "attributes, scratch offset in bytes, name), run in order.\n"
-                          "arena_bytes: size of the arena; offsets are multiples of 64.\n\n"
-                          "Scratch and worker slots are sized for get_num_threads() at construction. Raises "
-                          "ValueError that names the call or value.")
+    nb::class_<PyProgram>(
+        module, "Program",
+        "A planned sequence of kernel calls over one arena.\n\n"
+        "values: list of tuples, the index is the value's id: ('input', shape), ('constant', "
+        "array), ('arena', shape, offset in bytes), ('output', shape), ('alias', shape, "
+        "earlier id).\n"
+        "calls: list of tuples (kernel, [value id or None per input slot], output id, "
+        "attributes, scratch offset in bytes, name), run in order.\n"
+        "arena_bytes: size of the arena; offsets are multiples of 64.\n\n"
+        "Scratch and worker slots are sized for get_num_threads() at construction. Raises "
+        "ValueError that names the call or value.")
         .def(nb::init<const nb::sequence&, const nb::sequence&, std::int64_t>(), nb::arg("values"),
              nb::arg("calls"), nb::arg("arena_bytes"))
         .def("run", &PyProgram::run, nb::arg("inputs"), nb::arg("outputs").none() = nb::none(),
-             "Runs the calls and returns the output arrays. inputs: float32 arrays in the order of the input "
+             "Runs the calls and returns the output arrays. inputs: float32 arrays in the order of "
+             "the input "
              "values; outputs: arrays to write, or None for new NumPy arrays.\n\n"
-             "The loop allocates nothing and releases the GIL. Two threads that run one program take turns.")
-        .def("run_timed", &PyProgram::run_timed, nb::arg("inputs"), nb::arg("outputs").none() = nb::none(),
-             "Like run, with a clock read around each call. Returns (outputs, int64 nanoseconds per call, "
+             "The loop allocates nothing and releases the GIL. Two threads that run one program "
+             "take turns.")
+        .def("run_timed", &PyProgram::run_timed, nb::arg("inputs"),
+             nb::arg("outputs").none() = nb::none(),
+             "Like run, with a clock read around each call. Returns (outputs, int64 nanoseconds "
+             "per call, "
              "nanoseconds of the whole loop).")
         .def_prop_ro("arena_bytes", &PyProgram::arena_bytes, "Size of the arena in bytes.")
         .def_prop_ro("n_calls", &PyProgram::n_calls, "Number of calls.")

@@ -12,7 +12,8 @@ CpuFeatures detect() {
     features.avx512 = features.avx2_fma && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd");
-    // CPUID leaf 7, EDX bit 22. Only asked for: a core whose library kernels are better than SkylakeX's.
+    // CPUID leaf 7, EDX bit 22. Only asked for: a core whose library kernels are better than
+    // SkylakeX's.
     unsigned eax = 7, ebx = 0, ecx = 0, edx = 0;
     __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
     features.amx_bf16 = features.avx512 && ((edx >> 22U) & 1U) != 0;

@@ -9,7 +9,8 @@ namespace ablation {
 /// Name of the provider: "pool" or "gcd".
 const char* parallel_provider();
 
-/// Threads that a parallel kernel may use, the calling one included. Default: the cores this process may use.
+/// Threads that a parallel kernel may use, the calling one included. Default: the cores this
+/// process may use.
 int num_threads();
 /// Sets num_threads() to n >= 1. Waits for a fork-join in flight.
 void set_num_threads(int n);
@@ -19,11 +20,13 @@ int available_cores();
 /// Body of a fork-join: item is in [0, n_items), worker in [0, num_threads()). Must not throw.
 using ParallelBody = void (*)(void* context, std::int64_t item, int worker);
 
-/// Runs body for each item, on at most max_workers threads (0: num_threads()). Items are claimed dynamically,
-/// in order. Serial (worker 0) when nested in another fork-join or while another thread holds the pool.
+/// Runs body for each item, on at most max_workers threads (0: num_threads()). Items are claimed
+/// dynamically, in order. Serial (worker 0) when nested in another fork-join or while another
+/// thread holds the pool.
 void parallel_for(std::int64_t n_items, void* context, ParallelBody body, int max_workers = 0);
 
-/// Nanoseconds of work below which a split costs more than it saves: measured fork-join cost with margin.
+/// Nanoseconds of work below which a split costs more than it saves: measured fork-join cost with
+/// margin.
 inline constexpr double kMinimumParallelNs = 4000.0;
 
 /// Number of threads worth using for work that takes `serial_ns` on one thread.
@@ -33,8 +36,8 @@ inline int worthwhile_threads(double serial_ns) {
     return threads;
 }
 
-/// Splits [0, n) into one contiguous range per thread (at most `threads`, each a multiple of `grain` but the
-/// last) and runs function(begin, end, worker).
+/// Splits [0, n) into one contiguous range per thread (at most `threads`, each a multiple of
+/// `grain` but the last) and runs function(begin, end, worker).
 template <class Function>
 void parallel_ranges(std::int64_t n, std::int64_t grain, int threads, Function&& function) {
     if (n <= 0) return;

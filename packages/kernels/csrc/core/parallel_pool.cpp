@@ -1,8 +1,10 @@
 // Provider "pool": a fork-join over threads that spin for a short while and then park.
 //
-// Each worker watches a counter of its own (one cache line), so a fork is one store per worker and a join one load
-// per worker; no lock is taken and nothing is allocated. Items are claimed from one shared counter: a worker that
-// wakes late finds its share already done by the others. Measured fork-join: docs/performance.md.
+// Each worker watches a state of its own (one cache line): a fork is one store per worker, a join
+// one exchange per worker; no lock is taken and nothing is allocated. Items are claimed from one
+// shared counter, and a worker that has not woken by the time the items are gone is called off
+// instead of waited for: waking a parked thread takes some 10 us. Measured fork-join:
+// docs/performance.md.
 #include "parallel.h"
 
 #if !defined(ABLATION_APPLE)
@@ -24,16 +26,21 @@ namespace ablation {
 
 namespace {
 
-// Longer than the pause between two calls of a small program from Python, shorter than a scheduler tick.
+// Longer than the pause between two calls of a small program from Python, shorter than a scheduler
+// tick.
 constexpr std::int64_t kSpinNs = 100'000;
 constexpr int kSpinsPerClockRead = 32;
 
 thread_local bool inside_parallel = false;
 
+enum State : std::uint32_t { idle, announced, running };
+
 struct alignas(64) Worker {
-    std::atomic<std::uint32_t> signal{0};  // forks announced to this worker
+    std::atomic<std::uint32_t> state{
+        idle};  // announced by the caller, running and idle by the worker
     std::atomic<std::uint32_t> parked{0};
-    alignas(64) std::atomic<std::uint32_t> done{0};  // forks that this worker has finished
+    std::atomic<std::uint32_t> wakeups{
+        0};  // what a parked worker waits on: it never goes back, as state may
 };
 
 struct Pool {
@@ -41,10 +48,11 @@ struct Pool {
     std::atomic<bool> busy{false};
     std::vector<std::unique_ptr<Worker>> workers;  // grows only, by the holder of busy
 
-    // The fork in flight; written before the workers are signaled.
+    // The fork in flight; written before it is announced to the workers.
     void* context = nullptr;
     ParallelBody body = nullptr;
     std::int64_t n_items = 0;
+    std::atomic<std::uint32_t> forks{0};  // so far; tells idle workers that the pool is in use
     alignas(64) std::atomic<std::int64_t> next{0};
 
     void work(int worker_index) {
@@ -56,29 +64,37 @@ struct Pool {
     }
 };
 
-void wait_for_signal(Worker& worker, std::uint32_t seen) {
-    const std::int64_t give_up = clock_ns() + kSpinNs;
+// Spins until kSpinNs have passed without a fork, then parks; a wake-up starts over.
+void wait_while_idle(const Pool& pool, Worker& worker) {
     for (;;) {
-        for (int spin = 0; spin < kSpinsPerClockRead; ++spin) {
-            if (worker.signal.load(std::memory_order_acquire) != seen) return;
-            cpu_pause();
-        }
-        if (clock_ns() > give_up) break;
+        const std::uint32_t forks = pool.forks.load(std::memory_order_relaxed);
+        const std::int64_t give_up = clock_ns() + kSpinNs;
+        do {
+            for (int spin = 0; spin < kSpinsPerClockRead; ++spin) {
+                if (worker.state.load(std::memory_order_relaxed) != idle) return;
+                cpu_pause();
+            }
+        } while (clock_ns() < give_up);
+        if (pool.forks.load(std::memory_order_relaxed) != forks) continue;
+        const std::uint32_t wakeups = worker.wakeups.load(std::memory_order_relaxed);
+        // Sequentially consistent on both sides: this load sees the announcement or the caller sees
+        // `parked`.
+        worker.parked.store(1, std::memory_order_seq_cst);
+        if (worker.state.load(std::memory_order_seq_cst) == idle) worker.wakeups.wait(wakeups);
+        worker.parked.store(0, std::memory_order_relaxed);
     }
-    // Both sides are sequentially consistent: either this load sees the signal or the signaler sees `parked`.
-    worker.parked.store(1, std::memory_order_seq_cst);
-    while (worker.signal.load(std::memory_order_seq_cst) == seen) worker.signal.wait(seen);
-    worker.parked.store(0, std::memory_order_relaxed);
 }
 
 void worker_main(Pool* pool, Worker* worker, int worker_index) {
     inside_parallel = true;
-    std::uint32_t seen = 0;
     for (;;) {
-        wait_for_signal(*worker, seen);
-        ++seen;
+        wait_while_idle(*pool, *worker);
+        std::uint32_t expected = announced;
+        if (!worker->state.compare_exchange_strong(expected, running, std::memory_order_acquire)) {
+            continue;  // called off
+        }
         pool->work(worker_index);
-        worker->done.store(seen, std::memory_order_release);
+        worker->state.store(idle, std::memory_order_release);
     }
 }
 
@@ -124,14 +140,18 @@ int grow(Pool& pool, int wanted) {
     return available < wanted ? available : wanted;
 }
 
-void signal_worker(Worker& worker) {
-    worker.signal.fetch_add(1, std::memory_order_seq_cst);
-    if (worker.parked.load(std::memory_order_seq_cst) != 0) worker.signal.notify_one();
+void announce(Worker& worker) {
+    worker.state.store(announced, std::memory_order_seq_cst);
+    if (worker.parked.load(std::memory_order_seq_cst) != 0) {
+        worker.wakeups.fetch_add(1, std::memory_order_relaxed);
+        worker.wakeups.notify_one();
+    }
 }
 
-void join_worker(const Worker& worker) {
-    const std::uint32_t target = worker.signal.load(std::memory_order_relaxed);
-    for (int spin = 0; worker.done.load(std::memory_order_acquire) != target; ++spin) {
+void join(Worker& worker) {
+    std::uint32_t expected = announced;
+    if (worker.state.compare_exchange_strong(expected, idle, std::memory_order_relaxed)) return;
+    for (int spin = 0; worker.state.load(std::memory_order_acquire) != idle; ++spin) {
         cpu_pause();
         if (spin > 100'000) sched_yield();  // some milliseconds: the worker has lost its core
     }
@@ -174,14 +194,15 @@ void parallel_for(std::int64_t n_items, void* context, ParallelBody body, int ma
     p.body = body;
     p.n_items = n_items;
     p.next.store(0, std::memory_order_relaxed);
+    p.forks.fetch_add(1, std::memory_order_relaxed);
     for (int index = 0; index < helpers; ++index) {
-        signal_worker(*p.workers[static_cast<std::size_t>(index)]);
+        announce(*p.workers[static_cast<std::size_t>(index)]);
     }
     inside_parallel = true;
     p.work(0);
     inside_parallel = false;
     for (int index = 0; index < helpers; ++index) {
-        join_worker(*p.workers[static_cast<std::size_t>(index)]);
+        join(*p.workers[static_cast<std::size_t>(index)]);
     }
     p.busy.store(false, std::memory_order_release);
 }

@@ -32,11 +32,13 @@ void check_value(const std::vector<ValueSpec>& values, int value, std::int64_t a
     const ValueSpec& spec = values[static_cast<std::size_t>(value)];
     const std::int64_t count = spec.shape.count();
     if (count <= 0 || count > std::numeric_limits<std::int64_t>::max() / 8) {
-        reject_program(value_name(value), "has shape " + spec.shape.str() + "; accepted: no axis of size 0");
+        reject_program(value_name(value),
+                       "has shape " + spec.shape.str() + "; accepted: no axis of size 0");
     }
     if (spec.storage == Storage::alias) {
         if (spec.source < 0 || spec.source >= value) {
-            reject_program(value_name(value), "is an alias of value " + std::to_string(spec.source) +
+            reject_program(value_name(value), "is an alias of value " +
+                                                  std::to_string(spec.source) +
                                                   "; accepted: an earlier value");
         }
         if (values[static_cast<std::size_t>(spec.source)].shape.count() != count) {
@@ -46,17 +48,19 @@ void check_value(const std::vector<ValueSpec>& values, int value, std::int64_t a
     if (spec.storage == Storage::arena &&
         (spec.offset < 0 || spec.offset % kAlignment != 0 ||
          spec.offset > arena_bytes - count * static_cast<std::int64_t>(sizeof(float)))) {
-        reject_program(value_name(value),
-                       "lies at offset " + std::to_string(spec.offset) +
-                           "; accepted: a multiple of 64 with the whole value inside the arena of " +
-                           std::to_string(arena_bytes) + " bytes");
+        reject_program(
+            value_name(value),
+            "lies at offset " + std::to_string(spec.offset) +
+                "; accepted: a multiple of 64 with the whole value inside the arena of " +
+                std::to_string(arena_bytes) + " bytes");
     }
 }
 
 }  // namespace
 
 Arena::Arena(std::int64_t bytes) : bytes_(bytes) {
-    if (bytes < 0) throw ValueError("Program: argument 'arena_bytes' is negative; accepted: 0 or more");
+    if (bytes < 0)
+        throw ValueError("Program: argument 'arena_bytes' is negative; accepted: 0 or more");
     if (bytes == 0) return;
     void* memory = mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -97,7 +101,8 @@ Program::Program(const std::vector<ValueSpec>& values, const std::vector<CallSpe
     }
 }
 
-TensorView Program::view(const std::vector<ValueSpec>& values, int value, const Shape& shape) const {
+TensorView Program::view(const std::vector<ValueSpec>& values, int value,
+                         const Shape& shape) const {
     const ValueSpec& root = values[static_cast<std::size_t>(root_of(values, value))];
     TensorView result;
     result.shape = shape;
@@ -127,7 +132,8 @@ void Program::add_step(const std::vector<ValueSpec>& values, const CallSpec& spe
         return value >= 0 && static_cast<std::size_t>(value) < values.size();
     };
     if (spec.inputs.size() > static_cast<std::size_t>(slots.count)) {
-        reject_program(where, "has " + std::to_string(spec.inputs.size()) + " inputs; accepted: " + op.slots);
+        reject_program(
+            where, "has " + std::to_string(spec.inputs.size()) + " inputs; accepted: " + op.slots);
     }
     if (!in_range(spec.output)) reject_program(where, "writes a value that does not exist");
     const int output_root = root_of(values, spec.output);
@@ -150,7 +156,8 @@ void Program::add_step(const std::vector<ValueSpec>& values, const CallSpec& spe
         if (!written[static_cast<std::size_t>(root_of(values, value))]) {
             reject_program(where, "input '" + slot_name + "' is read before it is written");
         }
-        step.call.inputs[index] = view(values, value, values[static_cast<std::size_t>(value)].shape);
+        step.call.inputs[index] =
+            view(values, value, values[static_cast<std::size_t>(value)].shape);
         bind(values, value, slot);
     }
     const Shape& output_shape = values[static_cast<std::size_t>(spec.output)].shape;
@@ -165,13 +172,15 @@ void Program::add_step(const std::vector<ValueSpec>& values, const CallSpec& spe
         reject_program(where, error.what());
     }
     if (!(inferred == output_shape)) {
-        reject_program(where, "writes shape " + output_shape.str() + "; the op gives " + inferred.str());
+        reject_program(where,
+                       "writes shape " + output_shape.str() + "; the op gives " + inferred.str());
     }
     const std::int64_t scratch = kernel.scratch(step.call, threads_);
     if (scratch > 0) {
         if (spec.scratch_offset < 0 || spec.scratch_offset % kAlignment != 0 ||
             spec.scratch_offset > arena_.bytes() - scratch) {
-            reject_program(where, "needs " + std::to_string(scratch) + " bytes of scratch at offset " +
+            reject_program(where, "needs " + std::to_string(scratch) +
+                                      " bytes of scratch at offset " +
                                       std::to_string(spec.scratch_offset) + "; the arena has " +
                                       std::to_string(arena_.bytes()));
         }
@@ -184,13 +193,15 @@ std::int64_t Program::run(std::span<float* const> inputs, std::span<float* const
                           std::int64_t* times_ns) {
     const std::lock_guard<std::mutex> turn(running_);
     if (num_threads() > threads_) {
-        throw ValueError("Program: built for " + std::to_string(threads_) + " threads but set_num_threads(" +
-                         std::to_string(num_threads()) + ") was called since; build it again");
+        throw ValueError("Program: built for " + std::to_string(threads_) +
+                         " threads but set_num_threads(" + std::to_string(num_threads()) +
+                         ") was called since; build it again");
     }
     for (const Binding& binding : bindings_) {
         Call& call = steps_[binding.step].call;
         float* data = binding.is_output ? outputs[binding.index] : inputs[binding.index];
-        (binding.slot == kMaxInputs ? call.output : call.inputs[static_cast<std::size_t>(binding.slot)])
+        (binding.slot == kMaxInputs ? call.output
+                                    : call.inputs[static_cast<std::size_t>(binding.slot)])
             .data = data;
     }
     const std::int64_t start = times_ns == nullptr ? 0 : clock_ns();

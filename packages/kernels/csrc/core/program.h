@@ -1,4 +1,5 @@
-// A program: calls resolved to function pointers and views over one arena, and the loop that runs them.
+// A program: calls resolved to function pointers and views over one arena, and the loop that runs
+// them.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +19,9 @@ enum class Storage : std::uint8_t { input, constant, arena, output, alias };
 struct ValueSpec {
     Storage storage = Storage::arena;
     Shape shape;
-    float* data = nullptr;     ///< constant: its elements, kept alive by the owner of the program
-    std::int64_t offset = 0;   ///< arena: bytes from its start
-    int source = -1;           ///< alias: the value whose memory this is
+    float* data = nullptr;    ///< constant: its elements, kept alive by the owner of the program
+    std::int64_t offset = 0;  ///< arena: bytes from its start
+    int source = -1;          ///< alias: the value whose memory this is
 };
 
 struct CallSpec {
@@ -49,14 +50,16 @@ class Arena {
 
 class Program {
   public:
-    /// Checks every call against its op's shape rule, every offset against the arena and that no value is read
-    /// before it is written. Throws ValueError that names the call. Scratch is sized for the num_threads() of now.
+    /// Checks every call against its op's shape rule, every offset against the arena and that no
+    /// value is read before it is written. Throws ValueError that names the call. Scratch is sized
+    /// for the num_threads() of now.
     Program(const std::vector<ValueSpec>& values, const std::vector<CallSpec>& calls,
             std::int64_t arena_bytes);
 
-    /// Runs all calls in order. inputs and outputs: one pointer per input and output value, in their order.
-    /// times_ns: nanoseconds of each call, or null. Returns the nanoseconds of the loop (0 without times).
-    /// Allocates nothing. Two threads that run one program take turns: they share its arena.
+    /// Runs all calls in order. inputs and outputs: one pointer per input and output value, in
+    /// their order. times_ns: nanoseconds of each call, or null. Returns the nanoseconds of the
+    /// loop (0 without times). Allocates nothing. Two threads that run one program take turns: they
+    /// share its arena.
     std::int64_t run(std::span<float* const> inputs, std::span<float* const> outputs,
                      std::int64_t* times_ns);
 

@@ -1,4 +1,5 @@
-// Row primitives on float32 vectors (providers: avx512, avx2, neon, baseline, vdsp), chosen once at load.
+// Row primitives on float32 vectors (providers: avx512, avx2, neon, baseline, vdsp), chosen once at
+// load.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,9 @@
 
 namespace ablation {
 
-/// y and x may be the same array but must not overlap otherwise. n >= 0. NaN and infinity propagate as in PyTorch.
-/// A binary function reads element i of a at a[i * a_step]; a step is 0 (one value for all) or 1.
+/// y and x may be the same array but must not overlap otherwise. n >= 0. NaN and infinity propagate
+/// as in PyTorch. A binary function reads element i of a at a[i * a_step]; a step is 0 (one value
+/// for all) or 1.
 struct SimdProvider {
     using Unary = void (*)(float* y, const float* x, std::int64_t n);
     using Binary = void (*)(float* y, const float* a, std::int64_t a_step, const float* b,
@@ -20,15 +22,16 @@ struct SimdProvider {
     float (*sum)(const float* x, std::int64_t n);
     /// Sum of (x - mean)^2.
     float (*sum_squared_difference)(const float* x, float mean, std::int64_t n);
-    /// y = exp(x - shift), returns the sum of y. Relative error of exp at most 2 ulp; exp(-infinity) = 0.
+    /// y = exp(x - shift), returns the sum of y. Relative error of exp at most 2 ulp;
+    /// exp(-infinity) = 0.
     float (*exp_shifted)(float* y, const float* x, float shift, std::int64_t n);
     /// y = x * factor.
     void (*scale)(float* y, const float* x, float factor, std::int64_t n);
     /// y = x * factor + addend.
     void (*scale_add)(float* y, const float* x, float factor, const float* addend, std::int64_t n);
     /// y = (x - mean) * inverse_deviation * weight + bias.
-    void (*normalize)(float* y, const float* x, float mean, float inverse_deviation, const float* weight,
-                      const float* bias, std::int64_t n);
+    void (*normalize)(float* y, const float* x, float mean, float inverse_deviation,
+                      const float* weight, const float* bias, std::int64_t n);
     Binary add, sub, mul, div;
     Unary relu;
     /// y = max(x + bias, 0).
@@ -40,7 +43,8 @@ struct SimdProvider {
 };
 
 /// The provider in use: the best that the CPU can run, or a lower one forced by ABLATION_SIMD
-/// (avx512, avx2, neon, baseline, vdsp). Throws std::runtime_error naming the valid values if it is not one of them.
+/// (avx512, avx2, neon, baseline, vdsp). Throws std::runtime_error naming the valid values if it is
+/// not one of them.
 const SimdProvider& simd();
 /// Providers compiled into this library that this CPU can run, best first.
 std::vector<std::string> simd_available();

@@ -30,7 +30,8 @@ struct KernelInfo {
     ScratchRule scratch;
 };
 
-/// Raised by one when a line of kernels.def changes its meaning; the executor compares it at import.
+/// Raised by one when a line of kernels.def changes its meaning; the executor compares it at
+/// import.
 inline constexpr int kTableVersion = 1;
 
 inline constexpr ScratchRule no_scratch = [](const Call&, int) -> std::int64_t { return 0; };

@@ -59,7 +59,8 @@ struct Shape {
     std::string str() const;
 };
 
-/// A C-contiguous float32 array that somebody else owns. `data` is null for an input that is absent.
+/// A C-contiguous float32 array that somebody else owns. `data` is null for an input that is
+/// absent.
 struct TensorView {
     float* data = nullptr;
     Shape shape;
@@ -106,13 +107,16 @@ struct Call {
     std::array<TensorView, kMaxInputs> inputs;
     TensorView output;
     Attributes attributes;
-    std::byte* scratch = nullptr;  ///< kAlignment-aligned, as many bytes as the kernel's scratch rule says
+    std::byte* scratch =
+        nullptr;  ///< kAlignment-aligned, as many bytes as the kernel's scratch rule says
 };
 
 using KernelFunction = void (*)(const Call&);
-/// Bytes of scratch that a kernel needs for this call with this many threads. Data pointers are not read.
+/// Bytes of scratch that a kernel needs for this call with this many threads. Data pointers are not
+/// read.
 using ScratchRule = std::int64_t (*)(const Call&, int threads);
-/// Checks the call's inputs and attributes and returns the output's shape. Data pointers are not read.
+/// Checks the call's inputs and attributes and returns the output's shape. Data pointers are not
+/// read.
 using ShapeRule = Shape (*)(const Call&);
 
 /// What was wrong with an argument: becomes Python's ValueError.

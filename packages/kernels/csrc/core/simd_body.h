@@ -1,0 +1,276 @@
+// The row primitives of simd.h, written once over a vector type V; each provider file supplies V and the flags.
+//
+// V has `width` lanes of float in V::Float, the loads and stores for All or the First n lanes, and the operations
+// used below. min(a, b) and max(a, b) give b where b is NaN. V lives in an anonymous namespace, so every
+// instantiation is local to its file: no code built for one instruction set can be linked into another's place.
+#pragma once
+
+#include <cstdint>
+
+#include "simd.h"
+
+namespace ablation::body {
+
+/// Which lanes of a vector a load, store or sum covers.
+struct All {};
+struct First {
+    std::int64_t n;  ///< in [1, width)
+};
+
+/// c0 + c1 x + c2 x^2 + ...
+template <class V>
+inline typename V::Float polynomial(typename V::Float, float c) {
+    return V::set(c);
+}
+template <class V, class... Rest>
+inline typename V::Float polynomial(typename V::Float x, float c, Rest... rest) {
+    return V::fma(polynomial<V>(x, rest...), x, V::set(c));
+}
+
+/// exp(x) = 2^n exp(r) with n = round(x / ln 2), |r| <= ln 2 / 2 and exp(r) = 1 + r + r^2 P(r); P is the minimax
+/// polynomial for the relative error of exp (3.1e-9). ln 2 is subtracted in two parts: the upper one has 9 bits, so
+/// its product with n is exact with or without fma. Results below the normal range are rounded to denormals, not
+/// flushed; below kExpZero, where the result rounds to 0, the lanes are cleared without arithmetic that underflows.
+template <class V>
+inline typename V::Float exp(typename V::Float x) {
+    constexpr float kExpZero = -104.0F;
+    constexpr float kExpInfinity = 89.0F;
+    const auto keep = V::not_less(x, V::set(kExpZero));
+    const auto t = V::min(V::set(kExpInfinity), V::zero_unless(keep, x));
+    const auto n = V::round(V::mul(t, V::set(0x1.715476p+0F)));
+    auto r = V::fma(n, V::set(-0x1.63p-1F), t);
+    r = V::fma(n, V::set(0x1.bd0106p-13F), r);
+    const auto p = polynomial<V>(r, 0x1.fffffcp-2F, 0x1.555492p-3F, 0x1.5558f2p-5F, 0x1.123a2p-7F,
+                                 0x1.6a23dp-10F);
+    const auto y = V::add(V::fma(p, V::mul(r, r), r), V::set(1.0F));
+    return V::zero_unless(keep, V::multiply_by_power_of_two(y, n));
+}
+
+/// x Phi(x), Phi the normal distribution function. With z = |x|, Phi(-z) = exp(-z^2 / 2) P(u) / (z + 2.5) and
+/// u = (z - 2.5) / (z + 2.5); P is the minimax polynomial for the relative error (1.6e-8) on 0 <= z <= 15, beyond which
+/// Phi(-z) is 0 in float32. No 1 + erf cancels, so the relative error stays small for negative x as well.
+template <class V>
+inline typename V::Float gelu(typename V::Float x) {
+    const auto z = V::min(V::abs(x), V::set(15.0F));
+    const auto square = V::mul(z, z);
+    // exp(-(square + rest) / 2) ~ exp(-square / 2) (1 - rest / 2): rest is the rounding error of the square.
+    const auto rest = V::square_remainder(z, square);
+    auto gauss = exp<V>(V::mul(square, V::set(-0.5F)));
+    gauss = V::fma(V::mul(gauss, V::set(-0.5F)), rest, gauss);
+    const auto reciprocal = V::div(V::set(1.0F), V::add(z, V::set(2.5F)));
+    const auto u = V::mul(V::sub(z, V::set(2.5F)), reciprocal);
+    const auto p = polynomial<V>(u, 0.7066566599F, -0.4336920123F, 0.1319869788F, 0.009235875739F,
+                                 -0.01638618545F, -0.001600830031F, 0.002523932633F,
+                                 0.0006844126639F, -0.0003116227678F, -0.0001577022907F);
+    const auto tail = V::mul(V::mul(gauss, reciprocal), p);
+    const auto phi =
+        V::select(V::not_less(x, V::set(0.0F)), V::sub(V::set(1.0F), tail), tail);
+    return V::mul(x, phi);
+}
+
+/// 0.5 x (1 + tanh(u)) = x / (1 + exp(-2u)), u = sqrt(2 / pi) (x + 0.044715 x^3).
+template <class V>
+inline typename V::Float gelu_tanh(typename V::Float x) {
+    constexpr float kTwiceRoot = 1.5957691216F;  // 2 sqrt(2 / pi)
+    const auto factor =
+        V::fma(V::mul(x, x), V::set(-kTwiceRoot * 0.044715F), V::set(-kTwiceRoot));
+    return V::div(x, V::add(V::set(1.0F), exp<V>(V::mul(x, factor))));
+}
+
+/// Calls function(i, lanes) for each vector of [0, n).
+template <class V, class Function>
+inline void for_vectors(std::int64_t n, Function function) {
+    std::int64_t i = 0;
+    for (; i + V::width <= n; i += V::width) function(i, All{});
+    if (i < n) function(i, First{n - i});
+}
+
+/// Sum of term(i, lanes) over [0, n). Four accumulators hide the latency of an addition; blocks of 64 vectors are
+/// added up in double, so the error doesn't grow with n: at most about 22 roundings lie between a term and the sum.
+template <class V, class Term>
+inline float sum_terms(std::int64_t n, Term term) {
+    constexpr std::int64_t kStep = 4 * V::width;
+    constexpr std::int64_t kBlock = 16 * kStep;
+    double total = 0.0;
+    std::int64_t i = 0;
+    while (i + kStep <= n) {
+        const std::int64_t end = n - i < kBlock ? n : i + kBlock;
+        auto s0 = V::set(0.0F), s1 = s0, s2 = s0, s3 = s0;
+        for (; i + kStep <= end; i += kStep) {
+            s0 = V::add(s0, term(i, All{}));
+            s1 = V::add(s1, term(i + V::width, All{}));
+            s2 = V::add(s2, term(i + 2 * V::width, All{}));
+            s3 = V::add(s3, term(i + 3 * V::width, All{}));
+        }
+        total += static_cast<double>(V::sum(V::add(V::add(s0, s1), V::add(s2, s3))));
+    }
+    if (i < n) {
+        auto s0 = V::set(0.0F);
+        for (; i + V::width <= n; i += V::width) s0 = V::add(s0, term(i, All{}));
+        if (i < n) s0 = V::add(s0, V::keep(term(i, First{n - i}), First{n - i}));
+        total += static_cast<double>(V::sum(s0));
+    }
+    return static_cast<float>(total);
+}
+
+template <class V>
+struct Rows {
+    /// max drops a NaN that it meets, so NaNs are looked for besides, two vectors a comparison.
+    static float max(const float* x, std::int64_t n) {
+        constexpr float kLowest = -__builtin_inff();
+        auto m0 = V::set(kLowest), m1 = m0, m2 = m0, m3 = m0;
+        auto nan = V::unordered(m0, m0);
+        std::int64_t i = 0;
+        for (; i + 4 * V::width <= n; i += 4 * V::width) {
+            const auto x0 = V::load(x + i, All{}), x1 = V::load(x + i + V::width, All{});
+            const auto x2 = V::load(x + i + 2 * V::width, All{});
+            const auto x3 = V::load(x + i + 3 * V::width, All{});
+            nan = V::either(nan, V::either(V::unordered(x0, x1), V::unordered(x2, x3)));
+            m0 = V::max(m0, x0);
+            m1 = V::max(m1, x1);
+            m2 = V::max(m2, x2);
+            m3 = V::max(m3, x3);
+        }
+        for_vectors<V>(n - i, [&](std::int64_t j, auto lanes) {
+            const auto v = V::load(x + i + j, lanes, kLowest);
+            nan = V::either(nan, V::unordered(v, v));
+            m0 = V::max(m0, v);
+        });
+        if (V::any(nan)) return __builtin_nanf("");
+        return V::largest(V::max(V::max(m0, m1), V::max(m2, m3)));
+    }
+
+    static float sum(const float* x, std::int64_t n) {
+        return sum_terms<V>(n, [=](std::int64_t i, auto lanes) { return V::load(x + i, lanes); });
+    }
+
+    static float sum_squared_difference(const float* x, float mean, std::int64_t n) {
+        const auto center = V::set(mean);
+        return sum_terms<V>(n, [=](std::int64_t i, auto lanes) {
+            const auto difference = V::sub(V::load(x + i, lanes), center);
+            return V::mul(difference, difference);
+        });
+    }
+
+    static float exp_shifted(float* y, const float* x, float shift, std::int64_t n) {
+        const auto offset = V::set(shift);
+        return sum_terms<V>(n, [=](std::int64_t i, auto lanes) {
+            const auto v = exp<V>(V::sub(V::load(x + i, lanes), offset));
+            V::store(y + i, v, lanes);
+            return v;
+        });
+    }
+
+    static void scale(float* y, const float* x, float factor, std::int64_t n) {
+        const auto f = V::set(factor);
+        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
+            V::store(y + i, V::mul(V::load(x + i, lanes), f), lanes);
+        });
+    }
+
+    static void scale_add(float* y, const float* x, float factor, const float* addend,
+                          std::int64_t n) {
+        const auto f = V::set(factor);
+        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
+            V::store(y + i, V::fma(V::load(x + i, lanes), f, V::load(addend + i, lanes)), lanes);
+        });
+    }
+
+    static void normalize(float* y, const float* x, float mean, float inverse_deviation,
+                          const float* weight, const float* bias, std::int64_t n) {
+        const auto center = V::set(mean), factor = V::set(inverse_deviation);
+        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
+            const auto v = V::mul(V::sub(V::load(x + i, lanes), center), factor);
+            V::store(y + i, V::fma(v, V::load(weight + i, lanes), V::load(bias + i, lanes)), lanes);
+        });
+    }
+
+    /// operation(a, b) along a row; an operand of step 0 stays in a register.
+    template <class Operation>
+    static void binary(float* y, const float* a, std::int64_t a_step, const float* b,
+                       std::int64_t b_step, std::int64_t n, Operation operation) {
+        if (n == 0) return;
+        const auto a0 = V::set(*a), b0 = V::set(*b);
+        const auto run = [=](auto left, auto right) {
+            for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
+                V::store(y + i, operation(left(i, lanes), right(i, lanes)), lanes);
+            });
+        };
+        const auto a_row = [=](std::int64_t i, auto lanes) { return V::load(a + i, lanes); };
+        const auto b_row = [=](std::int64_t i, auto lanes) { return V::load(b + i, lanes); };
+        const auto a_one = [=](std::int64_t, auto) { return a0; };
+        const auto b_one = [=](std::int64_t, auto) { return b0; };
+        if (a_step != 0 && b_step != 0) {
+            run(a_row, b_row);
+        } else if (a_step != 0) {
+            run(a_row, b_one);
+        } else if (b_step != 0) {
+            run(a_one, b_row);
+        } else {
+            run(a_one, b_one);
+        }
+    }
+
+    static void add(float* y, const float* a, std::int64_t a_step, const float* b,
+                    std::int64_t b_step, std::int64_t n) {
+        binary(y, a, a_step, b, b_step, n, [](auto u, auto v) { return V::add(u, v); });
+    }
+    static void sub(float* y, const float* a, std::int64_t a_step, const float* b,
+                    std::int64_t b_step, std::int64_t n) {
+        binary(y, a, a_step, b, b_step, n, [](auto u, auto v) { return V::sub(u, v); });
+    }
+    static void mul(float* y, const float* a, std::int64_t a_step, const float* b,
+                    std::int64_t b_step, std::int64_t n) {
+        binary(y, a, a_step, b, b_step, n, [](auto u, auto v) { return V::mul(u, v); });
+    }
+    static void div(float* y, const float* a, std::int64_t a_step, const float* b,
+                    std::int64_t b_step, std::int64_t n) {
+        binary(y, a, a_step, b, b_step, n, [](auto u, auto v) { return V::div(u, v); });
+    }
+
+    static void relu(float* y, const float* x, std::int64_t n) {
+        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
+            V::store(y + i, V::max(V::set(0.0F), V::load(x + i, lanes)), lanes);
+        });
+    }
+
+    static void bias_relu(float* y, const float* x, const float* bias, std::int64_t n) {
+        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
+            const auto v = V::add(V::load(x + i, lanes), V::load(bias + i, lanes));
+            V::store(y + i, V::max(V::set(0.0F), v), lanes);
+        });
+    }
+
+    static void gelu(float* y, const float* x, std::int64_t n) {
+        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
+            V::store(y + i, body::gelu<V>(V::load(x + i, lanes)), lanes);
+        });
+    }
+
+    static void gelu_tanh(float* y, const float* x, std::int64_t n) {
+        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
+            V::store(y + i, body::gelu_tanh<V>(V::load(x + i, lanes)), lanes);
+        });
+    }
+
+    static constexpr SimdProvider provider(const char* name) {
+        return {.name = name,
+                .max = max,
+                .sum = sum,
+                .sum_squared_difference = sum_squared_difference,
+                .exp_shifted = exp_shifted,
+                .scale = scale,
+                .scale_add = scale_add,
+                .normalize = normalize,
+                .add = add,
+                .sub = sub,
+                .mul = mul,
+                .div = div,
+                .relu = relu,
+                .bias_relu = bias_relu,
+                .gelu = gelu,
+                .gelu_tanh = gelu_tanh};
+    }
+};
+
+}  // namespace ablation::body

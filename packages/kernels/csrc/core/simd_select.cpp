@@ -1,0 +1,80 @@
+// Which SIMD provider is used: the best that the CPU can run, unless ABLATION_SIMD names another.
+#include <array>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "cpu_features.h"
+#include "simd.h"
+
+namespace ablation {
+
+#if defined(__APPLE__)
+extern const SimdProvider vdsp_provider;
+#endif
+#if defined(__x86_64__)
+extern const SimdProvider avx512_provider;
+extern const SimdProvider avx2_provider;
+#endif
+#if defined(__aarch64__)
+extern const SimdProvider neon_provider;
+#endif
+extern const SimdProvider baseline_provider;
+
+namespace {
+
+struct Candidate {
+    const SimdProvider* provider;
+    bool (*runs_here)();
+};
+
+/// Best first.
+constexpr std::array kCandidates = {
+#if defined(__APPLE__)
+    Candidate{&vdsp_provider, [] { return true; }},
+#endif
+#if defined(__x86_64__)
+    Candidate{&avx512_provider, [] { return cpu_features().avx512; }},
+    Candidate{&avx2_provider, [] { return cpu_features().avx2_fma; }},
+#endif
+#if defined(__aarch64__)
+    Candidate{&neon_provider, [] { return cpu_features().neon; }},
+#endif
+    Candidate{&baseline_provider, [] { return true; }},
+};
+
+const SimdProvider& choose() {
+    const char* forced = std::getenv("ABLATION_SIMD");
+    const std::string name = forced == nullptr ? "" : forced;
+    for (const Candidate& candidate : kCandidates) {
+        if (!candidate.runs_here()) continue;
+        if (name.empty() || name == candidate.provider->name) return *candidate.provider;
+    }
+    std::string valid;
+    for (const std::string& available : simd_available()) {
+        valid += (valid.empty() ? "" : ", ") + available;
+    }
+    throw std::runtime_error("ABLATION_SIMD is '" + name + "'; this machine can run: " + valid);
+}
+
+}  // namespace
+
+const SimdProvider& simd() {
+    static const SimdProvider& chosen = choose();
+    return chosen;
+}
+
+std::vector<std::string> simd_available() {
+    std::vector<std::string> names;
+    for (const Candidate& candidate : kCandidates) {
+        if (candidate.runs_here()) names.emplace_back(candidate.provider->name);
+    }
+    return names;
+}
+
+std::vector<std::string> simd_built() {
+    std::vector<std::string> names;
+    for (const Candidate& candidate : kCandidates) names.emplace_back(candidate.provider->name);
+    return names;
+}
+
+}  // namespace ablation
