@@ -232,7 +232,8 @@ def _verify_node(node: Node, defined: set[Value]) -> None:
         raise GraphError(f"node {node.name!r}: {error}") from error
     if shape != node.output.shape:
         raise GraphError(
-            f"node {node.name!r}: output is {list(node.output.shape)}, {node.op} gives {list(shape)}"
+            f"node {node.name!r}: the output is declared {list(node.output.shape)},"
+            f" {node.op} gives {list(shape)}"
         )
 
 

@@ -24,7 +24,7 @@ def _gelu(x: Array, approximate: str) -> Array:
     if approximate == "tanh":
         inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
         return np.asarray(0.5 * x * (1.0 + np.tanh(inner)))
-    return np.asarray(0.5 * x * (1.0 + _erf(x / math.sqrt(2.0)).astype(x.dtype)))
+    return np.asarray(0.5 * x * (1.0 + np.asarray(_erf(x / math.sqrt(2.0)), dtype=x.dtype)))
 
 
 def matmul(inputs: Inputs, attributes: Attributes) -> Array:

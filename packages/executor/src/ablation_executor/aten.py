@@ -1,0 +1,434 @@
+"""One handler per ATen overload: what it is in primitive ops.
+
+A handler takes the export context and the overload's own arguments. Tensors arrive as Value (an
+activation) or Constant (made of parameters and buffers alone).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .ir import GraphBuilder, Value
+
+Handler = Callable[..., Any]
+_HandlerT = TypeVar("_HandlerT", bound=Handler)
+HANDLERS: dict[str, Handler] = {}
+
+
+class ExportError(ValueError):
+    """The module cannot be exported as it is; the message says what to change."""
+
+
+class UnsupportedOpError(NotImplementedError):
+    """An ATen overload outside the op set; `op`, `module_path` and `supported` say which."""
+
+    def __init__(self, op: str, module_path: str, module_kind: str, supported: list[str]) -> None:
+        self.op, self.module_path, self.supported = op, module_path, supported
+        where = f"module {module_path!r}" if module_path else "the root module"
+        kind = f" ({module_kind})" if module_kind else ""
+        super().__init__(
+            f"{op}, made by {where}{kind}, is not supported. Supported: {', '.join(supported)}"
+        )
+
+
+@dataclass(eq=False)
+class Constant:
+    """A torch tensor known at export; `express` emits it as nodes where the op set can."""
+
+    tensor: Any
+    name: str
+    express: Callable[[], Value] | None = None
+    value: Value | None = field(default=None, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.tensor.shape)
+
+
+Tensor = Value | Constant
+
+
+class Context:
+    """What handlers work with: emits nodes and turns constants and numbers into values."""
+
+    def __init__(self, builder: GraphBuilder) -> None:
+        self.builder = builder
+        self.module_path = ""
+        self._numbers: dict[float, Value] = {}
+
+    def emit(self, op: str, *inputs: Tensor | float | None, **attributes: Any) -> Value:
+        """Append a node."""
+        values = [None if part is None else self.value(part) for part in inputs]
+        name = f"{self.module_path}.{op}" if self.module_path else op
+        return self.builder.node(op, values, attributes, name=name, module_path=self.module_path)
+
+    def value(self, part: Tensor | float) -> Value:
+        """The value of a tensor or number; a number becomes a constant of shape ()."""
+        if isinstance(part, Value):
+            return part
+        if isinstance(part, Constant):
+            if part.value is None:
+                part.value = part.express() if part.express else self._materialize(part)
+            return part.value
+        number = float(part)
+        if number not in self._numbers:
+            self._numbers[number] = self.builder.constant("scalar", np.float32(number))
+        return self._numbers[number]
+
+    def _materialize(self, constant: Constant) -> Value:
+        tensor = constant.tensor.detach()
+        kind = str(tensor.dtype)
+        weaker = kind in ("torch.float32", "torch.bool") or kind.startswith("torch.int")
+        # A scalar takes the type of what it is combined with; a wider tensor would decide it.
+        if not weaker and tensor.ndim > 0:
+            raise ExportError(f"constant {constant.name!r} is {kind}, expected torch.float32")
+        array = tensor.contiguous().numpy().astype(np.float32, copy=False)
+        return self.builder.constant(constant.name, array)
+
+    def unsupported(self, op: str, reason: str) -> ExportError:
+        """The error for an overload that is supported, but not with these arguments."""
+        where = f"module {self.module_path!r}" if self.module_path else "the root module"
+        return ExportError(f"{op}, made by {where}: {reason}")
+
+
+def handles(*overloads: str) -> Callable[[_HandlerT], _HandlerT]:
+    """Register a handler for ATen overloads, named as torch prints them, without `aten.`."""
+
+    def register(handler: _HandlerT) -> _HandlerT:
+        for overload in overloads:
+            HANDLERS[f"aten.{overload}"] = handler
+        return handler
+
+    return register
+
+
+def _axis(axis: int, rank: int) -> int:
+    return axis + rank if axis < 0 else axis
+
+
+# Movement -----------------------------------------------------------------------------------------
+
+
+@handles("clone.default", "contiguous.default", "alias.default", "detach.default")
+@handles("lift_fresh_copy.default", "_to_copy.default", "to.dtype", "type_as.default")
+def _identity(context: Context, x: Tensor, *others: Any, **options: Any) -> Value:
+    return context.value(x)
+
+
+@handles("dropout.default", "native_dropout.default", "feature_dropout.default")
+def _dropout(context: Context, x: Tensor, p: float, train: bool) -> Value:
+    if train and p > 0:
+        raise context.unsupported("dropout", "it is in training mode: call module.eval() first")
+    return context.value(x)
+
+
+@handles("view.default", "reshape.default", "_unsafe_view.default")
+def _view(context: Context, x: Tensor, shape: Sequence[int]) -> Value:
+    sizes = list(map(int, shape))
+    if -1 in sizes:
+        known = -math.prod(sizes)
+        sizes[sizes.index(-1)] = math.prod(x.shape) // known
+    return _reshape(context, x, tuple(sizes))
+
+
+def _reshape(context: Context, x: Tensor, shape: tuple[int, ...]) -> Value:
+    return context.value(x) if shape == x.shape else context.emit("reshape", x, shape=shape)
+
+
+@handles("flatten.using_ints")
+def _flatten(context: Context, x: Tensor, start: int = 0, end: int = -1) -> Value:
+    first, last = _axis(start, len(x.shape)), _axis(end, len(x.shape))
+    merged = math.prod(x.shape[first : last + 1])
+    return _reshape(context, x, (*x.shape[:first], merged, *x.shape[last + 1 :]))
+
+
+@handles("unflatten.int")
+def _unflatten(context: Context, x: Tensor, dim: int, sizes: Sequence[int]) -> Value:
+    axis = _axis(dim, len(x.shape))
+    return _view(context, x, [*x.shape[:axis], *_fill(sizes, x.shape[axis]), *x.shape[axis + 1 :]])
+
+
+def _fill(sizes: Sequence[int], total: int) -> list[int]:
+    known = -math.prod(sizes) if -1 in sizes else 1
+    return [total // known if size == -1 else int(size) for size in sizes]
+
+
+@handles("unsqueeze.default")
+def _unsqueeze(context: Context, x: Tensor, dim: int) -> Value:
+    axis = _axis(dim, len(x.shape) + 1)
+    return _reshape(context, x, (*x.shape[:axis], 1, *x.shape[axis:]))
+
+
+@handles("squeeze.default", "squeeze.dim", "squeeze.dims")
+def _squeeze(context: Context, x: Tensor, dims: int | Sequence[int] | None = None) -> Value:
+    rank = len(x.shape)
+    listed = range(rank) if dims is None else [dims] if isinstance(dims, int) else dims
+    gone = {_axis(dim, rank) for dim in listed}
+    kept = tuple(size for axis, size in enumerate(x.shape) if axis not in gone or size != 1)
+    return _reshape(context, x, kept)
+
+
+@handles("expand.default")
+def _expand(context: Context, x: Tensor, sizes: Sequence[int], implicit: bool = False) -> Value:
+    padded = (1,) * (len(sizes) - len(x.shape)) + x.shape
+    wanted = tuple(old if new == -1 else int(new) for old, new in zip(padded, sizes, strict=True))
+    if wanted != padded:
+        raise context.unsupported("aten.expand.default", f"{list(x.shape)} to {list(wanted)}")
+    return _reshape(context, x, wanted)
+
+
+@handles("permute.default")
+def _permute(context: Context, x: Tensor, dims: Sequence[int]) -> Value:
+    perm = tuple(_axis(int(dim), len(x.shape)) for dim in dims)
+    if perm == tuple(range(len(perm))):
+        return context.value(x)
+    return context.emit("permute", x, perm=perm)
+
+
+@handles("transpose.int")
+def _transpose(context: Context, x: Tensor, dim0: int, dim1: int) -> Value:
+    perm = list(range(len(x.shape)))
+    first, second = _axis(dim0, len(perm)), _axis(dim1, len(perm))
+    perm[first], perm[second] = perm[second], perm[first]
+    return _permute(context, x, perm)
+
+
+@handles("t.default")
+def _t(context: Context, x: Tensor) -> Value:
+    return _permute(context, x, range(len(x.shape))[::-1])
+
+
+@handles("slice.Tensor")
+def _slice(
+    context: Context,
+    x: Tensor,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Value:
+    if step != 1:
+        raise context.unsupported("aten.slice.Tensor", f"step is {step}, expected 1")
+    axis = _axis(dim, len(x.shape))
+    first, last, _ = slice(start, end).indices(x.shape[axis])
+    if (first, last) == (0, x.shape[axis]):
+        return context.value(x)
+    return context.emit("slice", x, axis=axis, start=first, stop=last)
+
+
+@handles("select.int")
+def _select(context: Context, x: Tensor, dim: int, index: int) -> Value:
+    axis = _axis(dim, len(x.shape))
+    first = _axis(index, x.shape[axis])
+    part = _slice(context, x, axis, first, first + 1)
+    return _reshape(context, part, (*x.shape[:axis], *x.shape[axis + 1 :]))
+
+
+@handles("split_with_sizes.default")
+def _split_sizes(
+    context: Context, x: Tensor, sizes: Sequence[int], dim: int = 0
+) -> tuple[Value, ...]:
+    edges = np.cumsum([0, *sizes]).tolist()
+    return tuple(_slice(context, x, dim, first, last) for first, last in pairwise(edges))
+
+
+@handles("split.Tensor")
+def _split(context: Context, x: Tensor, size: int, dim: int = 0) -> tuple[Value, ...]:
+    length = x.shape[_axis(dim, len(x.shape))]
+    sizes = [min(size, length - first) for first in range(0, length, size)]
+    return _split_sizes(context, x, sizes, dim)
+
+
+@handles("chunk.default")
+def _chunk(context: Context, x: Tensor, chunks: int, dim: int = 0) -> tuple[Value, ...]:
+    length = x.shape[_axis(dim, len(x.shape))]
+    return _split(context, x, -(-length // chunks), dim)
+
+
+@handles("unbind.int")
+def _unbind(context: Context, x: Tensor, dim: int = 0) -> tuple[Value, ...]:
+    count = x.shape[_axis(dim, len(x.shape))]
+    return tuple(_select(context, x, dim, index) for index in range(count))
+
+
+# Arithmetic ---------------------------------------------------------------------------------------
+
+
+def _arithmetic(op: str) -> Handler:
+    def handler(context: Context, a: Tensor | float, b: Tensor | float, alpha: float = 1) -> Value:
+        if alpha != 1:
+            b = context.emit("mul", b, alpha)
+        return context.emit(op, a, b)
+
+    return handler
+
+
+for _op in ("add", "sub", "mul", "div"):
+    handles(f"{_op}.Tensor", f"{_op}.Scalar")(_arithmetic(_op))
+
+
+@handles("rsub.Scalar", "rsub.Tensor")
+def _rsub(context: Context, a: Tensor, b: Tensor | float, alpha: float = 1) -> Value:
+    return context.emit("sub", b, context.emit("mul", a, alpha) if alpha != 1 else a)
+
+
+@handles("neg.default")
+def _neg(context: Context, x: Tensor) -> Value:
+    return context.emit("mul", x, -1.0)
+
+
+@handles("relu.default")
+def _relu(context: Context, x: Tensor) -> Value:
+    return context.emit("relu", x)
+
+
+@handles("gelu.default")
+def _gelu(context: Context, x: Tensor, approximate: str = "none") -> Value:
+    return context.emit("gelu", x, approximate=approximate)
+
+
+@handles("where.self", "where.ScalarOther", "where.ScalarSelf", "where.Scalar")
+def _where(context: Context, condition: Tensor, x: Any, y: Any) -> Value:
+    return context.emit("where", condition, x, y)
+
+
+@handles("masked_fill.Scalar", "masked_fill.Tensor")
+def _masked_fill(context: Context, x: Tensor, mask: Tensor, value: Any) -> Value:
+    return context.emit("where", mask, value, x)
+
+
+@handles("softmax.int", "_softmax.default")
+def _softmax(context: Context, x: Tensor, dim: int, dtype: Any = None) -> Value:
+    rank = len(x.shape)
+    axis = _axis(dim, rank)
+    if axis == rank - 1:
+        return context.emit("softmax", x)
+    swap = [*range(axis), rank - 1, *range(axis + 1, rank - 1), axis]
+    return _permute(context, context.emit("softmax", _permute(context, x, swap)), swap)
+
+
+@handles("layer_norm.default")
+def _layer_norm(
+    context: Context,
+    x: Tensor,
+    normalized: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Value:
+    size = math.prod(normalized)
+    rows = (*x.shape[: len(x.shape) - len(normalized)], size)
+    builder = context.builder
+    scale = builder.constant("ones", np.ones(size)) if weight is None else weight
+    shift = builder.constant("zeros", np.zeros(size)) if bias is None else bias
+    flat = [_reshape(context, part, shape) for part, shape in ((scale, (size,)), (shift, (size,)))]
+    out = context.emit("layer_norm", _reshape(context, x, rows), *flat, eps=float(eps))
+    return _reshape(context, out, x.shape)
+
+
+# Products -----------------------------------------------------------------------------------------
+
+
+@handles("matmul.default", "mm.default", "bmm.default")
+def _matmul(context: Context, a: Tensor, b: Tensor) -> Value:
+    if len(a.shape) == 1:
+        row = _matmul(context, _reshape(context, a, (1, *a.shape)), b)
+        return _reshape(context, row, (*row.shape[:-2], row.shape[-1]))
+    if len(b.shape) == 1:
+        column = _matmul(context, a, _reshape(context, b, (*b.shape, 1)))
+        return _reshape(context, column, column.shape[:-1])
+    if len(b.shape) > 2 and a.shape[:-2] != b.shape[:-2] and math.prod(b.shape[:-2]) == 1:
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        out = _matmul(context, a, _reshape(context, b, b.shape[-2:]))
+        return _reshape(context, out, (*batch, *out.shape[-2:]))
+    return context.emit("matmul", a, b)
+
+
+@handles("linear.default")
+def _linear(context: Context, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Value:
+    out = _matmul(context, x, context.emit("permute", weight, perm=(1, 0)))
+    return out if bias is None else context.emit("add", out, bias)
+
+
+@handles("addmm.default", "baddbmm.default")
+def _addmm(
+    context: Context, addend: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1
+) -> Value:
+    out = _matmul(context, a, b)
+    if alpha != 1:
+        out = context.emit("mul", out, alpha)
+    if beta == 0:
+        return out
+    return context.emit("add", out, context.emit("mul", addend, beta) if beta != 1 else addend)
+
+
+# Attention ----------------------------------------------------------------------------------------
+
+
+@handles("scaled_dot_product_attention.default")
+def _attention(
+    context: Context,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Value:
+    """Written out in primitives, as the manual form is; `fuse_attention` puts it back together.
+
+    Where a row may be masked in every key, softmax gives NaN and torch's attention 0: there the
+    attention op is emitted directly.
+    """
+    name = "aten.scaled_dot_product_attention.default"
+    if dropout_p > 0:
+        raise context.unsupported(name, "dropout_p > 0: call module.eval() first")
+    if q.shape[:-2] != k.shape[:-2] or k.shape[:-2] != v.shape[:-2]:
+        raise context.unsupported(name, "the batch and head axes of q, k and v differ")
+    factor = float(scale) if scale is not None else 1.0 / math.sqrt(q.shape[-1])
+    if mask is not None and _may_mask_whole_rows(mask):
+        return _attention_op(context, q, k, v, mask, factor)
+    last = len(k.shape) - 1
+    transposed = _permute(context, k, [*range(last - 1), last, last - 1])
+    scores = context.emit("mul", context.emit("matmul", q, transposed), factor)
+    if is_causal:
+        keep = np.tri(q.shape[-2], k.shape[-2], dtype=np.float32)
+        causal = context.builder.constant("causal", keep)
+        scores = context.emit("where", causal, scores, -math.inf)
+    if isinstance(mask, Constant) and str(mask.tensor.dtype) == "torch.bool":
+        scores = context.emit("where", mask, scores, -math.inf)
+    elif mask is not None:
+        scores = context.emit("add", scores, mask)
+    return context.emit("matmul", context.emit("softmax", scores), v)
+
+
+def _may_mask_whole_rows(mask: Tensor) -> bool:
+    if isinstance(mask, Value):
+        return True
+    array = mask.tensor.detach().numpy()
+    hidden = ~array if array.dtype == bool else np.isneginf(array)
+    return bool(hidden.all(axis=-1).any())
+
+
+def _attention_op(
+    context: Context, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float
+) -> Value:
+    if isinstance(mask, Constant) and str(mask.tensor.dtype) == "torch.bool":
+        additive = np.where(mask.tensor.numpy(), 0.0, -math.inf)
+        mask = context.builder.constant("mask", additive)
+    if len(q.shape) != 4:
+        raise context.unsupported(
+            "aten.scaled_dot_product_attention.default",
+            f"a mask that may hide whole rows needs q of (B, H, S, D), it is {list(q.shape)}",
+        )
+    return context.emit("attention", q, k, v, mask, scale=scale)

@@ -1,0 +1,39 @@
+"""Runs a graph with NumPy, op by op: the oracle for every pass and for compiled programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .ir import Array, Graph, Node, Value
+from .ops import OPS
+
+
+def run_node(node: Node, inputs: Sequence[Array | None]) -> Array:
+    """The output of one node, by its op's reference, in the dtype of the inputs."""
+    spec = OPS[node.op]
+    return np.asarray(spec.reference(inputs, spec.complete(node.attributes)))
+
+
+def interpret(graph: Graph, inputs: Sequence[Any], dtype: Any = np.float32) -> list[Array]:
+    """The graph's outputs for `inputs`, every constant and step in `dtype` (float32 or float64).
+
+    Takes arrays or CPU tensors; ValueError when their number or a shape does not fit.
+    """
+    if len(inputs) != len(graph.inputs):
+        raise ValueError(f"{len(inputs)} inputs given, the graph has {len(graph.inputs)}")
+    known: dict[Value, Array] = {}
+    for value, given in zip(graph.inputs, inputs, strict=True):
+        array = np.asarray(given, dtype=dtype)
+        if array.shape != value.shape:
+            raise ValueError(f"input {value!r} was given as {list(array.shape)}")
+        known[value] = array
+    for value, array in graph.constants.items():
+        known[value] = np.asarray(array, dtype=dtype)
+    for node in graph.nodes:
+        known[node.output] = run_node(
+            node, [None if value is None else known[value] for value in node.inputs]
+        )
+    return [known[value] for value in graph.outputs]

@@ -1,0 +1,52 @@
+"""The passes, in the one order in which they run; a variant selects a subset of it.
+
+absorb_into_matmul comes before fold_constants, which would turn the transposed weights into
+constants and so destroy its pattern; fuse_attention comes last, since it takes apart what the
+others have left of a product, a softmax and a product.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+
+from ..ir import Graph
+from ..rewrite import RewriteLog
+from .absorb_into_matmul import absorb_into_matmul
+from .fold_constants import fold_constants
+from .fuse_attention import fuse_attention
+from .fuse_bias_relu import fuse_bias_relu
+from .fuse_matmul_add import fuse_matmul_add
+
+Pass = Callable[[Graph, RewriteLog], Graph]
+
+PIPELINE: tuple[Pass, ...] = (
+    absorb_into_matmul,
+    fold_constants,
+    fuse_matmul_add,
+    fuse_bias_relu,
+    fuse_attention,
+)
+
+PASSES: dict[str, Pass] = {function.__name__: function for function in PIPELINE}
+DEFAULT_PASSES: tuple[str, ...] = tuple(PASSES)
+
+
+def optimize(graph: Graph, passes: Iterable[str] = DEFAULT_PASSES) -> tuple[Graph, RewriteLog]:
+    """Run a subset of the passes, always in the pipeline's order, on a copy of the graph.
+
+    Returns the new graph and the log of what fired; ValueError for an unknown pass.
+    """
+    chosen = [passes] if isinstance(passes, str) else list(passes)
+    for name in chosen:
+        if name not in PASSES:
+            near = difflib.get_close_matches(name, PASSES, n=1, cutoff=0.0)[0]
+            raise ValueError(
+                f"unknown pass {name!r}; did you mean {near!r}? Passes: {', '.join(PASSES)}"
+            )
+    log = RewriteLog()
+    graph = graph.copy()
+    for name, function in PASSES.items():
+        if name in chosen:
+            graph = function(graph, log)
+    return graph, log

@@ -1,0 +1,229 @@
+"""Rules and the matcher: a rule is a pattern, a check that may refuse with a reason, a rewrite.
+
+A pattern is a small tree of ops. Where it fits, the check is asked; it returns None to go on or
+the reason why not, which is kept for near misses. The rewrite turns the pattern's root into the new
+node in place, so that its output keeps its readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .ir import Array, Graph, Node, Value
+from .ops import OPS
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A node of one of `ops`, called `name` in the match; `slots` are what its inputs come from."""
+
+    name: str
+    ops: tuple[str, ...]
+    slots: Mapping[int, Pattern] = field(default_factory=dict)
+
+
+def pattern(name: str, ops: str, slots: Mapping[int, Pattern] | None = None) -> Pattern:
+    """A pattern for one op, or several separated by `|`."""
+    return Pattern(name, tuple(ops.split("|")), slots or {})
+
+
+@dataclass(frozen=True)
+class RuleEntry:
+    """What one rule did in one run of its pass; `refused` has (node name, reason)."""
+
+    pass_name: str
+    rule: str
+    fired: int
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass
+class RewriteLog:
+    """How often each rule fired, and why near misses did not."""
+
+    entries: list[RuleEntry] = field(default_factory=list)
+
+    def fired(self, name: str) -> int:
+        """How often a rule, or all the rules of a pass, fired."""
+        return sum(entry.fired for entry in self.entries if name in (entry.rule, entry.pass_name))
+
+    def refused(self, name: str) -> list[tuple[str, str]]:
+        """The (node name, reason) refusals of a rule, or of all the rules of a pass."""
+        return [
+            refusal
+            for entry in self.entries
+            if name in (entry.rule, entry.pass_name)
+            for refusal in entry.refused
+        ]
+
+    def __str__(self) -> str:
+        lines = []
+        for entry in self.entries:
+            lines.append(f"{entry.pass_name}: {entry.rule} fired {entry.fired} times")
+            lines += [f"  refused at {node}: {reason}" for node, reason in entry.refused]
+        return "\n".join(lines)
+
+
+class Match:
+    """The nodes that a pattern was found at, by name, and the graph around them."""
+
+    def __init__(self, editor: Editor, nodes: dict[str, Node]) -> None:
+        self.editor = editor
+        self.nodes = nodes
+
+    def __getitem__(self, name: str) -> Node:
+        return self.nodes[name]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`patterns` are alternatives; `check` gives the reason to refuse a match, or None."""
+
+    name: str
+    patterns: tuple[Pattern, ...]
+    check: Callable[[Match], str | None]
+    rewrite: Callable[[Match], None]
+
+
+class Editor:
+    """A graph being rewritten, with its producers and consumers kept at hand."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Recompute the index; call it after nodes have changed."""
+        self.producers = self.graph.producers()
+        self.consumers = self.graph.consumers()
+
+    def producer(self, value: Value | None) -> Node | None:
+        """The node that makes a value, None for inputs and constants."""
+        return None if value is None else self.producers.get(value)
+
+    def constant(self, value: Value | None) -> Array | None:
+        """The array of a constant, else None."""
+        return None if value is None else self.graph.constants.get(value)
+
+    def scalar(self, value: Value | None) -> float | None:
+        """The number in a constant with a single element, else None."""
+        array = self.constant(value)
+        return float(array.reshape(())) if array is not None and array.size == 1 else None
+
+    def other_readers(self, value: Value, reader: Node) -> str | None:
+        """The reason why `value` is not read by `reader` alone, or None when it is."""
+        names = [node.name for node in self.consumers.get(value, ()) if node is not reader]
+        if any(value is output for output in self.graph.outputs):
+            names.append("the graph's output")
+        return f"{value.name} is also read by {', '.join(names)}" if names else None
+
+    def replace(
+        self,
+        node: Node,
+        op: str,
+        inputs: Sequence[Value | None],
+        attributes: Mapping[str, Any],
+        *,
+        like: Node | None = None,
+    ) -> None:
+        """Turn a node into another in place; `like` lends its name and module path."""
+        node.op, node.inputs, node.attributes = op, list(inputs), dict(attributes)
+        if like is not None and like is not node:
+            node.module_path = like.module_path
+            node.name, like.name = like.name, node.name
+            node.output.name, like.output.name = like.output.name, node.output.name
+
+    def insert_before(
+        self, place: Node, op: str, inputs: Sequence[Value | None], attributes: Mapping[str, Any]
+    ) -> Value:
+        """Add a node before another one and return its output."""
+        name = self.graph.unique_name(f"{place.module_path}.{op}" if place.module_path else op)
+        shapes = [None if value is None else value.shape for value in inputs]
+        spec = OPS[op]
+        output = Value(name, spec.infer_shape(shapes, spec.complete(attributes)))
+        node = Node(name, op, list(inputs), output, dict(attributes), place.module_path)
+        self.graph.nodes.insert(self.graph.nodes.index(place), node)
+        return output
+
+    def add_constant(self, base: str, array: Any) -> Value:
+        """Add a float32 constant."""
+        data = np.asarray(array, dtype=np.float32, order="C")
+        value = Value(self.graph.unique_name(base), data.shape)
+        self.graph.constants[value] = data
+        return value
+
+    def drop_unread(self, candidates: Sequence[Node]) -> None:
+        """Remove those of the candidates that nobody reads any more, and what only they read."""
+        waiting = list(candidates)
+        while waiting:
+            node = waiting.pop()
+            if node not in self.graph.nodes or node.output in self.graph.outputs:
+                continue
+            if any(node.output in other.inputs for other in self.graph.nodes):
+                continue
+            self.graph.nodes.remove(node)
+            waiting += [
+                self.producers[value] for value in node.inputs if value in self.producers and value
+            ]
+
+
+def _find(editor: Editor, wanted: Pattern, node: Node | None) -> dict[str, Node] | None:
+    if node is None or node.op not in wanted.ops:
+        return None
+    found = {wanted.name: node}
+    for slot, inner in wanted.slots.items():
+        below = _find(editor, inner, editor.producer(node.inputs[slot]))
+        if below is None:
+            return None
+        found |= below
+    return found
+
+
+def _try_rule(editor: Editor, rule: Rule, node: Node) -> tuple[bool, list[str]]:
+    """Whether the rule fired at this node, and the reasons of the matches it refused."""
+    reasons = []
+    for alternative in rule.patterns:
+        found = _find(editor, alternative, node)
+        if found is None:
+            continue
+        match = Match(editor, found)
+        reason = rule.check(match)
+        if reason is not None:
+            reasons.append(reason)
+            continue
+        rule.rewrite(match)
+        editor.drop_unread([matched for matched in found.values() if matched is not node])
+        editor.refresh()
+        return True, []
+    return False, reasons
+
+
+def apply_rules(graph: Graph, pass_name: str, rules: Sequence[Rule], log: RewriteLog) -> Graph:
+    """A rewritten copy of the graph: every rule at every node, until none fires any more.
+
+    Adds one entry per rule to the log; the refusals are those that remain at the end.
+    """
+    editor = Editor(graph.copy())
+    fired = dict.fromkeys((rule.name for rule in rules), 0)
+    refused: dict[str, list[tuple[str, str]]] = {}
+    changed = True
+    while changed:
+        changed = False
+        refused = {rule.name: [] for rule in rules}
+        for node in list(editor.graph.nodes):
+            for rule in rules:
+                if node not in editor.graph.nodes:
+                    break
+                done, reasons = _try_rule(editor, rule, node)
+                fired[rule.name] += done
+                changed = changed or done
+                refused[rule.name] += [(node.name, reason) for reason in reasons]
+    for rule in rules:
+        log.entries.append(
+            RuleEntry(pass_name, rule.name, fired[rule.name], tuple(refused[rule.name]))
+        )
+    return editor.graph
