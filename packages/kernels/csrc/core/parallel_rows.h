@@ -2,14 +2,14 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 
 #include "parallel.h"
 
 namespace ablation {
 
-/// Runs function(begin, end) over [0, n), serially or split into one range per thread, where one item costs about
-/// `item_ns` on one thread. A range holds at least a quarter of the smallest work that is worth splitting.
+/// Runs function(begin, end) over [0, n), serially or split into one range per thread, where one
+/// item costs about `item_ns` on one thread. A range holds at least a quarter of the smallest work
+/// that is worth splitting.
 template <class Function>
 void parallel_rows(std::int64_t n, double item_ns, Function&& function) {
     const double items = kMinimumParallelNs / 4.0 / item_ns;

@@ -1,4 +1,5 @@
-// SIMD provider: the vector extensions of gcc and clang, 4 lanes, for any CPU; no fused multiply-add is assumed.
+// SIMD provider: the vector extensions of gcc and clang, 4 lanes, for any CPU; no fused
+// multiply-add is assumed.
 #include "simd_body.h"
 
 namespace ablation {

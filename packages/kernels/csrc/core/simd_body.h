@@ -1,8 +1,10 @@
-// The row primitives of simd.h, written once over a vector type V; each provider file supplies V and the flags.
+// The row primitives of simd.h, written once over a vector type V; each provider file supplies V
+// and the flags.
 //
-// V has `width` lanes of float in V::Float, the loads and stores for All or the First n lanes, and the operations
-// used below. min(a, b) and max(a, b) give b where b is NaN. V lives in an anonymous namespace, so every
-// instantiation is local to its file: no code built for one instruction set can be linked into another's place.
+// V has `width` lanes of float in V::Float, the loads and stores for All or the First n lanes, and
+// the operations used below. min(a, b) and max(a, b) give b where b is NaN. V lives in an anonymous
+// namespace, so every instantiation is local to its file: no code built for one instruction set can
+// be linked into another's place.
 #pragma once
 
 #include <cstdint>
@@ -27,10 +29,11 @@ inline typename V::Float polynomial(typename V::Float x, float c, Rest... rest) 
     return V::fma(polynomial<V>(x, rest...), x, V::set(c));
 }
 
-/// exp(x) = 2^n exp(r) with n = round(x / ln 2), |r| <= ln 2 / 2 and exp(r) = 1 + r + r^2 P(r); P is the minimax
-/// polynomial for the relative error of exp (3.1e-9). ln 2 is subtracted in two parts: the upper one has 9 bits, so
-/// its product with n is exact with or without fma. Results below the normal range are rounded to denormals, not
-/// flushed; below kExpZero, where the result rounds to 0, the lanes are cleared without arithmetic that underflows.
+/// exp(x) = 2^n exp(r) with n = round(x / ln 2), |r| <= ln 2 / 2 and exp(r) = 1 + r + r^2 P(r); P
+/// is the minimax polynomial for the relative error of exp (3.1e-9). ln 2 is subtracted in two
+/// parts: the upper one has 9 bits, so its product with n is exact with or without fma. Results
+/// below the normal range are rounded to denormals, not flushed; below kExpZero, where the result
+/// rounds to 0, the lanes are cleared without arithmetic that underflows.
 template <class V>
 inline typename V::Float exp(typename V::Float x) {
     constexpr float kExpZero = -104.0F;
@@ -46,14 +49,16 @@ inline typename V::Float exp(typename V::Float x) {
     return V::zero_unless(keep, V::multiply_by_power_of_two(y, n));
 }
 
-/// x Phi(x), Phi the normal distribution function. With z = |x|, Phi(-z) = exp(-z^2 / 2) P(u) / (z + 2.5) and
-/// u = (z - 2.5) / (z + 2.5); P is the minimax polynomial for the relative error (1.6e-8) on 0 <= z <= 15, beyond which
-/// Phi(-z) is 0 in float32. No 1 + erf cancels, so the relative error stays small for negative x as well.
+/// x Phi(x), Phi the normal distribution function. With z = |x|, Phi(-z) = exp(-z^2 / 2) P(u) / (z
+/// + 2.5) and u = (z - 2.5) / (z + 2.5); P is the minimax polynomial for the relative error
+/// (1.6e-8) on 0 <= z <= 15, beyond which Phi(-z) is 0 in float32. No 1 + erf cancels, so the
+/// relative error stays small for negative x as well.
 template <class V>
 inline typename V::Float gelu(typename V::Float x) {
     const auto z = V::min(V::abs(x), V::set(15.0F));
     const auto square = V::mul(z, z);
-    // exp(-(square + rest) / 2) ~ exp(-square / 2) (1 - rest / 2): rest is the rounding error of the square.
+    // exp(-(square + rest) / 2) ~ exp(-square / 2) (1 - rest / 2): rest is the rounding error of
+    // the square.
     const auto rest = V::square_remainder(z, square);
     auto gauss = exp<V>(V::mul(square, V::set(-0.5F)));
     gauss = V::fma(V::mul(gauss, V::set(-0.5F)), rest, gauss);
@@ -63,8 +68,7 @@ inline typename V::Float gelu(typename V::Float x) {
                                  -0.01638618545F, -0.001600830031F, 0.002523932633F,
                                  0.0006844126639F, -0.0003116227678F, -0.0001577022907F);
     const auto tail = V::mul(V::mul(gauss, reciprocal), p);
-    const auto phi =
-        V::select(V::not_less(x, V::set(0.0F)), V::sub(V::set(1.0F), tail), tail);
+    const auto phi = V::select(V::not_less(x, V::set(0.0F)), V::sub(V::set(1.0F), tail), tail);
     return V::mul(x, phi);
 }
 
@@ -72,8 +76,7 @@ inline typename V::Float gelu(typename V::Float x) {
 template <class V>
 inline typename V::Float gelu_tanh(typename V::Float x) {
     constexpr float kTwiceRoot = 1.5957691216F;  // 2 sqrt(2 / pi)
-    const auto factor =
-        V::fma(V::mul(x, x), V::set(-kTwiceRoot * 0.044715F), V::set(-kTwiceRoot));
+    const auto factor = V::fma(V::mul(x, x), V::set(-kTwiceRoot * 0.044715F), V::set(-kTwiceRoot));
     return V::div(x, V::add(V::set(1.0F), exp<V>(V::mul(x, factor))));
 }
 
@@ -85,8 +88,9 @@ inline void for_vectors(std::int64_t n, Function function) {
     if (i < n) function(i, First{n - i});
 }
 
-/// Sum of term(i, lanes) over [0, n). Four accumulators hide the latency of an addition; blocks of 64 vectors are
-/// added up in double, so the error doesn't grow with n: at most about 22 roundings lie between a term and the sum.
+/// Sum of term(i, lanes) over [0, n). Four accumulators hide the latency of an addition; blocks of
+/// 64 vectors are added up in double, so the error doesn't grow with n: at most about 22 roundings
+/// lie between a term and the sum.
 template <class V, class Term>
 inline float sum_terms(std::int64_t n, Term term) {
     constexpr std::int64_t kStep = 4 * V::width;
