@@ -1,0 +1,108 @@
+"""`ablation-bench`, also `python -m ablation_executor.bench`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from rich.console import Console
+
+from .configs import UsageError
+from .options import listing, make_parser, make_request, refuse_with_resume
+from .progress import make_progress
+from .run import Run, new_run, resume_run
+from .table import print_run
+
+EXIT_USAGE = 2
+EXIT_WRONG_CELLS = 1
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
+    raise Interrupted(number)
+
+
+def _shown(path: Path) -> str:
+    """A path relative to the current directory where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith("..") else str(path)
+
+
+def _report(run: Run, console: Console) -> None:
+    print_run(run.folder.rows, console)
+    console.print(f"rows: {_shown(run.folder.cells_path)}", soft_wrap=True, highlight=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    0: done; 1: done, but a cell is incorrect or failed; 2: the request was refused;
+    130 and 143: interrupted by Ctrl-C and SIGTERM.
+    """
+    options = make_parser().parse_args(arguments)
+    console = Console(no_color=options.no_color or None, width=None)
+    if options.list:
+        console.print(listing(), soft_wrap=True, highlight=False, markup=False)
+        return 0
+    progress = None
+    run: Run | None = None
+    try:
+        if options.resume is not None:
+            refuse_with_resume(options)
+            request = None
+        else:
+            request = make_request(options)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
+        progress = make_progress(console)
+        if request is None:
+            run = resume_run(options.resume, options.mem_limit, progress)
+        else:
+            run = new_run(request, options.out)
+        run.measure(progress)
+    except UsageError as error:
+        if progress is not None:
+            progress.close()
+        print(f"ablation-bench: error: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except Interrupted as interrupted:
+        if progress is not None:
+            progress.close()
+        if run is not None:
+            _report(run, console)
+            path = shlex.quote(_shown(run.folder.path))
+            console.print(
+                f"interrupted; go on with: ablation-bench --resume {path}", soft_wrap=True
+            )
+        return 128 + interrupted.number
+    progress.close()
+    _report(run, console)
+    wrong = any(row["status"] in ("incorrect", "error") for row in run.folder.rows)
+    return EXIT_WRONG_CELLS if wrong else 0
+
+
+def console_main() -> NoReturn:
+    """Entry point of the installed command."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.exit(main())
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    console_main()

@@ -1,0 +1,189 @@
+"""Our own runtimes: the exported graph in a Python loop (numpy or kernels), or compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import ablation_kernels
+
+from .. import ops
+from ..compile import CompiledProgram, compile
+from ..export import export
+from ..ir import Graph, Node, Value
+from ..passes import optimize
+from ..per_op import PerOp
+from ..variants import BY_NAME, Variant
+from .configs import Config
+from .models import make_module
+from .weights import Array
+from .worker import CALIBRATION_SIZE, clock_read_ns
+
+
+class Program(Protocol):
+    """What CompiledProgram and PerOp have in common."""
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Run."""
+
+    def profile(self, *inputs: Any, repeat: int) -> Any:
+        """Run with a clock around each operation."""
+
+
+class GraphProfile:
+    """A program's profile in the worker's terms."""
+
+    def __init__(self, profile: Any) -> None:
+        self.ops = [
+            {"name": op.name, "op": op.op, "category": op.category, "kernel": op.kernel}
+            for op in profile.ops
+        ]
+        self.times_ns: npt.NDArray[np.int64] = np.asarray(profile.times_ns)
+        self.total_ns = [int(total) for total in profile.total_ns]
+
+
+def live_peak_bytes(graph: Graph) -> int:
+    """Most bytes of computed values alive at once when each is freed after its last use."""
+    constants, given = set(graph.constants), set(graph.inputs)
+    last: dict[Value, int] = {}
+    for index, node in enumerate(graph.nodes):
+        for value in node.inputs:
+            if value is not None:
+                last[value] = index
+    kept = set(graph.outputs)
+    live = peak = 0
+    for index, node in enumerate(graph.nodes):
+        if not ops.OPS[node.op].is_alias:
+            live += node.output.nbytes
+        peak = max(peak, live)
+        for value in {value for value in node.inputs if value is not None}:
+            if last[value] == index and value not in constants | given | kept:
+                live -= value.nbytes
+    return peak
+
+
+def kernel_of(graph: Graph, kernels: dict[str, str], wanted: Callable[[Node], bool]) -> str | None:
+    """The kernels that run the wanted nodes, joined when there are several; None without one."""
+    names = {kernels[node.name] for node in graph.nodes if wanted(node) and node.name in kernels}
+    return "+".join(sorted(names)) or None
+
+
+class GraphRunner:
+    """One of our variants with its input."""
+
+    def __init__(self, graph: Graph, variant: Variant, config: Config, x: Array, threads: int):
+        self._graph = graph
+        self._variant = variant
+        self._config = config
+        self._x = x
+        self._program: Any
+        if variant.executor == "per_op":
+            self._program = PerOp(
+                graph, backend=variant.runtime, kernels=variant.kernels or None, threads=threads
+            )
+        else:
+            self._program = compile(graph, kernels=variant.kernels, threads=threads)
+
+    def __call__(self) -> Any:
+        """One call, its result freshly allocated as for any caller."""
+        return self._program(self._x)
+
+    def output(self, result: Any) -> npt.NDArray[Any]:
+        """The result; it is numpy's already."""
+        return np.asarray(result)
+
+    def profile(self, repeat: int) -> GraphProfile:
+        """`repeat` calls with a clock around each operation."""
+        return GraphProfile(self._program.profile(self._x, repeat=repeat))
+
+    def facts(self) -> dict[str, Any]:
+        """Build facts of the row."""
+        graph, program = self._graph, self._program
+        kernels: dict[str, str] = dict(getattr(program, "kernels", {}) or {})
+        weights_bytes = sum(array.nbytes for array in graph.constants.values())
+        extra = max(0, weights_bytes - self._config.weights_bytes)
+        block = 4 * self._config.batch * self._config.seq_len * self._config.d_model
+        is_compiled = isinstance(program, CompiledProgram)
+        arena = program.arena_bytes if is_compiled else None
+        calls = sum(not ops.OPS[node.op].is_alias for node in graph.nodes)
+        if is_compiled:
+            overhead = (calls + 1) * ablation_kernels.clock_overhead_ns()
+            scratch: int | None = program.attention_scratch_bytes
+        else:
+            overhead, scratch = 2 * calls * clock_read_ns(), None
+        categories = ops.categories(graph)
+        return {
+            "resident_bytes": extra + (arena or 0),
+            "transient_bytes": 2 * block + (0 if is_compiled else live_peak_bytes(graph)),
+            "weights_bytes": weights_bytes,
+            "arena_bytes": arena,
+            "attention_scratch_bytes": scratch,
+            "n_calls": calls,
+            "timing_overhead_ns": overhead,
+            "attention_kernel": kernel_of(graph, kernels, lambda node: node.op == "attention")
+            or ("unfused" if kernels else None),
+            "layer_norm_kernel": kernel_of(graph, kernels, lambda node: node.op == "layer_norm"),
+            "softmax_kernel": kernel_of(graph, kernels, lambda node: node.op == "softmax"),
+            "linear_kernel": kernel_of(
+                graph,
+                kernels,
+                lambda node: node.op == "matmul" and categories[node] == "linear",
+            ),
+            "providers": providers() if self._variant.runtime == "kernels" else {},
+        }
+
+
+def providers() -> dict[str, str]:
+    """Who does the primitive work under the kernels on this machine."""
+    info = ablation_kernels.build_info()
+    return {key: str(info[key]) for key in ("simd", "parallel", "blas", "blas_core", "clock")}
+
+
+class GraphPrepared:
+    """A config's exported graph; every variant starts from it."""
+
+    def __init__(self, config: Config, weights: dict[str, Array], x: Array, threads: int) -> None:
+        self._config = config
+        self._x = x
+        self._threads = threads
+        module = make_module(config, weights, "manual")
+        self._graph = export(module, (torch.from_numpy(x),))
+
+    def build(self, variant: str) -> GraphRunner:
+        """Rewrite, plan and compile one variant."""
+        found = BY_NAME[variant]
+        graph, _ = optimize(self._graph.copy(), passes=found.passes)
+        return GraphRunner(graph, found, self._config, self._x, self._threads)
+
+
+class GraphRuntime:
+    """Our runtimes; `name` is numpy or kernels."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        # torch only exports here: without threads of its own it starts none that could spin.
+        torch.set_num_threads(1)
+        ablation_kernels.set_num_threads(threads)
+        self.name = name
+        self._threads = threads
+
+    def prepare(self, config: Config, weights: dict[str, Array], x: Array) -> GraphPrepared:
+        """Export the manual block."""
+        return GraphPrepared(config, weights, x, self._threads)
+
+
+def calibrate(count: int) -> list[int]:
+    """Nanoseconds of `count` products of two fixed 512 x 512 matrices, after one discarded."""
+    size = CALIBRATION_SIZE
+    a = np.linspace(-1, 1, size * size, dtype=np.float32).reshape(size, size)
+    out = np.empty_like(a)
+    samples = []
+    for _ in range(count + 1):
+        start = perf_counter_ns()
+        ablation_kernels.matmul(a, a, out=out)
+        samples.append(perf_counter_ns() - start)
+    return samples[1:]

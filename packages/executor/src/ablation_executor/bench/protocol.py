@@ -1,0 +1,169 @@
+"""Messages between the bench and its workers: JSON with a four-byte length, over pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+Message = dict[str, Any]
+
+_LENGTH = struct.Struct("<I")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# Replaces the worker's command, for tests that need a worker that fails on purpose.
+WORKER_VARIABLE = "ABLATION_BENCH_WORKER"
+
+
+class WorkerDied(Exception):
+    """The worker's process ended; `signal` is the one that ended it, or None."""
+
+    def __init__(self, returncode: int, tail: str) -> None:
+        self.signal = -returncode if returncode < 0 else None
+        if self.signal is not None:
+            how = f"killed by signal {self.signal} ({signal.Signals(self.signal).name})"
+        else:
+            how = f"ended with status {returncode}"
+        super().__init__(f"worker {how}{': ' + tail if tail else ''}")
+
+
+class WorkerTimeout(Exception):
+    """The worker gave no answer in time."""
+
+
+class CellFailed(Exception):
+    """The worker answered that a cell cannot run; `status` is the cell's status."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        self.status = status
+        super().__init__(reason)
+
+
+def send(stream: BinaryIO, message: Message) -> None:
+    """Write one message and flush."""
+    data = json.dumps(message, separators=(",", ":")).encode()
+    stream.write(_LENGTH.pack(len(data)) + data)
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> Message | None:
+    """Read one message; None at the end of the stream."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    message: Message = json.loads(stream.read(length))
+    return message
+
+
+def worker_command(runtime: str, threads: int) -> list[str]:
+    """The command line of a worker."""
+    replaced = os.environ.get(WORKER_VARIABLE)
+    start = (
+        [sys.executable, replaced] if replaced else [sys.executable, "-m", __package__ + ".worker"]
+    )
+    return [*start, "--runtime", runtime, "--threads", str(threads)]
+
+
+class WorkerProcess:
+    """One worker, in a process group of its own so that Ctrl-C reaches only the bench."""
+
+    def __init__(self, runtime: str, threads: int, log: Path) -> None:
+        self.runtime = runtime
+        self._log = log
+        environment = dict(os.environ)
+        for name in THREAD_VARIABLES:
+            environment[name] = str(threads)
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                worker_command(runtime, threads),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                bufsize=0,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def send(self, message: Message) -> None:
+        """Send a request; raises WorkerDied if the worker has gone."""
+        assert self._process.stdin is not None
+        try:
+            data = json.dumps(message, separators=(",", ":")).encode()
+            self._process.stdin.write(_LENGTH.pack(len(data)) + data)
+        except BrokenPipeError:
+            raise self._died() from None
+
+    def receive(self, timeout_s: float | None = None) -> Message:
+        """Wait for the reply; raises WorkerDied, WorkerTimeout (the worker is killed) or
+        CellFailed."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
+        reply: Message = json.loads(self._read(length, deadline))
+        if "failed" in reply:
+            raise CellFailed(reply["failed"], reply["reason"])
+        return reply
+
+    def request(self, message: Message, timeout_s: float | None = None) -> Message:
+        """Send and wait for the reply."""
+        self.send(message)
+        return self.receive(timeout_s)
+
+    def _read(self, count: int, deadline: float | None) -> bytes:
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        parts = bytearray()
+        while len(parts) < count:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            ready, _, _ = select.select([descriptor], [], [], left)
+            if not ready:
+                self.kill()
+                raise WorkerTimeout
+            part = os.read(descriptor, count - len(parts))
+            if not part:
+                raise self._died()
+            parts += part
+        return bytes(parts)
+
+    def _died(self) -> WorkerDied:
+        return WorkerDied(self._process.wait(), self._tail())
+
+    def _tail(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return lines[-1][:300] if lines else ""
+
+    def kill(self) -> None:
+        """End the process now and reap it."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait()
+        self._close_pipes()
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """End of input lets the worker leave; kill it if it does not."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()

@@ -1,0 +1,149 @@
+"""A whole run: a new folder or one to go on with, config by config."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..variants import BY_NAME
+from .cells import RunIdentity
+from .configs import UsageError, find_config
+from .machine import describe_machine, git_sha, versions
+from .options import Request, make_settings, variants_of
+from .record import SCHEMA_VERSION, RunFolder, new_run_id, utc_now
+from .schedule import ConfigRun, Progress, Settings
+
+# Facts of the machine that a resumed run must share with the run so far.
+SAME_MACHINE = ("cpu_model", "cores", "arch", "os", "isa_flags")
+PROVIDER_KEYS = ("simd", "parallel", "blas", "blas_core", "clock")
+
+
+def kernels_info() -> dict[str, Any]:
+    """build_info() of the kernels; empty when the wheel is not installed."""
+    try:
+        import ablation_kernels
+    except ImportError:
+        return {}
+    return dict(ablation_kernels.build_info())
+
+
+class Run:
+    """A run in its folder, new or resumed."""
+
+    def __init__(self, folder: RunFolder, settings: Settings, missing: list[tuple[str, list[str]]]):
+        self.folder = folder
+        self.missing = missing
+        self._settings = settings
+        self._elapsed_before = float(folder.info["elapsed_s"] or 0)
+        self._start = time.monotonic()
+
+    def measure(self, progress: Progress) -> None:
+        """Measure every missing cell; run.json is brought up to date whatever happens."""
+        info = self.folder.info
+        identity = RunIdentity(
+            info["run_id"], info["sessions"], self._settings.threads, self._settings.seed
+        )
+        try:
+            for name, names in self.missing:
+                variants = [BY_NAME[variant] for variant in names]
+                config = find_config(name)
+                write = self.folder.append
+                ConfigRun(config, variants, self._settings, identity, write, progress).run()
+            info["finished_utc"] = utc_now()
+        finally:
+            info["elapsed_s"] = round(self._elapsed_before + time.monotonic() - self._start, 3)
+            self.folder.write_info()
+
+
+def new_run(request: Request, out: Path | None) -> Run:
+    """A new run in a new folder; UsageError if the folder cannot be used."""
+    run_id = new_run_id()
+    settings = request.settings
+    build_info = kernels_info()
+    info: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": run_id,
+        "created_utc": utc_now(),
+        "finished_utc": None,
+        "elapsed_s": None,
+        "command": ["ablation-bench", *sys.argv[1:]],
+        "versions": versions(),
+        "machine": describe_machine(),
+        "providers": {key: build_info.get(key) for key in PROVIDER_KEYS},
+        "build_info": build_info,
+        "threads": settings.threads,
+        "seed": settings.seed,
+        "samples": settings.samples,
+        "budget_s": settings.budget_s,
+        "configs": request.configs,
+        "variants": request.variants,
+        "git_sha": git_sha(),
+        "sessions": 1,
+    }
+    folder = RunFolder.create(out or Path("data") / "runs" / run_id, info)
+    return Run(folder, settings, missing_cells(folder, request.configs, request.variants))
+
+
+def missing_cells(
+    folder: RunFolder, configs: Sequence[str], variants: Sequence[str] | None
+) -> list[tuple[str, list[str]]]:
+    """The cells without a row: config and its variants, configs without any left out."""
+    done = folder.done()
+    missing = []
+    for name in configs:
+        names = [
+            variant
+            for variant in variants_of(find_config(name), variants)
+            if (name, variant) not in done
+        ]
+        if names:
+            missing.append((name, names))
+    return missing
+
+
+def resume_run(path: Path, memory_limit_bytes: int | None, progress: Progress) -> Run:
+    """Go on with a run under its own settings.
+
+    Damaged lines are told and set aside. Raises UsageError for a folder without a run, another
+    schema version, another machine or other versions than those the run began with.
+    """
+    folder, damaged = RunFolder.open(path)
+    info = folder.info
+    for line in damaged:
+        progress.note(
+            f"{folder.cells_path} line {line.number}: {line.reason}; moved to cells.damaged.jsonl, "
+            "its cell will be measured again"
+        )
+    refuse_other_machine(info)
+    settings = make_settings(
+        info["threads"],
+        info["seed"],
+        info["samples"],
+        info["budget_s"],
+        "--quick" in info["command"],
+        memory_limit_bytes,
+    )
+    missing = missing_cells(folder, info["configs"], info["variants"])
+    if missing:
+        info["sessions"] += 1
+        info["finished_utc"] = None
+        folder.write_info()
+    return Run(folder, settings, missing)
+
+
+def refuse_other_machine(info: dict[str, Any]) -> None:
+    """UsageError unless this machine and these packages are those of the run."""
+    here: dict[str, Any] = describe_machine()
+    there = info["machine"]
+    pairs = [(f"machine {key}", there.get(key), here[key]) for key in SAME_MACHINE]
+    packages = versions()
+    pairs += [(f"version of {key}", info["versions"].get(key), packages[key]) for key in packages]
+    for what, recorded, found in pairs:
+        if recorded != found:
+            raise UsageError(
+                f"cannot resume: {what} was {recorded!r} and is {found!r}; "
+                "times of both would not compare"
+            )

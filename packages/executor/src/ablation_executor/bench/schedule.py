@@ -1,0 +1,510 @@
+"""One config from start to rows: workers, memory, check, and interleaved rounds.
+
+Only one worker computes at a time; the bench itself sleeps in a read meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..variants import SAME_PROGRAM_PAIRS, Variant
+from .cells import Cell, RunIdentity, to_row
+from .check import reference_bytes
+from .configs import Config
+from .machine import available_bytes, system_kills
+from .protocol import (
+    THREAD_VARIABLES,
+    CellFailed,
+    Message,
+    WorkerDied,
+    WorkerProcess,
+    WorkerTimeout,
+)
+from .record import Row, utc_now
+
+MIN_SAMPLES = 3
+MAX_EXTENSION = 3
+# Spinning threads of the runtime that computed last are parked by then.
+SETTLE_S = 0.002
+TURN_CALLS = 5
+TURN_LIMIT_NS = 10_000_000
+# While a whole round is this short, every cell takes part in the extra rounds.
+SHORT_ROUND_S = 2.0
+# A process that has imported torch, or our wheel and torch for the export, without any model.
+PROCESS_BYTES = 400 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure; the same for every config of a run."""
+
+    threads: int
+    seed: int
+    samples: int
+    budget_s: float
+    warm_up: int
+    warm_up_long: int
+    can_extend: bool
+    memory_limit_bytes: int | None
+
+
+class Progress(Protocol):
+    """Where a run tells what it is doing."""
+
+    def stage(self, config: str, what: str) -> None:
+        """A part of the work on a config begins."""
+
+    def turn(self, config: str, variant: str, index: int, rounds: int, left_s: float) -> None:
+        """A variant's turn in a round begins."""
+
+    def finished(self, row: Row) -> None:
+        """A cell has its status."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
+
+
+def gibibytes(count: int) -> str:
+    """Bytes as printed: 1.50 GiB, or MiB below a tenth of one."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:.1f} MiB"
+
+
+def profile_share(index: int, rounds: int, wanted: int) -> int:
+    """Profiled calls in round `index`, so that `rounds` rounds have `wanted` of them, spread.
+
+    The first round has one, so that a cell whose budget ends early has a breakdown too.
+    """
+    if index >= rounds:
+        return 0
+    return -(-(index + 1) * wanted // rounds) - -(-index * wanted // rounds)
+
+
+def wanted_profiles(estimate_ns: int) -> int:
+    """Profiled calls of a cell: 10, or fewer for long calls."""
+    if estimate_ns > 5_000_000_000:
+        return 2
+    return 3 if estimate_ns > 500_000_000 else 10
+
+
+class ConfigRun:
+    """Measures the given variants of one config."""
+
+    def __init__(
+        self,
+        config: Config,
+        variants: Sequence[Variant],
+        settings: Settings,
+        identity: RunIdentity,
+        write: Callable[[Sequence[Row]], None],
+        progress: Progress,
+    ) -> None:
+        self._config = config
+        self._cells = [Cell(variant) for variant in variants]
+        self._settings = settings
+        self._identity = identity
+        self._write = write
+        self._progress = progress
+        self._workers: dict[str, WorkerProcess] = {}
+        self._generations: dict[str, int] = {}
+        self._reference: subprocess.Popen[bytes] | None = None
+        self._calibration_before: list[int] | None = None
+        self._last_runtime: str | None = None
+        self._system_kills = system_kills()
+        # Weights, processes and arenas that stay, and the largest passing need beside them.
+        self._resident_bytes = 0
+        self._transient_bytes = 0
+        self._available_bytes = available_bytes(settings.memory_limit_bytes)
+
+    def run(self) -> None:
+        """Measure; every cell ends as one written row unless an exception ends the run."""
+        with tempfile.TemporaryDirectory(prefix="ablation-bench-") as folder:
+            self._folder = Path(folder)
+            try:
+                self._start()
+                self._check()
+                if self._active():
+                    self._calibration_before = self._calibrate()
+                    self._warm_up()
+                    self._rounds()
+                    self._finish()
+            finally:
+                self._stop()
+
+    def _active(self, runtime: str | None = None) -> list[Cell]:
+        return [
+            cell
+            for cell in self._cells
+            if cell.is_active and (runtime is None or cell.variant.runtime == runtime)
+        ]
+
+    def _fail(self, cell: Cell, status: str, reason: str, signal_: int | None = None) -> None:
+        """Finish a cell without times and write its row at once."""
+        cell.fail(status, reason, signal_)
+        self._record([cell], None)
+
+    def _record(self, cells: Sequence[Cell], calibration_after: list[int] | None) -> None:
+        before = self._calibration_before
+        rows = [
+            to_row(cell, self._config, self._identity, before, calibration_after) for cell in cells
+        ]
+        self._write(rows)
+        for row in rows:
+            self._progress.finished(row)
+
+    # Start: reference, workers, builds, memory.
+
+    def _start(self) -> None:
+        config = self._config
+        self._progress.stage(config.name, "reference")
+        needed = reference_bytes(config)
+        if needed > self._available_bytes:
+            for cell in self._active():
+                cell.predicted_bytes = needed
+                cell.available_bytes = self._available_bytes
+                self._fail(cell, "oom", self._shortage(needed, "the float64 reference"))
+            return
+        self._start_reference()
+        if config.is_large:
+            self._await_reference()
+        self._progress.stage(config.name, "workers")
+        for runtime in dict.fromkeys(cell.variant.runtime for cell in self._cells):
+            self._admit_runtime(runtime)
+        for runtime in list(self._workers):
+            self._load(runtime)
+        for cell in self._cells:
+            if cell.is_active:
+                self._progress.stage(config.name, f"build {cell.variant.name}")
+                self._admit(cell)
+        self._await_reference()
+
+    def _shortage(self, needed: int, what: str) -> str:
+        return (
+            f"{what} needs {gibibytes(needed)} ({needed} bytes), "
+            f"{gibibytes(self._available_bytes)} ({self._available_bytes} bytes) available"
+        )
+
+    def _admit_runtime(self, runtime: str) -> None:
+        """Start a worker if the weights fit beside what is there; it loads in the background."""
+        needed = self._config.weights_bytes + PROCESS_BYTES
+        total = self._resident_bytes + needed
+        if total > self._available_bytes:
+            for cell in self._active(runtime):
+                cell.predicted_bytes = self._config.weights_bytes
+                cell.available_bytes = self._available_bytes
+                self._fail(cell, "oom", self._shortage(total, f"the {runtime} worker"))
+            return
+        self._resident_bytes = total
+        self._spawn(runtime)
+
+    def _spawn(self, runtime: str) -> None:
+        self._generations[runtime] = self._generations.get(runtime, -1) + 1
+        log = self._folder / f"{runtime}-{self._generations[runtime]}.log"
+        worker = WorkerProcess(runtime, self._settings.threads, log)
+        self._workers[runtime] = worker
+        worker.send(
+            {"request": "load", "config": self._config.to_dict(), "seed": self._settings.seed}
+        )
+
+    def _load(self, runtime: str) -> None:
+        """Wait until a worker has loaded; without it, none of its cells can run."""
+        try:
+            self._workers[runtime].receive()
+        except (WorkerDied, CellFailed) as error:
+            status, signal_ = self._status_of(error)
+            self._workers.pop(runtime).kill()
+            for cell in self._active(runtime):
+                self._fail(cell, status, str(error), signal_)
+
+    def _admit(self, cell: Cell) -> None:
+        """Build a cell, and keep it if its memory fits; else give its memory up between turns,
+        else do not start it."""
+        cell.started_utc = utc_now()
+        if self._ask(cell, {"request": "build"}) is None:
+            return
+        resident, transient = cell.facts["resident_bytes"], cell.facts["transient_bytes"]
+        cell.predicted_bytes = self._config.weights_bytes + resident + transient
+        cell.available_bytes = self._available_bytes
+        together = self._resident_bytes + resident + max(self._transient_bytes, transient)
+        alone = self._resident_bytes + max(self._transient_bytes, resident + transient)
+        if together <= self._available_bytes:
+            self._resident_bytes += resident
+            self._transient_bytes = max(self._transient_bytes, transient)
+        elif alone <= self._available_bytes:
+            cell.is_evicted = True
+            self._transient_bytes = max(self._transient_bytes, resident + transient)
+        else:
+            self._ask(cell, {"request": "drop"})
+            if cell.is_active:
+                reason = self._shortage(alone, "the cell beside the loaded weights")
+                self._fail(cell, "oom", reason)
+
+    def _start_reference(self) -> None:
+        environment = dict(os.environ)
+        environment.update({name: str(self._settings.threads) for name in THREAD_VARIABLES})
+        command = [sys.executable, "-m", f"{__package__}.check"]
+        command += ["--config", json.dumps(self._config.to_dict())]
+        command += ["--seed", str(self._settings.seed), "--out", str(self._reference_path)]
+        self._reference = subprocess.Popen(command, env=environment, start_new_session=True)
+
+    @property
+    def _reference_path(self) -> Path:
+        return self._folder / "reference.npz"
+
+    def _await_reference(self) -> None:
+        if self._reference is None:
+            return
+        returncode = self._reference.wait()
+        self._reference = None
+        if returncode:
+            for cell in self._active():
+                self._fail(cell, "error", f"the float64 reference ended with status {returncode}")
+
+    # Talking to workers.
+
+    def _status_of(self, error: WorkerDied | CellFailed) -> tuple[str, int | None]:
+        """A dead worker is an error, unless the system says that it killed for memory."""
+        if isinstance(error, CellFailed):
+            return error.status, None
+        if error.signal == signal.SIGKILL and system_kills() != self._system_kills:
+            self._system_kills = system_kills()
+            return "oom", error.signal
+        return "error", error.signal
+
+    def _revive(self, runtime: str) -> None:
+        """A new worker for the cells that a dead one left behind; they are built when needed."""
+        if self._active(runtime):
+            self._spawn(runtime)
+            self._load(runtime)
+
+    def _ask(self, cell: Cell, message: Message, timeout_s: float | None = None) -> Message | None:
+        """Send a request about a cell; None if that has ended the cell (its row is written).
+
+        A cell that the present worker does not know is built first. The time counts as the
+        cell's own.
+        """
+        runtime = cell.variant.runtime
+        request = message["request"]
+        start = time.monotonic()
+        try:
+            worker = self._workers[runtime]
+            if self._last_runtime not in (None, runtime):
+                time.sleep(SETTLE_S)
+            self._last_runtime = runtime
+            if cell.generation != self._generations[runtime]:
+                build = {"request": "build", "variant": cell.variant.name}
+                cell.facts = worker.request(build)
+                cell.generation = self._generations[runtime]
+                cell.is_cold = True
+                if request == "build":
+                    return cell.facts
+            return worker.request({**message, "variant": cell.variant.name}, timeout_s)
+        except CellFailed as error:
+            self._fail(cell, error.status, str(error))
+        except WorkerDied as error:
+            status, signal_ = self._status_of(error)
+            self._workers.pop(runtime).kill()
+            self._fail(cell, status, f"{error} during {request}", signal_)
+            self._revive(runtime)
+        except WorkerTimeout:
+            self._workers.pop(runtime).kill()
+            reason = f"{request} took longer than the {self._settings.budget_s:g} s budget allows"
+            self._fail(cell, "timeout", reason)
+            self._revive(runtime)
+        finally:
+            cell.used_s += time.monotonic() - start
+        return None
+
+    # Right before fast.
+
+    def _check(self) -> None:
+        """The probes, the first call and its check, for every cell; wrong cells end here."""
+        for cell in self._cells:
+            if cell.is_active:
+                self._progress.stage(self._config.name, f"check {cell.variant.name}")
+                self._check_cell(cell)
+
+    def _check_cell(self, cell: Cell) -> None:
+        budget_s = self._settings.budget_s
+        probe = self._ask(cell, {"request": "probe"})
+        if probe is None:
+            return
+        if probe["reason"] is not None:
+            cell.verdict = probe
+            self._fail(cell, "incorrect", probe["reason"])
+            return
+        # The build and the probe are not the cell's own running time.
+        cell.used_s = 0.0
+        first = self._ask(cell, {"request": "first"}, budget_s)
+        if first is None:
+            return
+        cell.first_call_ns = cell.estimate_ns = first["first_call_ns"]
+        cell.n_warmup = 1
+        used_s = cell.used_s
+        verdict = self._ask(cell, {"request": "check", "reference": str(self._reference_path)})
+        cell.used_s = used_s
+        if verdict is None:
+            return
+        cell.verdict = verdict
+        if verdict["reason"] is not None:
+            self._fail(cell, "incorrect", verdict["reason"])
+
+    # Rounds.
+
+    def _calibrate(self) -> list[int] | None:
+        """Times of a fixed matrix product, if a kernels worker is there."""
+        worker = self._workers.get("kernels")
+        if worker is None:
+            return None
+        try:
+            samples: list[int] | None = worker.request({"request": "calibrate", "count": 10}, 60)[
+                "samples_ns"
+            ]
+        except (WorkerDied, WorkerTimeout, CellFailed) as error:
+            self._progress.note(f"calibration failed: {error}")
+            self._workers.pop("kernels").kill()
+            self._revive("kernels")
+            return None
+        return samples
+
+    def _warm_up(self) -> None:
+        """Calls before the first sample; the first call was one of them."""
+        settings = self._settings
+        wanted = settings.warm_up_long if self._config.is_long else settings.warm_up
+        for cell in self._active():
+            self._progress.stage(self._config.name, f"warm up {cell.variant.name}")
+            affordable = int(0.25e9 * settings.budget_s / max(1, cell.estimate_ns))
+            count = min(wanted - 1, affordable)
+            if count < 1:
+                continue
+            budget_left_s = max(1.0, settings.budget_s - cell.used_s)
+            reply = self._ask(cell, {"request": "warm", "count": count}, budget_left_s)
+            if reply is not None:
+                cell.n_warmup = 1 + count
+                cell.estimate_ns = min(reply["samples_ns"])
+                cell.is_cold = False
+                cell.last_turn_s = cell.estimate_ns / 1e9
+
+    def _wants_round(self, cell: Cell) -> bool:
+        """Whether a cell is still to be sampled for its own sake."""
+        settings = self._settings
+        if not cell.is_active or cell.is_spent:
+            return False
+        if cell.rounds_done < settings.samples:
+            return True
+        return (
+            settings.can_extend
+            and cell.rounds_done < MAX_EXTENSION * settings.samples
+            and cell.used_s < settings.budget_s / 4
+            and cell.is_wide()
+        )
+
+    def _companions(self, wanting: Sequence[Cell], round_s: float) -> list[Cell]:
+        """Cells that take part in an extra round so that ratios can be paired."""
+        limit_s = self._settings.budget_s / 4
+        others = [
+            cell
+            for cell in self._active()
+            if cell not in wanting and not cell.is_spent and cell.used_s < limit_s
+        ]
+        if round_s > SHORT_ROUND_S:
+            paired = {name for pair in SAME_PROGRAM_PAIRS[:1] for name in pair}
+            others = [
+                cell
+                for cell in others
+                if cell.variant.runtime == "torch" or cell.variant.name in paired
+            ]
+        return others
+
+    def _rounds(self) -> None:
+        """Rounds in which each cell has one turn, in an order drawn anew each time."""
+        config, samples = self._config, self._settings.samples
+        draw = random.Random(f"{self._settings.seed} {zlib.crc32(config.name.encode())}")
+        index, start, round_s = 0, time.monotonic(), 0.0
+        while wanting := [cell for cell in self._cells if self._wants_round(cell)]:
+            if index >= samples:
+                wanting += self._companions(wanting, round_s)
+            draw.shuffle(wanting)
+            planned = samples if index < samples else MAX_EXTENSION * samples
+            round_start = time.monotonic()
+            for turn, cell in enumerate(wanting):
+                done = index + turn / len(wanting)
+                left_s = (time.monotonic() - start) / done * (planned - done) if done else 0.0
+                self._progress.turn(config.name, cell.variant.name, index, planned, left_s)
+                self._turn(cell, index)
+            round_s = time.monotonic() - round_start
+            index += 1
+
+    def _turn(self, cell: Cell, index: int) -> None:
+        """A cell's samples of one round, and its share of the profiled calls."""
+        settings = self._settings
+        if not cell.is_active:
+            return
+        if cell.used_s + cell.last_turn_s > settings.budget_s:
+            self._spend(cell)
+            return
+        message = {
+            "request": "turn",
+            "discard": 1 if cell.is_fast or cell.is_cold else 0,
+            "count": TURN_CALLS if cell.is_fast else 1,
+            "limit_ns": TURN_LIMIT_NS,
+            "profile": profile_share(index, settings.samples, wanted_profiles(cell.estimate_ns)),
+            "release": cell.is_evicted,
+        }
+        before_s = cell.used_s
+        timeout_s = max(1.0, settings.budget_s - cell.used_s)
+        reply = self._ask(cell, message, timeout_s)
+        if reply is None:
+            return
+        cell.is_cold = False
+        cell.last_turn_s = cell.used_s - before_s
+        cell.samples_ns += reply["samples_ns"]
+        cell.sample_rounds += [index] * len(reply["samples_ns"])
+        cell.profile += reply["profile"]
+
+    def _spend(self, cell: Cell) -> None:
+        """The budget is used up: enough samples stand, too few are a timeout."""
+        cell.is_spent = True
+        taken = len(cell.samples_ns)
+        if taken < MIN_SAMPLES:
+            reason = (
+                f"{taken} of at least {MIN_SAMPLES} samples in the "
+                f"{self._settings.budget_s:g} s budget (first call "
+                f"{(cell.first_call_ns or 0) / 1e9:.3g} s)"
+            )
+            self._fail(cell, "timeout", reason)
+
+    # The end.
+
+    def _finish(self) -> None:
+        """Write the rows of everything that was measured, in one go."""
+        after = self._calibrate()
+        done = []
+        for cell in self._active():
+            used_s = cell.used_s
+            reply = self._ask(cell, {"request": "finish"}, 60)
+            cell.used_s = used_s
+            if reply is not None:
+                cell.finish = reply
+                cell.status = "ok"
+                done.append(cell)
+        self._record(done, after)
+
+    def _stop(self) -> None:
+        if self._reference is not None:
+            self._reference.kill()
+            self._reference.wait()
+        for worker in self._workers.values():
+            worker.kill()
+        self._workers.clear()
