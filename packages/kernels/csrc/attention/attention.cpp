@@ -7,6 +7,7 @@
 
 #include "attention/tiles.h"
 #include "core/check.h"
+#include "core/parallel.h"
 #include "core/table.h"
 
 namespace ablation {
@@ -71,6 +72,11 @@ std::int64_t attention_fused_parallel_scratch(const Call& call, int threads) {
 
 std::int64_t attention_flash_scratch(const Call& call, int threads) {
     return threads * flash_worker_bytes(flash_tile(call));
+}
+
+bool attention_prefers_flash(const Call& call) {
+    const AttentionSizes sizes = attention_sizes(call);
+    return sizes.items() < num_threads() || fused_tile_q(call) <= 64;
 }
 
 }  // namespace ablation
