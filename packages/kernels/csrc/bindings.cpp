@@ -1,6 +1,5 @@
 // The native module: nanobind only, no logic.
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include "bindings_convert.h"

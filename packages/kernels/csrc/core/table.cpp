@@ -59,21 +59,26 @@ std::span<const OpInfo> ops() { return kOps; }
 std::span<const KernelInfo> kernels() { return kKernels; }
 
 const OpInfo& find_op(std::string_view name) {
-    std::vector<std::string_view> valid;
     for (const OpInfo& op : kOps) {
         if (name == op.name) return op;
-        valid.emplace_back(op.name);
     }
+    std::vector<std::string_view> valid;
+    for (const OpInfo& op : kOps) valid.emplace_back(op.name);
     reject_name("op", name, valid);
 }
 
 const KernelInfo& find_kernel(std::string_view name, std::string_view op) {
+    const auto of_op = [op](const KernelInfo& kernel) { return op.empty() || op == kernel.op; };
+    for (const KernelInfo& kernel : kKernels) {
+        const std::string_view full = kernel.name;
+        if (of_op(kernel) &&
+            (name == full || (!op.empty() && name == full.substr(op.size() + 1)))) {
+            return kernel;
+        }
+    }
     std::vector<std::string_view> valid;
     for (const KernelInfo& kernel : kKernels) {
-        if (!op.empty() && op != kernel.op) continue;
-        const std::string_view full = kernel.name;
-        if (name == full || (!op.empty() && name == full.substr(op.size() + 1))) return kernel;
-        valid.push_back(full);
+        if (of_op(kernel)) valid.emplace_back(kernel.name);
     }
     reject_name("kernel", name, valid);
 }
