@@ -36,8 +36,8 @@ struct Baseline {
     static Float mul(Float a, Float b) { return a * b; }
     static Float div(Float a, Float b) { return a / b; }
     static Float fma(Float a, Float b, Float c) { return a * b + c; }
-    static Float min(Float a, Float b) { return select(a < b, a, b); }
-    static Float max(Float a, Float b) { return select(a > b, a, b); }
+    static Float min(Float a, Float b) { return a < b ? a : b; }
+    static Float max(Float a, Float b) { return a > b ? a : b; }
     static Float abs(Float v) { return as_float(as_bits(v) & bits(0x7fffffff)); }
     /// For |v| < 2^22: the sum has no room for a fraction.
     static Float round(Float v) { return (v + set(0x1.8p23F)) - set(0x1.8p23F); }

@@ -8,7 +8,7 @@
 
 namespace ablation {
 
-#if defined(__APPLE__)
+#if defined(ABLATION_APPLE)
 extern const SimdProvider vdsp_provider;
 #endif
 #if defined(__x86_64__)
@@ -29,7 +29,7 @@ struct Candidate {
 
 /// Best first.
 constexpr std::array kCandidates = {
-#if defined(__APPLE__)
+#if defined(ABLATION_APPLE)
     Candidate{&vdsp_provider, [] { return true; }},
 #endif
 #if defined(__x86_64__)

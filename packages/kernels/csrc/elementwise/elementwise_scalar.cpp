@@ -1,5 +1,6 @@
 // Element-wise ops, one element at a time: the plainest form. This file is built with
 // auto-vectorization off. Cost: see elementwise.h; erf and tanh are those of the C library.
+#include <bit>
 #include <cmath>
 #include <numbers>
 
@@ -9,6 +10,13 @@
 namespace ablation {
 
 namespace {
+
+/// max(x, 0), NaN stays. A mask, since gcc makes a branch of `x < 0 ? 0 : x`, which mispredicted
+/// signs slow tenfold.
+float positive_part(float x) {
+    const std::uint32_t keep = static_cast<std::uint32_t>(x < 0.0F) - 1U;
+    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & keep);
+}
 
 template <class Operation>
 void binary_scalar(const Call& call, Operation operation) {
@@ -48,9 +56,7 @@ void div_scalar(const Call& call) {
     binary_scalar(call, [](float a, float b) { return a / b; });
 }
 
-void relu_scalar(const Call& call) {
-    unary_scalar(call, [](float x) { return x < 0.0F ? 0.0F : x; });
-}
+void relu_scalar(const Call& call) { unary_scalar(call, positive_part); }
 
 void gelu_scalar(const Call& call) {
     constexpr float kRootHalf = std::numbers::sqrt2_v<float> / 2.0F;
@@ -74,8 +80,7 @@ void bias_relu_scalar(const Call& call) {
         const float* x = call.inputs[0].data + row;
         float* y = call.output.data + row;
         for (std::int64_t i = 0; i < n; ++i) {
-            const float sum = x[i] + bias[i];
-            y[i] = sum < 0.0F ? 0.0F : sum;
+            y[i] = positive_part(x[i] + bias[i]);
         }
     }
 }

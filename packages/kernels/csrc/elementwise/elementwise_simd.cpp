@@ -12,7 +12,7 @@ namespace {
 
 /// Nanoseconds per element of one thread, measured with operands in the second-level cache.
 constexpr double kStreamNs = 0.1;
-constexpr double kGeluNs = 0.4;
+constexpr double kGeluNs = 0.6;
 
 void binary_range(const Call& call, const Broadcast& plan, SimdProvider::Binary operation,
                   std::int64_t begin, std::int64_t end) {
