@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from .aten import ExportError, UnsupportedOpError
+from .compile import CompiledProgram, compile
 from .export import export
 from .interpret import interpret
 from .ir import Graph, GraphBuilder, GraphError, Node, Value, verify
 from .ops import CATEGORIES, OPS
 from .passes import DEFAULT_PASSES, PASSES, optimize
+from .per_op import PerOp
+from .profile import OpTime, Profile
 from .rewrite import RewriteLog
+from .selection import check_table_version
 from .variants import LARGE_VARIANTS, VARIANTS, Variant
 
 __version__ = "0.1.0"
+
+check_table_version()
 
 __all__ = [
     "CATEGORIES",
@@ -20,15 +26,20 @@ __all__ = [
     "OPS",
     "PASSES",
     "VARIANTS",
+    "CompiledProgram",
     "ExportError",
     "Graph",
     "GraphBuilder",
     "GraphError",
     "Node",
+    "OpTime",
+    "PerOp",
+    "Profile",
     "RewriteLog",
     "UnsupportedOpError",
     "Value",
     "Variant",
+    "compile",
     "export",
     "interpret",
     "optimize",

@@ -132,7 +132,10 @@ class Editor:
     ) -> None:
         """Turn a node into another in place; `like` lends its name and module path."""
         node.op, node.inputs, node.attributes = op, list(inputs), dict(attributes)
-        if like is not None and like is not node:
+        if like is None:
+            name = f"{node.module_path}.{op}" if node.module_path else op
+            node.name = node.output.name = self.graph.unique_name(name)
+        else:
             node.module_path = like.module_path
             node.name, like.name = like.name, node.name
             node.output.name, like.output.name = like.output.name, node.output.name

@@ -1,0 +1,81 @@
+"""Which kernel each node runs on, and how much scratch that takes; asked from the kernel table."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import ablation_kernels
+
+from .ir import Graph, Node
+from .ops import OPS
+
+# The kernel table this executor was written for; its ops and attributes are the contract.
+TABLE_VERSION = 1
+
+
+def check_table_version() -> None:
+    """ImportError when the installed kernels speak another version of the table."""
+    found = ablation_kernels.build_info()["table_version"]
+    if found != TABLE_VERSION:
+        raise ImportError(
+            f"ablation-kernels {ablation_kernels.__version__} has table version {found}, this"
+            f" ablation-executor needs {TABLE_VERSION}"
+        )
+
+
+def _near(name: str, names: list[str]) -> str:
+    found = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def resolve_kernels(kernels: Mapping[str, str] | None) -> dict[str, str]:
+    """The full kernel name of each op that was given one.
+
+    A kernel is given by its full name or by the part after its op. ValueError for an unknown op or
+    for a kernel that this machine's table does not have.
+    """
+    resolved = {}
+    table: dict[str, list[str]] = {}
+    for info in ablation_kernels.op_table():
+        table.setdefault(info.op, []).append(info.name)
+    for op, name in (kernels or {}).items():
+        if op not in table:
+            raise ValueError(f"kernels: unknown op {op!r}{_near(op, list(table))}")
+        matches = [full for full in table[op] if name in (full, full.removeprefix(f"{op}_"))]
+        if not matches:
+            listed = ", ".join(table[op])
+            raise ValueError(
+                f"kernels: {op} has no kernel {name!r}{_near(name, table[op])} It has: {listed}"
+            )
+        resolved[op] = matches[0]
+    return resolved
+
+
+def call_attributes(node: Node) -> dict[str, Any]:
+    """A node's attributes with defaults filled in; None, the kernel's own default, is left out."""
+    complete = OPS[node.op].complete(node.attributes)
+    return {name: setting for name, setting in complete.items() if setting is not None}
+
+
+def select_kernels(graph: Graph, kernels: Mapping[str, str] | None) -> dict[str, str]:
+    """The kernel of every node by name: the op's given one, else the best for the node's shapes."""
+    resolved = resolve_kernels(kernels)
+    return {
+        node.name: resolved.get(node.op)
+        or ablation_kernels.best_kernel(node.op, node.shapes, call_attributes(node))
+        for node in graph.nodes
+        if not OPS[node.op].is_alias
+    }
+
+
+def scratch_requirements(graph: Graph, selected: Mapping[str, str], threads: int) -> dict[str, int]:
+    """Bytes of scratch of every node that is a call, by name."""
+    return {
+        node.name: ablation_kernels.scratch_bytes(
+            selected[node.name], node.shapes, call_attributes(node), threads
+        )
+        for node in graph.nodes
+        if node.name in selected
+    }
