@@ -1,0 +1,187 @@
+"""The command line with fake workers: refusals, a whole run, interruption and resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ablation_executor.bench.record import read_cells
+from ablation_executor.bench.table import WIDTH
+from ablation_executor.variants import VARIANTS
+
+from .conftest import bench_command, fake_environment, run_bench
+
+FEW = "torch-naive,passes-none,passes-fold"
+BASE = ("--configs", "Toy", "--variants", FEW, "--samples", "3", "--threads", "1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "texts"),
+    [
+        (["--configs", "Toi"], ["unknown config 'Toi'", "did you mean 'Toy'?", "1B-8K"]),
+        (["--configs", ","], ["no config named", "GPT-2"]),
+        (["--variants", "flash"], ["unknown variant 'flash'", "flash-layernorm", "torch-sdpa"]),
+        (["--threads", "0"], ["--threads", "accepted: a whole number from 1 to"]),
+        (["--threads", "100000"], ["out of range", "from 1 to"]),
+        (["--threads", "two"], ["is not a number"]),
+        (["--samples", "0"], ["accepted: a whole number from 3 to 10000"]),
+        (["--samples", "-5"], ["accepted: a whole number from 3 to 10000"]),
+        (["--budget", "0"], ["accepted: seconds from 1 to 86400"]),
+        (["--budget", "1e9"], ["accepted: seconds from 1 to 86400"]),
+        (["--budget", "nan"], ["accepted: seconds from 1 to 86400"]),
+        (["--seed", "-1"], ["accepted: a whole number from 0 to"]),
+        (["--mem-limit", "8 apples"], ["is not a size", "8GiB"]),
+        (["--mem-limit", "0"], ["out of range"]),
+        (["--configs", "7B-4K", "--skip-large"], ["--skip-large leaves none"]),
+        (["--variants", "torch-sdpa", "--all-variants"], ["exclude each other"]),
+        (["--resume", "nowhere"], ["holds no run"]),
+        (["--resume", "nowhere", "--threads", "1"], ["leave out --threads"]),
+        (["--out", "file/run"], ["cannot write to"]),
+    ],
+)
+def test_refused_with_status_2(tmp_path: Path, arguments: list[str], texts: list[str]) -> None:
+    (tmp_path / "file").write_text("")
+    done = run_bench(*arguments, folder=tmp_path)
+    assert done.returncode == 2, done.stderr
+    for text in texts:
+        assert text in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_list(tmp_path: Path) -> None:
+    done = run_bench("--list", folder=tmp_path)
+    assert done.returncode == 0
+    for name in ("Toy", "7B-4K", *(variant.name for variant in VARIANTS)):
+        assert name in done.stdout
+
+
+def test_names_are_case_insensitive_and_a_run_is_whole(tmp_path: Path) -> None:
+    done = run_bench(
+        *("--configs", "toy,SMALL", "--samples", "3", "--threads", "1", "--no-color", "--quick"),
+        folder=tmp_path,
+        behaviors={"passes-fold": "memory"},
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "data" / "runs").iterdir()
+    rows, damaged = read_cells(run / "cells.jsonl")
+    assert not damaged
+    assert len(rows) == 2 * len(VARIANTS)
+    assert {row["status"] for row in rows if row["variant"] != "passes-fold"} == {"ok"}
+    info = json.loads((run / "run.json").read_text())
+    assert info["configs"] == ["Toy", "Small"]
+    assert info["finished_utc"] is not None
+    out = done.stdout
+    for text in ("SUMMARY", "PT naive", "+ BLAS absorb", "oom: MemoryError", "A/A floor"):
+        assert text in out
+    table = out[out.index("Toy  d_model") :].splitlines()
+    assert max(len(line) for line in table) <= WIDTH
+    assert str(run.relative_to(tmp_path)) in out
+    assert "\x1b" not in out
+
+
+def test_a_wrong_cell_gives_status_1(tmp_path: Path) -> None:
+    done = run_bench(*BASE, folder=tmp_path, behaviors={"passes-none": "head_index"})
+    assert done.returncode == 1
+    assert "incorrect" in done.stdout
+
+
+def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
+    assert run_bench(*BASE, "--out", "run", folder=tmp_path).returncode == 0
+    again = run_bench(*BASE, "--out", "run", folder=tmp_path)
+    assert again.returncode == 2
+    assert "--resume run" in again.stderr
+
+
+def wait_for_rows(path: Path, process: subprocess.Popen[str], count: int) -> None:
+    """Wait until the run has written some rows and is at work on more."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if len(read_cells(path / "cells.jsonl")[0]) >= count:
+            time.sleep(0.3)
+            assert process.poll() is None, "the run ended before it was interrupted"
+            return
+        time.sleep(0.02)
+    raise AssertionError("no rows in a minute")
+
+
+def start_slow_bench(folder: Path) -> subprocess.Popen[str]:
+    """A run of two configs of which the second takes long."""
+    naps = {"passes-none": "nap_small"}
+    return subprocess.Popen(
+        bench_command("--configs", "Toy,Small", *BASE[2:], "--out", "run"),
+        cwd=folder,
+        env=fake_environment(naps),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def assert_complete(folder: Path, sessions: int) -> None:
+    """Every cell once."""
+    rows, damaged = read_cells(folder / "run" / "cells.jsonl")
+    assert not damaged
+    cells = sorted((row["config"], row["variant"]) for row in rows)
+    assert cells == sorted((c, v) for c in ("Toy", "Small") for v in FEW.split(","))
+    info = json.loads((folder / "run" / "run.json").read_text())
+    assert info["sessions"] == sessions
+    assert info["finished_utc"] is not None
+
+
+def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
+    process = start_slow_bench(tmp_path)
+    wait_for_rows(tmp_path / "run", process, 3)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    cells = tmp_path / "run" / "cells.jsonl"
+    before = cells.read_bytes()
+    # What a kill in the middle of a write leaves.
+    cells.write_bytes(before + before[:100])
+    done = run_bench("--resume", "run", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "line 4" in done.stdout
+    assert cells.read_bytes().startswith(before)
+    assert_complete(tmp_path, 2)
+    again = run_bench("--resume", "run", folder=tmp_path)
+    assert again.returncode == 0
+    assert_complete(tmp_path, 2)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_and_resumed(tmp_path: Path, number: int, status: int) -> None:
+    process = start_slow_bench(tmp_path)
+    wait_for_rows(tmp_path / "run", process, 3)
+    os.kill(process.pid, number)
+    out, errors = process.communicate(timeout=20)
+    assert process.returncode == status, errors
+    assert "ablation-bench --resume run" in out
+    assert "SUMMARY" in out
+    assert run_bench("--resume", "run", folder=tmp_path).returncode == 0
+    assert_complete(tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("machine", {"cpu_model": "another"}, "machine cpu_model was 'another'"),
+        ("versions", {"numpy": "0.1"}, "version of numpy was '0.1'"),
+    ],
+)
+def test_another_machine_cannot_resume(
+    tmp_path: Path, key: str, value: dict[str, str], text: str
+) -> None:
+    assert run_bench(*BASE, "--out", "run", folder=tmp_path).returncode == 0
+    file = tmp_path / "run" / "run.json"
+    info = json.loads(file.read_text())
+    info[key].update(value)
+    file.write_text(json.dumps(info))
+    done = run_bench("--resume", "run", folder=tmp_path)
+    assert done.returncode == 2
+    assert text in done.stderr

@@ -1,0 +1,116 @@
+"""A config is measured in rounds; whatever a worker does, every cell ends as one row."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ablation_executor.bench.record import PARTS, PROFILE_KEYS, row_problem
+from ablation_executor.bench.schedule import profile_share, wanted_profiles
+
+from .conftest import Measure
+
+ONE, TWO, OTHER = "passes-none", "passes-fold", "torch-naive"
+
+
+def test_rows_are_whole_and_rounds_are_interleaved(measure: Measure) -> None:
+    rows, progress = measure([OTHER, ONE, TWO], {}, samples=6)
+    for row in rows.values():
+        assert row_problem(json.loads(json.dumps(row))) is None
+        assert row["status"] == "ok"
+        assert set(row["sample_rounds"]) == set(range(6))
+        assert len(row["samples_ns"]) == len(row["sample_rounds"])
+        assert len(row["profile_total_ns"]) == 10
+        assert row["calibration_before_ns"] == row["calibration_after_ns"] == [1000] * 10
+    order = [[name for index, name in progress.turns if index == i] for i in range(6)]
+    assert all(sorted(names) == sorted([OTHER, ONE, TWO]) for names in order)
+    assert len({tuple(names) for names in order}) > 1
+
+
+def test_the_six_parts_sum_to_the_total(measure: Measure) -> None:
+    rows, _ = measure([ONE], {})
+    row = rows[ONE]
+    lists = [row[f"profile_{part}_ns"] for part in PARTS]
+    assert [sum(parts) for parts in zip(*lists, strict=True)] == row["profile_total_ns"]
+
+
+def test_the_order_comes_from_the_seed(measure: Measure) -> None:
+    names = ["passes-none", "passes-fold", "passes-absorb", "layernorm-simd"]
+    first = measure(names, {}, seed=5)[1].turns
+    assert measure(names, {}, seed=5)[1].turns == first
+    assert measure(names, {}, seed=6)[1].turns != first
+
+
+@pytest.mark.parametrize(("name", "number"), [("SIGKILL", 9), ("SIGSEGV", 11)])
+def test_a_worker_that_dies_takes_only_its_cell(measure: Measure, name: str, number: int) -> None:
+    rows, _ = measure([OTHER, ONE, TWO], {ONE: name})
+    assert rows[ONE]["status"] in ("error", "oom")
+    assert rows[ONE]["signal"] == number
+    assert name in rows[ONE]["reason"]
+    assert rows[ONE]["samples_ns"] is None
+    assert rows[TWO]["status"] == rows[OTHER]["status"] == "ok"
+    assert set(rows[TWO]["sample_rounds"]) == {0, 1, 2}
+
+
+def test_memory_error_is_oom(measure: Measure) -> None:
+    rows, _ = measure([ONE, TWO], {ONE: "memory"})
+    assert (rows[ONE]["status"], rows[TWO]["status"]) == ("oom", "ok")
+    assert "no memory left" in rows[ONE]["reason"]
+
+
+def test_a_cell_that_cannot_fit_is_not_started(measure: Measure) -> None:
+    rows, _ = measure([ONE, TWO], {ONE: "hungry"})
+    row = rows[ONE]
+    assert row["status"] == "oom"
+    assert row["first_call_ns"] is None
+    assert row["memory_predicted_bytes"] > row["memory_available_bytes"] > 0
+    assert str(row["memory_available_bytes"]) in row["reason"]
+    assert rows[TWO]["status"] == "ok"
+
+
+def test_a_memory_limit_stops_everything_before_it_starts(measure: Measure) -> None:
+    rows, _ = measure([ONE, OTHER], {}, memory_limit_bytes=1 << 20)
+    assert {row["status"] for row in rows.values()} == {"oom"}
+    assert all(row["memory_available_bytes"] <= 1 << 20 for row in rows.values())
+
+
+def test_a_first_call_longer_than_the_budget_is_a_timeout(measure: Measure) -> None:
+    rows, _ = measure([ONE, TWO], {ONE: "slow_first"}, budget_s=1.0)
+    assert rows[ONE]["status"] == "timeout"
+    assert "first" in rows[ONE]["reason"]
+    assert rows[TWO]["status"] == "ok"
+
+
+def test_fewer_than_three_samples_in_the_budget_is_a_timeout(measure: Measure) -> None:
+    rows, _ = measure([ONE, TWO], {ONE: "nap"}, budget_s=1.5)
+    assert rows[ONE]["status"] == "timeout"
+    assert rows[ONE]["samples_ns"] is None
+    assert rows[TWO]["status"] == "ok"
+
+
+def test_build_failures(measure: Measure) -> None:
+    rows, _ = measure([ONE, TWO, OTHER], {ONE: "build_fails", TWO: "unsupported"})
+    assert [rows[name]["status"] for name in (ONE, TWO, OTHER)] == ["error", "unsupported", "ok"]
+    assert "cannot build this" in rows[ONE]["reason"]
+
+
+def test_no_times_without_ok(measure: Measure) -> None:
+    rows, _ = measure([ONE, TWO], {ONE: "head_index", TWO: "memory"})
+    for row in rows.values():
+        assert row["status"] != "ok"
+        assert all(row[key] is None for key in ("samples_ns", *PROFILE_KEYS))
+
+
+@pytest.mark.parametrize("rounds", [3, 10, 17])
+@pytest.mark.parametrize("wanted", [2, 3, 10])
+def test_profiled_calls_are_spread(rounds: int, wanted: int) -> None:
+    shares = [profile_share(index, rounds, wanted) for index in range(2 * rounds)]
+    assert sum(shares) == wanted
+    assert shares[0] >= 1
+    assert max(shares) - min(shares[:rounds]) <= 1
+    assert not any(shares[rounds:])
+
+
+def test_long_calls_are_profiled_less() -> None:
+    assert [wanted_profiles(ns) for ns in (10**6, 10**9, 10**10)] == [10, 3, 2]
