@@ -13,7 +13,8 @@
 
 namespace {
 
-BLAS_THREADING blas_threading = BLAS_THREADING_MULTI_THREADED;
+/// A setting of the thread, as on macOS.
+thread_local BLAS_THREADING blas_threading = BLAS_THREADING_MULTI_THREADED;
 
 /// C[i] = function(A[i], B[i]); a scalar operand has stride 0.
 template <class Function>

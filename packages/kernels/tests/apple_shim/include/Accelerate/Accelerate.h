@@ -56,7 +56,8 @@ void cblas_sgemm(enum CBLAS_ORDER ORDER, enum CBLAS_TRANSPOSE TRANSA, enum CBLAS
                  int M, int N, int K, float ALPHA, const float* A, int LDA, const float* B, int LDB,
                  float BETA, float* C, int LDC);
 
-// Threading of CBLAS (macOS 15 and newer).
+// Threading of CBLAS: the macro says that the SDK has macOS 15's functions.
+#define __MAC_15_0 150000
 typedef enum BLAS_THREADING {
     BLAS_THREADING_MULTI_THREADED,
     BLAS_THREADING_SINGLE_THREADED,

@@ -1,0 +1,179 @@
+"""What every test file needs: the kernels of an op, arrays, outputs with guard bytes, the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import reference
+import tolerance
+from numpy.typing import NDArray
+
+import ablation_kernels
+
+Float32 = NDArray[np.float32]
+
+#: Floats on each side of a guarded output; not a multiple of any vector width.
+GUARD = 37
+CANARY = np.float32(-1.2345678e33)
+
+
+def kernels_of(op: str) -> list[str]:
+    """Full names of the kernels of an op, from the table itself."""
+    return [info.name for info in ablation_kernels.op_table() if info.op == op]
+
+
+def function_of(op: str) -> Callable[..., Any]:
+    """The public function of an op."""
+    function: Callable[..., Any] = getattr(ablation_kernels, op)
+    return function
+
+
+def normal(random: np.random.Generator, *shape: int, spread: float = 1.0) -> Float32:
+    """Independent normal numbers: no two rows, heads or batches alike."""
+    return (spread * random.standard_normal(shape)).astype(np.float32)
+
+
+def guarded(op: str, shape: tuple[int, ...], *args: Any, **keywords: Any) -> Float32:
+    """Call the op into the middle of a larger array and return the output.
+
+    The output starts at an address that no vector is aligned to and holds NaN before the call; the
+    floats around it must be the same after.
+    """
+    size = int(np.prod(shape))
+    buffer = np.full(size + 2 * GUARD, CANARY, np.float32)
+    out = buffer[GUARD : GUARD + size].reshape(shape)
+    out[...] = np.nan
+    result = function_of(op)(*args, out=out, **keywords)
+    assert np.shares_memory(result, out), "the result is not the array given as out"
+    assert np.all(buffer[:GUARD] == CANARY), "wrote before the output"
+    assert np.all(buffer[GUARD + size :] == CANARY), "wrote behind the output"
+    return out
+
+
+def worst_ratio(
+    actual: reference.AnyArray, expected: reference.Array, allowed: reference.Array
+) -> float:
+    """Largest |actual - expected| / allowed; infinite where NaN or infinities differ."""
+    wide = np.broadcast_to(reference.float64(actual), expected.shape)
+    special = ~np.isfinite(expected)
+    same = (np.isnan(wide) & np.isnan(expected)) | (wide == expected)
+    if not np.all(same[special]) or not np.all(np.isfinite(wide[~special])):
+        return float("inf")
+    difference = np.abs(wide - expected)[~special]
+    limit = np.broadcast_to(allowed, expected.shape)[~special]
+    ratios = np.where(difference == 0, 0.0, difference / np.where(limit == 0, 1e-300, limit))
+    return float(ratios.max(initial=0.0))
+
+
+def assert_within(
+    actual: reference.AnyArray, expected: reference.Array, allowed: reference.Array
+) -> None:
+    """Fail unless each element is within its tolerance and NaN and infinities stand in the same places."""
+    assert actual.shape == expected.shape
+    assert actual.dtype == np.float32
+    ratio = worst_ratio(actual, expected, allowed)
+    assert ratio <= 1, f"worst error is {ratio:.3g} times the tolerance"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One call of an op, with its reference and tolerance."""
+
+    args: tuple[Any, ...]
+    keywords: dict[str, Any]
+    expected: reference.Array
+    allowed: reference.Array
+
+
+def _exact(expected: reference.Array, *args: Any, **keywords: Any) -> Example:
+    return Example(args, keywords, expected, tolerance.exact(expected))
+
+
+def _matmul(random: np.random.Generator) -> Example:
+    a, b = normal(random, 3, 29, 70), normal(random, 53, 70)
+    keywords = {"transpose_b": True, "alpha": 0.5, "bias": normal(random, 53), "activation": "relu"}
+    expected = reference.matmul(a, b, **keywords)  # type: ignore[arg-type]
+    return Example((a, b), keywords, expected.value, tolerance.matmul(70, expected.magnitude))
+
+
+def _attention(random: np.random.Generator) -> Example:
+    q, k, v = (normal(random, 2, 3, length, 24) for length in (37, 41, 41))
+    mask = normal(random, 3, 1, 41)
+    expected = reference.attention(q, k, v, mask=mask, causal=True)
+    keywords = {"mask": mask, "causal": True}
+    return Example((q, k, v), keywords, expected.value, tolerance.attention(expected, v, 24))
+
+
+def _layer_norm(random: np.random.Generator) -> Example:
+    x, weight, bias = normal(random, 61, 333), normal(random, 333), normal(random, 333)
+    expected = reference.layer_norm(x, weight, bias)
+    allowed = tolerance.layer_norm(x, weight, bias, expected)
+    return Example((x, weight, bias), {}, expected, allowed)
+
+
+def _softmax(random: np.random.Generator) -> Example:
+    x = normal(random, 61, 333, spread=4)
+    expected = reference.softmax(x)
+    return Example((x,), {}, expected, tolerance.softmax(x, expected))
+
+
+def _gelu(random: np.random.Generator) -> Example:
+    x = normal(random, 61, 333, spread=3)
+    return Example((x,), {}, reference.gelu(x), tolerance.gelu(x))
+
+
+def _where(random: np.random.Generator) -> Example:
+    condition = (random.random((61, 333)) < 0.5).astype(np.float32)
+    x, y = normal(random, 61, 333), normal(random, 333)
+    return _exact(reference.where(condition, x, y), condition, x, y)
+
+
+def _binary(function: Callable[..., Any]) -> Callable[[np.random.Generator], Example]:
+    def example(random: np.random.Generator) -> Example:
+        a, b = normal(random, 61, 333), normal(random, 61, 1)
+        expected = function(reference.float64(a), reference.float64(b))
+        return Example((a, b), {}, expected, tolerance.divide(expected))
+
+    return example
+
+
+def _bias_relu(random: np.random.Generator) -> Example:
+    x, bias = normal(random, 61, 333), normal(random, 333)
+    return _exact(reference.bias_relu(x, bias), x, bias)
+
+
+def _relu(random: np.random.Generator) -> Example:
+    x = normal(random, 61, 333)
+    return _exact(reference.relu(x), x)
+
+
+def _permute(random: np.random.Generator) -> Example:
+    x = normal(random, 5, 61, 73)
+    return _exact(reference.float64(x.transpose(2, 0, 1)), x, (2, 0, 1))
+
+
+def _slice(random: np.random.Generator) -> Example:
+    x = normal(random, 33, 9, 73)
+    return _exact(reference.float64(x[:, 2:7]), x, 1, 2, 7)
+
+
+#: One call of every op, large enough to be split among threads.
+EXAMPLES: dict[str, Callable[[np.random.Generator], Example]] = {
+    "matmul": _matmul,
+    "permute": _permute,
+    "slice": _slice,
+    "add": _binary(np.add),
+    "sub": _binary(np.subtract),
+    "mul": _binary(np.multiply),
+    "div": _binary(np.divide),
+    "where": _where,
+    "relu": _relu,
+    "gelu": _gelu,
+    "bias_relu": _bias_relu,
+    "softmax": _softmax,
+    "layer_norm": _layer_norm,
+    "attention": _attention,
+}

@@ -1,0 +1,425 @@
+"""Bad calls: a TypeError or ValueError that names the argument, what was given, what is accepted."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+import pytest
+from harness import EXAMPLES, Float32, function_of
+
+import ablation_kernels
+
+OPS = sorted(EXAMPLES)
+ARRAYS = {
+    "matmul": ("a", "b", "bias"),
+    "permute": ("x",),
+    "slice": ("x",),
+    "add": ("a", "b"),
+    "sub": ("a", "b"),
+    "mul": ("a", "b"),
+    "div": ("a", "b"),
+    "where": ("condition", "x", "y"),
+    "relu": ("x",),
+    "gelu": ("x",),
+    "bias_relu": ("x", "bias"),
+    "softmax": ("x",),
+    "layer_norm": ("x", "weight", "bias"),
+    "attention": ("q", "k", "v", "mask"),
+}
+each_array = pytest.mark.parametrize(
+    "op,argument", [(op, argument) for op in OPS for argument in ARRAYS[op]]
+)
+
+
+def zeros(*shape: int) -> Float32:
+    return np.zeros(shape, np.float32)
+
+
+def refused(
+    kind: type[Exception] | tuple[type[Exception], ...], op: str, argument: str, *args: Any, **keywords: Any
+) -> str:
+    """Call, expect the error, check that it names the op, the argument and what is accepted."""
+    with pytest.raises(kind) as caught:
+        function_of(op)(*args, **keywords)
+    text = str(caught.value)
+    assert f"'{argument}'" in text, text
+    assert "accepted" in text, text
+    assert len(text.split("accepted", 1)[1]) > 5, text
+    return text
+
+
+def replaced(op: str, argument: str, value: Any) -> tuple[list[Any], dict[str, Any]]:
+    """A good call with one array argument replaced."""
+    example = EXAMPLES[op](np.random.default_rng(5))
+    args, keywords = list(example.args), dict(example.keywords)
+    if argument in keywords:
+        keywords[argument] = value
+    else:
+        args[ARRAYS[op].index(argument)] = value
+    return args, keywords
+
+
+def current(op: str, argument: str) -> Float32:
+    example = EXAMPLES[op](np.random.default_rng(5))
+    if argument in example.keywords:
+        found: Float32 = example.keywords[argument]
+        return found
+    given: Float32 = example.args[ARRAYS[op].index(argument)]
+    return given
+
+
+@each_array
+@pytest.mark.parametrize(
+    "dtype", ["float64", "float16", "int32", "int64", "uint8", "bool", "complex64", ">f4"]
+)
+def test_dtype(op: str, argument: str, dtype: str) -> None:
+    args, keywords = replaced(op, argument, current(op, argument).astype(dtype))
+    text = refused(TypeError, op, argument, *args, **keywords)
+    if dtype != ">f4":
+        assert dtype in text
+    assert "float32" in text
+
+
+@each_array
+@pytest.mark.parametrize(
+    "value", [[1.0, 2.0], 3.0, "text", object(), {"a": 1}, np.array(["x"]), np.array([None])],
+    ids=["list", "float", "str", "object", "dict", "str_array", "object_array"],
+)  # fmt: skip
+def test_not_an_array(op: str, argument: str, value: Any) -> None:
+    args, keywords = replaced(op, argument, value)
+    refused(TypeError, op, argument, *args, **keywords)
+
+
+@pytest.mark.parametrize(
+    "op,argument",
+    [(o, a) for o in OPS for a in ARRAYS[o] if (o, a) not in {("matmul", "bias"), ("attention", "mask")}],
+)  # fmt: skip
+def test_none_where_an_array_is_needed(op: str, argument: str) -> None:
+    args, keywords = replaced(op, argument, None)
+    with pytest.raises(TypeError):
+        function_of(op)(*args, **keywords)
+
+
+@each_array
+def test_layout(op: str, argument: str) -> None:
+    good = current(op, argument)
+    wide = np.zeros((*good.shape, 2), np.float32)[..., 0]
+    if good.size > 1:
+        args, keywords = replaced(op, argument, wide)
+        assert "contiguous" in refused(ValueError, op, argument, *args, **keywords)
+        args, keywords = replaced(op, argument, np.broadcast_to(np.float32(1), good.shape))
+        refused(ValueError, op, argument, *args, **keywords)
+        args, keywords = replaced(op, argument, good[::-1] if good.shape[0] > 1 else good[..., ::-1])
+        refused(ValueError, op, argument, *args, **keywords)
+
+
+@each_array
+def test_alignment(op: str, argument: str) -> None:
+    good = current(op, argument)
+    memory = np.zeros(good.nbytes + 4, np.uint8)
+    start = 1 if memory.ctypes.data % 4 == 0 else 0
+    odd = memory[start : start + good.nbytes].view(np.float32).reshape(good.shape)
+    args, keywords = replaced(op, argument, odd)
+    refused((ValueError, TypeError), op, argument, *args, **keywords)
+
+
+@each_array
+def test_zero_sizes(op: str, argument: str) -> None:
+    good = current(op, argument)
+    for axis in range(good.ndim):
+        shape = list(good.shape)
+        shape[axis] = 0
+        args, keywords = replaced(op, argument, zeros(*shape))
+        assert "0" in refused(ValueError, op, argument, *args, **keywords)
+
+
+@each_array
+def test_too_many_axes(op: str, argument: str) -> None:
+    args, keywords = replaced(op, argument, zeros(*(1,) * 9))
+    refused(ValueError, op, argument, *args, **keywords)
+
+
+class _Device(ctypes.Structure):
+    _fields_ = (("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32))
+
+
+class _DType(ctypes.Structure):
+    _fields_ = (("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16))
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device", _Device),
+        ("ndim", ctypes.c_int32),
+        ("dtype", _DType),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+class _ManagedTensor(ctypes.Structure):
+    _fields_ = (("tensor", _Tensor), ("manager", ctypes.c_void_p), ("deleter", ctypes.c_void_p))
+
+
+class OnAnotherDevice:
+    """An array that says it lies on a CUDA device; its address must never be read."""
+
+    def __init__(self, *shape: int) -> None:
+        self._shape = (ctypes.c_int64 * len(shape))(*shape)
+        self._managed = _ManagedTensor()
+        tensor = self._managed.tensor
+        tensor.data, tensor.device, tensor.ndim = 64, _Device(2, 0), len(shape)
+        tensor.dtype, tensor.shape = _DType(2, 32, 1), self._shape
+
+    def __dlpack__(self, **keywords: Any) -> Any:
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+        return new(ctypes.addressof(self._managed), b"dltensor", None)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (2, 0)
+
+
+@each_array
+def test_device(op: str, argument: str) -> None:
+    args, keywords = replaced(op, argument, OnAnotherDevice(*current(op, argument).shape))
+    assert "CPU" in refused(TypeError, op, argument, *args, **keywords)
+
+
+def test_output_on_another_device() -> None:
+    refused(TypeError, "relu", "out", zeros(3), out=OnAnotherDevice(3))
+
+
+def test_torch_tensors_without_cpu_memory() -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    for tensor in (
+        torch.empty(3, 5, device="meta"),
+        torch.zeros(3, 5, requires_grad=True),
+        torch.zeros(3, 5).to_sparse(),
+        torch.zeros(3, 5, dtype=torch.bfloat16),
+        torch.zeros(3, 5, dtype=torch.float64),
+    ):
+        refused(TypeError, "softmax", "x", tensor)
+    refused(ValueError, "softmax", "x", torch.zeros(5, 3).t())
+
+
+SHAPES: list[tuple[str, str, list[tuple[int, ...] | None]]] = [
+    ("matmul", "b", [(3, 4), (5, 6)]),
+    ("matmul", "b", [(3, 4), (4,)]),
+    ("matmul", "a", [(4,), (4, 6)]),
+    ("matmul", "a", [(), (4, 6)]),
+    ("matmul", "b", [(2, 3, 4), (3, 4, 6)]),
+    ("matmul", "b", [(2, 3, 4), (2, 2, 4, 6)]),
+    ("matmul", "bias", [(3, 4), (4, 6), (3,)]),
+    ("matmul", "bias", [(3, 4), (4, 6), (1, 6)]),
+    ("matmul", "addend", [(3, 4), (4, 6), None, (6,)]),
+    ("matmul", "addend", [(3, 4), (4, 6), None, (6, 3)]),
+    ("add", "b", [(3, 4), (3,)]),
+    ("mul", "b", [(2, 3), (3, 2)]),
+    ("where", "y", [(3,), (3,), (4,)]),
+    ("bias_relu", "bias", [(3, 4), (3,)]),
+    ("bias_relu", "bias", [(3, 4), ()]),
+    ("bias_relu", "x", [(), (4,)]),
+    ("softmax", "x", [()]),
+    ("layer_norm", "x", [(), (3,), (3,)]),
+    ("layer_norm", "weight", [(3, 4), (3,), (4,)]),
+    ("layer_norm", "bias", [(3, 4), (4,), (5,)]),
+    ("layer_norm", "bias", [(3, 4), (4,), (1, 4)]),
+    ("attention", "q", [(2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 4)]),
+    ("attention", "k", [(1, 2, 3, 4), (1, 2, 3), (1, 2, 3, 4)]),
+    ("attention", "k", [(1, 2, 3, 4), (1, 3, 3, 4), (1, 2, 3, 4)]),
+    ("attention", "k", [(1, 2, 3, 4), (2, 2, 3, 4), (1, 2, 3, 4)]),
+    ("attention", "k", [(1, 2, 3, 4), (1, 2, 3, 5), (1, 2, 3, 4)]),
+    ("attention", "v", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 6, 4)]),
+    ("attention", "v", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 6)]),
+    ("attention", "v", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 1, 5, 4)]),
+    ("attention", "mask", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4), (3, 4)]),
+    ("attention", "mask", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4), (3, 3, 5)]),
+    ("attention", "mask", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4), (1, 1, 2, 3, 5)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("op,argument,shapes", SHAPES)
+def test_shapes(op: str, argument: str, shapes: list[tuple[int, ...] | None]) -> None:
+    arrays = [None if shape is None else zeros(*shape) for shape in shapes]
+    count = 3 if op in ("attention", "where", "layer_norm") else min(len(arrays), 2)
+    names = {"matmul": ("bias", "addend"), "attention": ("mask",)}.get(op, ())
+    keywords = dict(zip(names, arrays[count:], strict=False))
+    text = refused(ValueError, op, argument, *arrays[:count], **keywords)
+    given = shapes[["a", "b", "bias", "addend"].index(argument)] if op == "matmul" else None
+    if given is not None:
+        assert str(given) in text
+    with pytest.raises(ValueError):  # the same rule serves who only asks
+        ablation_kernels.best_kernel(op, shapes)
+
+
+VALUES: list[tuple[str, str, tuple[Any, ...], dict[str, Any], Any]] = [
+    ("matmul", "activation", (zeros(3, 4), zeros(4, 5)), {"activation": "tanh"}, ValueError),
+    ("matmul", "activation", (zeros(3, 4), zeros(4, 5)), {"activation": 1}, (ValueError, TypeError)),
+    ("matmul", "alpha", (zeros(3, 4), zeros(4, 5)), {"alpha": "1"}, TypeError),
+    ("matmul", "transpose_b", (zeros(3, 4), zeros(4, 5)), {"transpose_b": "yes"}, TypeError),
+    ("matmul", "b", (zeros(3, 4), zeros(4, 5)), {"transpose_b": True}, ValueError),
+    ("permute", "perm", (zeros(3, 4), (0, 0)), {}, ValueError),
+    ("permute", "perm", (zeros(3, 4), (0, 2)), {}, ValueError),
+    ("permute", "perm", (zeros(3, 4), (0,)), {}, ValueError),
+    ("permute", "perm", (zeros(3, 4), (0, 1, 2)), {}, ValueError),
+    ("permute", "perm", (zeros(3, 4), ("a", "b")), {}, TypeError),
+    ("permute", "perm", (zeros(3, 4), 1), {}, (ValueError, TypeError)),
+    ("slice", "axis", (zeros(3, 4), 2, 0, 1), {}, ValueError),
+    ("slice", "axis", (zeros(3, 4), -3, 0, 1), {}, ValueError),
+    ("slice", "stop", (zeros(3, 4), 0, 0, 4), {}, ValueError),
+    ("slice", "start", (zeros(3, 4), 0, -1, 2), {}, ValueError),
+    ("slice", "start", (zeros(3, 4), 0, 1.5, 2), {}, TypeError),
+    ("slice", "stop", (zeros(3, 4), 0, 1, 2**63), {}, (ValueError, TypeError)),
+    ("gelu", "approximate", (zeros(3),), {"approximate": "erf"}, ValueError),
+    ("gelu", "approximate", (zeros(3),), {"approximate": None}, (ValueError, TypeError)),
+    ("layer_norm", "eps", (zeros(3, 4), zeros(4), zeros(4)), {"eps": -1.0}, ValueError),
+    ("layer_norm", "eps", (zeros(3, 4), zeros(4), zeros(4)), {"eps": float("nan")}, ValueError),
+    ("layer_norm", "eps", (zeros(3, 4), zeros(4), zeros(4)), {"eps": "small"}, TypeError),
+    ("attention", "tile_q", (zeros(1, 1, 2, 3),) * 3, {"tile_q": -1}, ValueError),
+    ("attention", "tile_k", (zeros(1, 1, 2, 3),) * 3, {"tile_k": 2**40}, ValueError),
+    ("attention", "tile_k", (zeros(1, 1, 2, 3),) * 3, {"tile_k": 2.0}, TypeError),
+    ("attention", "causal", (zeros(1, 1, 2, 3),) * 3, {"causal": 1}, TypeError),
+    ("attention", "scale", (zeros(1, 1, 2, 3),) * 3, {"scale": "auto"}, TypeError),
+    ("softmax", "kernel", (zeros(3),), {"kernel": 3}, TypeError),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("op,argument,args,keywords,kind", VALUES)
+def test_values(
+    op: str, argument: str, args: tuple[Any, ...], keywords: dict[str, Any], kind: Any
+) -> None:
+    refused(kind, op, argument, *args, **keywords)
+
+
+@pytest.mark.parametrize("start,stop", [(2, 2), (3, 2), (4, 4)])
+def test_empty_slices(start: int, stop: int) -> None:
+    with pytest.raises(ValueError, match="accepted"):
+        ablation_kernels.slice(zeros(4, 4), 0, start, stop)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_unknown_kernel_names_the_nearest(op: str) -> None:
+    example = EXAMPLES[op](np.random.default_rng(5))
+    name = ablation_kernels.op_table()[0].name
+    for info in ablation_kernels.op_table():
+        if info.op == op:
+            name = info.name
+    misspelt = name[:-2] + name[-1] + name[-2]
+    with pytest.raises(ValueError) as caught:
+        function_of(op)(*example.args, **example.keywords, kernel=misspelt)
+    assert f"'{misspelt}'" in str(caught.value) and name in str(caught.value)
+    other = "softmax_scalar" if op != "softmax" else "relu_scalar"
+    with pytest.raises(ValueError):
+        function_of(op)(*example.args, **example.keywords, kernel=other)
+    with pytest.raises(ValueError):
+        function_of(op)(*example.args, **example.keywords, kernel="")
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_bad_outputs(op: str) -> None:
+    example = EXAMPLES[op](np.random.default_rng(5))
+    shape = example.expected.shape
+    read_only = zeros(*shape)
+    read_only.flags.writeable = False
+    strided = np.zeros((*shape, 2), np.float32)[..., 1]
+    for kind, out in (
+        (ValueError, zeros(*shape, 1)),
+        (ValueError, zeros(*shape[:-1], shape[-1] + 1)),
+        (ValueError, zeros(int(np.prod(shape)))),
+        (ValueError, read_only),
+        (ValueError, strided),
+        (TypeError, np.zeros(shape, np.float64)),
+        (TypeError, [0.0]),
+    ):
+        refused(kind, op, "out", *example.args, **example.keywords, out=out)
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_overlapping_outputs(op: str) -> None:
+    """An output that shares part of an input's memory, for every input of every op."""
+    example = EXAMPLES[op](np.random.default_rng(5))
+    shape = example.expected.shape
+    size = int(np.prod(shape))
+    for argument in ARRAYS[op]:
+        good = current(op, argument)
+        for shift in (-(good.size - 1), -1, 1, size - 1):
+            # the output starts `shift` floats before the input, and both lie in one buffer
+            memory = np.zeros(2 * (size + good.size), np.float32)
+            begin = good.size + size
+            given = memory[begin : begin + good.size].reshape(good.shape)
+            out = memory[begin - shift : begin - shift + size].reshape(shape)
+            if shift <= -good.size or shift >= size or not np.shares_memory(given, out):
+                continue
+            args, keywords = replaced(op, argument, given)
+            text = refused(ValueError, op, "out", *args, **keywords, out=out)
+            assert argument in text
+
+
+@pytest.mark.parametrize("op", ["matmul", "permute", "attention"])
+def test_outputs_that_cannot_be_in_place(op: str) -> None:
+    x = zeros(1, 1, 4, 4) if op == "attention" else zeros(4, 4)
+    args: tuple[Any, ...] = {"matmul": (x, zeros(4, 4)), "permute": (x, (1, 0))}.get(op, (x, x, x))
+    refused(ValueError, op, "out", *args, out=x)
+
+
+def test_broadcast_input_cannot_be_the_output() -> None:
+    """The smaller operand is read again after its first elements were overwritten."""
+    memory = zeros(3, 4)
+    refused(ValueError, "add", "out", zeros(3, 4), memory[0], out=memory)
+
+
+@pytest.mark.parametrize("n", [0, -1, -(2**31), 2**31, 2**70])
+def test_set_num_threads_values(n: int) -> None:
+    before = ablation_kernels.get_num_threads()
+    with pytest.raises((ValueError, TypeError)) as caught:
+        ablation_kernels.set_num_threads(n)
+    if isinstance(caught.value, ValueError):
+        assert str(n) in str(caught.value) and "accepted" in str(caught.value)
+    assert ablation_kernels.get_num_threads() == before
+
+
+@pytest.mark.parametrize("n", ["2", None, 2.5, True, [1]])
+def test_set_num_threads_types(n: Any) -> None:
+    before = ablation_kernels.get_num_threads()
+    with pytest.raises(TypeError):
+        ablation_kernels.set_num_threads(n)
+    assert ablation_kernels.get_num_threads() == before
+
+
+def test_wrong_number_of_arguments() -> None:
+    for op in OPS:
+        with pytest.raises(TypeError):
+            function_of(op)()
+        with pytest.raises(TypeError):
+            function_of(op)(*EXAMPLES[op](np.random.default_rng(5)).args, unknown=1)
+
+
+@pytest.mark.parametrize(
+    "shapes,attributes,threads,kind",
+    [
+        ([(3, 4)], {"unknown": 1}, 1, ValueError),
+        ([(3, 4), (3, 4)], {}, 1, ValueError),
+        ([], {}, 1, ValueError),
+        ([None], {}, 1, ValueError),
+        ([(3, -4)], {}, 1, ValueError),
+        ([(3, 0)], {}, 1, ValueError),
+        ([(1,) * 9], {}, 1, ValueError),
+        ([("a",)], {}, 1, TypeError),
+        ([(3, 4)], {}, 0, ValueError),
+        (3, {}, 1, TypeError),
+    ],
+)
+def test_scratch_bytes_arguments(shapes: Any, attributes: Any, threads: int, kind: Any) -> None:
+    with pytest.raises(kind):
+        ablation_kernels.scratch_bytes("softmax_simd", shapes, attributes, threads)
+
+
+@pytest.mark.parametrize("shape", [(2**32, 2**32), (2**62, 4), (2**40, 2**40, 2**40)])
+def test_sizes_beyond_64_bits(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError):
+        ablation_kernels.scratch_bytes("softmax_simd", [shape], {}, 1)

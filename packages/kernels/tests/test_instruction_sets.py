@@ -1,0 +1,72 @@
+"""The same tests on every instruction set that this machine has, each forced in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ablation_kernels
+
+HERE = Path(__file__).parent
+INFO = ablation_kernels.build_info()
+#: What the tests around this one do not already run on.
+OTHERS = [name for name in INFO["isa_available"] if name != INFO["isa_used"]]
+#: Where vectors are used; scalar kernels and copies are the same on every set.
+FILES = ("test_elementwise.py", "test_softmax.py", "test_layer_norm.py", "test_attention.py")
+
+
+def run(arguments: list[str], simd: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "ABLATION_SIMD": simd}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=environment, capture_output=True, text=True, timeout=300, cwd=HERE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_suite_on_instruction_set(name: str) -> None:
+    done = run(
+        ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "simd", *FILES], simd=name
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("name", INFO["isa_available"])
+def test_build_info_tells(name: str) -> None:
+    code = (
+        "import ablation_kernels as k; i = k.build_info(); print(i['simd'], i['isa_used'],"
+        " *{r.provider.split('+')[0] for r in k.op_table() if r.simd and r.op != 'matmul'})"
+    )
+    done = run(["-c", code], simd=name)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [name, name, name]
+
+
+@pytest.mark.parametrize("name", ["avx1024", "AVX2 ", "none"])
+def test_unknown_name(name: str) -> None:
+    done = run(["-c", "import ablation_kernels as k; k.relu(k.relu.__name__)"], simd=name)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert "ABLATION_SIMD" in last and f"'{name}'" in last
+    assert all(available in last for available in INFO["isa_available"])
+
+
+def test_built_sets_that_this_machine_lacks_are_refused() -> None:
+    for name in set(INFO["isa_built"]) - set(INFO["isa_available"]):
+        done = run(["-c", "import ablation_kernels as k; k.op_table()"], simd=name)
+        assert done.returncode == 1 and "ABLATION_SIMD" in done.stderr
+
+
+def test_the_best_available_is_used() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "ABLATION_SIMD"}
+    code = "import ablation_kernels as k; i = k.build_info(); print(i['isa_used'], i['isa_available'][0])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    used, best = done.stdout.split()
+    assert used == best

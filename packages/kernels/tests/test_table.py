@@ -1,0 +1,159 @@
+"""op_table, build_info, best_kernel, scratch_bytes; and every line of the table run once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import EXAMPLES, assert_within, function_of, guarded
+
+import ablation_kernels
+
+TABLE = ablation_kernels.op_table()
+LIST = Path(__file__).parents[1] / "csrc" / "core" / "kernels.def"
+INFO = ablation_kernels.build_info()
+OPS = sorted({info.op for info in TABLE})
+
+
+@pytest.mark.parametrize("info", TABLE, ids=[info.name for info in TABLE])
+@pytest.mark.parametrize("short", [False, True])
+def test_every_kernel_of_the_table(
+    info: ablation_kernels.KernelInfo, short: bool, random: np.random.Generator
+) -> None:
+    """By its full name and by the part after the op."""
+    example = EXAMPLES[info.op](random)
+    name = info.name.removeprefix(info.op + "_") if short else info.name
+    keywords = {**example.keywords, "kernel": name}
+    actual = guarded(info.op, example.expected.shape, *example.args, **keywords)
+    assert_within(actual, example.expected, example.allowed)
+    fresh = function_of(info.op)(*example.args, **keywords)
+    assert isinstance(fresh, np.ndarray)
+    np.testing.assert_array_equal(fresh, actual)
+
+
+def test_every_op_has_an_example_and_a_function() -> None:
+    assert set(OPS) == set(EXAMPLES)
+    assert all(callable(function_of(op)) for op in OPS)
+
+
+@pytest.mark.parametrize("info", TABLE, ids=[info.name for info in TABLE])
+def test_name_says_the_axes(info: ablation_kernels.KernelInfo) -> None:
+    parts = info.name.removeprefix(info.op + "_").split("_")
+    assert info.name.startswith(info.op + "_")
+    assert info.parallel == ("parallel" in parts)
+    assert info.form == "" or info.form in parts
+    if "scalar" in parts:
+        assert not info.simd and not info.parallel
+    if "simd" in parts:
+        assert info.simd
+    assert info.gemm in ("none", "scalar", "blas")
+    assert info.idea and info.idea == info.idea.strip()
+
+
+@pytest.mark.parametrize("info", TABLE, ids=[info.name for info in TABLE])
+def test_provider_is_what_this_machine_uses(info: ablation_kernels.KernelInfo) -> None:
+    expected = {
+        INFO["simd"]: info.simd and info.op != "matmul",
+        INFO["parallel"]: info.parallel,
+        INFO["blas"]: info.gemm == "blas",
+    }
+    for provider, is_used in expected.items():
+        if is_used:
+            assert provider in info.provider
+
+
+@pytest.mark.skipif(not LIST.exists(), reason="kernels.def is not beside these tests")
+def test_table_is_the_list() -> None:
+    line = re.compile(r'^KERNEL\((\w+), (\w+), "(\w*)", (\d), (\d), (\w+), \w+, "(.*)"\)$', re.M)
+    expected = [
+        (op, name, form, simd == "1", parallel == "1", gemm, idea)
+        for op, name, form, simd, parallel, gemm, idea in line.findall(LIST.read_text())
+    ]
+    assert len(expected) > 30
+    table = [(i.op, i.name, i.form, i.simd, i.parallel, i.gemm, i.idea) for i in TABLE]
+    assert table == expected
+
+
+def test_build_info() -> None:
+    for key in ("compiler", "flags", "blas_library", "sanitizer", "blas_core"):
+        assert isinstance(INFO[key], str)
+    assert INFO["compiler"] and INFO["blas_library"]
+    assert "fast-math" not in INFO["flags"]
+    assert INFO["simd"] in INFO["isa_built"]
+    assert INFO["isa_used"] in INFO["isa_built"]
+    assert "baseline" in INFO["isa_built"]
+    assert INFO["parallel"] in ("pool", "gcd")
+    assert INFO["blas"] in ("openblas", "accelerate")
+    assert INFO["clock"] in ("CLOCK_MONOTONIC", "mach_absolute_time")
+    assert isinstance(INFO["table_version"], int) and INFO["table_version"] >= 1
+
+
+def test_clock_overhead() -> None:
+    assert ablation_kernels.clock_overhead_ns() > 0
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_no_kernel_means_the_best_one(op: str, random: np.random.Generator) -> None:
+    example = EXAMPLES[op](random)
+    arrays = [x for x in example.args if isinstance(x, np.ndarray)]
+    if op not in ("matmul", "attention"):  # their attributes may weigh in
+        best = ablation_kernels.best_kernel(op, [x.shape for x in arrays])
+        assert best in [info.name for info in TABLE if info.op == op]
+        chosen = function_of(op)(*example.args, **example.keywords)
+        named = function_of(op)(*example.args, **example.keywords, kernel=best)
+        np.testing.assert_array_equal(chosen, named)
+    chosen = guarded(op, example.expected.shape, *example.args, **example.keywords)
+    assert_within(chosen, example.expected, example.allowed)
+
+
+@pytest.mark.parametrize("heads", [1, 8, 64])
+def test_best_attention_exists(heads: int) -> None:
+    shape = (1, heads, 8192, 128)
+    names = [info.name for info in TABLE if info.op == "attention"]
+    assert ablation_kernels.best_kernel("attention", [shape, shape, shape]) in names
+
+
+@pytest.mark.parametrize("call", ["best_kernel", "scratch_bytes"])
+def test_unknown_names_get_the_nearest(call: str) -> None:
+    with pytest.raises(ValueError, match="softmax"):
+        if call == "best_kernel":
+            ablation_kernels.best_kernel("sofmax", [(3, 4)])
+        else:
+            ablation_kernels.scratch_bytes("softmax_smid", [(3, 4)], {}, 1)
+
+
+ATTENTION_KERNELS = [info.name for info in TABLE if info.op == "attention"]
+
+
+@pytest.mark.parametrize("info", TABLE, ids=[info.name for info in TABLE])
+def test_scratch_is_aligned_and_grows_with_threads(info: ablation_kernels.KernelInfo) -> None:
+    example = EXAMPLES[info.op](np.random.default_rng(1))
+    shapes = [x.shape for x in example.args if isinstance(x, np.ndarray)]
+    attributes = {
+        key: value for key, value in example.keywords.items() if not isinstance(value, np.ndarray)
+    }
+    if info.op == "permute":
+        attributes = {"perm": example.args[1]}
+    if info.op == "slice":
+        attributes = dict(zip(("axis", "start", "stop"), example.args[1:], strict=True))
+    sizes = [
+        ablation_kernels.scratch_bytes(info.name, shapes, attributes, threads)
+        for threads in (1, 2, 8)
+    ]
+    assert sizes == sorted(sizes) and sizes[0] >= 0
+    assert all(size % 64 == 0 for size in sizes)
+    assert info.parallel or sizes[0] == sizes[2]
+
+
+@pytest.mark.parametrize("kernel", ATTENTION_KERNELS)
+def test_scratch_passes_32_bits(kernel: str) -> None:
+    """A tile as large as the sequence: 64 x 8192 x 8192 scores of four bytes, nothing allocated."""
+    shape = (1, 64, 8192, 128)
+    attributes = {"scale": 0.1, "tile_q": 8192, "tile_k": 8192}
+    size = ablation_kernels.scratch_bytes(kernel, [shape] * 3, attributes, 64)
+    workers = 64 if kernel.endswith("parallel") else 1
+    assert size >= workers * 8192 * 8192 * 4
+    mask = (1, 64, 8192, 8192)  # 2^32 elements
+    assert ablation_kernels.scratch_bytes(kernel, [shape, shape, shape, mask], attributes, 64) >= size

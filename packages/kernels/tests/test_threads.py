@@ -1,0 +1,172 @@
+"""The thread pool under the kernels: same results for any number of threads, several callers, fork."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+from harness import EXAMPLES, Example, assert_within, function_of, normal
+
+import ablation_kernels
+
+PARALLEL = [info for info in ablation_kernels.op_table() if info.parallel]
+each_parallel = pytest.mark.parametrize("info", PARALLEL, ids=[info.name for info in PARALLEL])
+
+
+def run(kernel: str, op: str, example: Example) -> np.ndarray:
+    result: np.ndarray = function_of(op)(*example.args, **example.keywords, kernel=kernel)
+    return result
+
+
+@each_parallel
+@pytest.mark.parametrize("threads", [2, 3, 5, 16])
+def test_threaded_equals_serial(
+    info: ablation_kernels.KernelInfo, threads: int, random: np.random.Generator
+) -> None:
+    example = EXAMPLES[info.op](random)
+    ablation_kernels.set_num_threads(1)
+    serial = run(info.name, info.op, example)
+    ablation_kernels.set_num_threads(threads)
+    assert ablation_kernels.get_num_threads() == threads
+    for _ in range(5):
+        parallel = run(info.name, info.op, example)
+        if info.op == "matmul":  # a library may sum in another order for another number of rows
+            assert_within(parallel, example.expected, example.allowed)
+        else:
+            np.testing.assert_array_equal(parallel, serial)
+
+
+@each_parallel
+def test_several_callers(info: ablation_kernels.KernelInfo, random: np.random.Generator) -> None:
+    """One caller has the pool, the others run serially; all get their own right result."""
+    examples = [EXAMPLES[info.op](random) for _ in range(3)]
+    wrong: list[str] = []
+
+    def work(example: Example) -> None:
+        for _ in range(10):
+            try:
+                actual = run(info.name, info.op, example)
+                assert_within(actual, example.expected, example.allowed)
+            except AssertionError as error:
+                wrong.append(str(error))
+
+    callers = [threading.Thread(target=work, args=(example,)) for example in examples]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong
+
+
+def test_threads_change_under_load(random: np.random.Generator) -> None:
+    x = normal(random, 67, 331)
+    expected = ablation_kernels.softmax(x, kernel="simd")
+    done = threading.Event()
+
+    def change() -> None:
+        while not done.is_set():
+            for n in (1, 2, 4, 3):
+                ablation_kernels.set_num_threads(n)
+
+    changer = threading.Thread(target=change)
+    changer.start()
+    try:
+        for _ in range(200):
+            y = ablation_kernels.softmax(x, kernel="simd_parallel")
+            np.testing.assert_array_equal(y, expected)
+    finally:
+        done.set()
+        changer.join()
+
+
+def test_default_is_the_cores_of_this_process() -> None:
+    import subprocess
+
+    code = "import ablation_kernels; print(ablation_kernels.get_num_threads())"
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    if hasattr(os, "sched_getaffinity"):
+        assert int(printed) == len(os.sched_getaffinity(0))
+    else:
+        assert int(printed) == os.cpu_count()
+
+
+def _in_child(x: np.ndarray, expected: np.ndarray) -> int:
+    signal.alarm(30)  # a child that waits for threads it does not have must not hang the tests
+    for threads in (3, 2, 4):
+        ablation_kernels.set_num_threads(threads)
+        for _ in range(20):
+            y = ablation_kernels.softmax(x, kernel="simd_parallel")
+            if not np.array_equal(y, expected):
+                return 1
+    return 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("under_load", [False, True])
+def test_fork(under_load: bool, random: np.random.Generator) -> None:
+    """A child has none of the parent's threads and makes its own; the parent goes on as before."""
+    x = normal(random, 67, 331)
+    expected = ablation_kernels.softmax(x, kernel="simd_parallel")
+    done = threading.Event()
+
+    def load() -> None:
+        while not done.is_set():
+            ablation_kernels.softmax(x, kernel="simd_parallel")
+
+    worker = threading.Thread(target=load)
+    if under_load:
+        worker.start()
+    try:
+        for _ in range(3):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # fork of a threaded process
+                child = os.fork()
+            if child == 0:
+                status = 2
+                try:
+                    status = _in_child(x, expected)
+                finally:
+                    os._exit(status)
+            _, status = os.waitpid(child, 0)
+            assert os.waitstatus_to_exitcode(status) == 0
+    finally:
+        done.set()
+        if under_load:
+            worker.join()
+    np.testing.assert_array_equal(ablation_kernels.softmax(x, kernel="simd_parallel"), expected)
+
+
+def test_the_lock_of_python_is_released(random: np.random.Generator) -> None:
+    """While a kernel runs, another Python thread gets on."""
+    x = normal(random, 2048, 2048)
+    counted = 0
+    running = threading.Event()
+    done = threading.Event()
+
+    def count() -> None:
+        nonlocal counted
+        running.set()
+        while not done.is_set():
+            counted += 1
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(60)  # without a release the counter could not run at all
+    try:
+        counter = threading.Thread(target=count, daemon=True)
+        counter.start()
+        running.wait()
+        ablation_kernels.softmax(x, kernel="scalar")
+        after_kernel = counted
+        done.set()
+    finally:
+        sys.setswitchinterval(before)
+        done.set()
+    counter.join()
+    assert after_kernel > 0
