@@ -5,9 +5,9 @@
 // independent, so that one head can keep all threads busy. Paper: Dao et al., FlashAttention
 // (2022); the online softmax is Milakov and Gimelshein (2018).
 //
-// Cost: 4 Sq Sk D FLOPs an item, plus up to Sq Sk / tile_k D for the rescaling; k and v are packed
-// once per query tile, q once per tile of scores. With causal, key tiles past the diagonal are not
-// computed.
+// Cost: 4 Sq Sk D FLOPs an item, plus at most Sq Sk / tile_k D for the rescaling; k and v are
+// packed once per query tile, q once per tile of scores. Causal key tiles past the diagonal are
+// skipped.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

@@ -6,8 +6,7 @@
 // attention_fused_simd: the softmax in vector registers.
 // attention_fused_simd_parallel: (batch, head) items over the thread pool, each as above.
 //
-// Cost: 4 Sq Sk D FLOPs an item; sgemm packs k and v once per tile, which is what small tiles pay
-// for.
+// Cost: 4 Sq Sk D FLOPs an item; sgemm packs k and v once per tile, which makes small tiles slow.
 #include <algorithm>
 #include <cstdint>
 #include <limits>

@@ -1,5 +1,5 @@
-// What the attention kernels share: sizes, the mask's strides, tile sizes, the kernel body of the
-// fused form.
+// What the attention kernels share: sizes, the mask's strides, tile sizes, the body of the fused
+// form.
 #pragma once
 
 #include <cstdint>
@@ -36,21 +36,23 @@ MaskView mask_view(const Call& call);
 /// one cache set.
 std::int64_t score_stride(std::int64_t keys);
 
-/// Query rows per tile of the fused form: the tile of scores takes about half of the L2 cache.
+/// Query rows per tile of the fused form: its scores take about half of the L2 cache, more where
+/// that is too few rows for a good sgemm.
 std::int64_t fused_tile_q(const Call& call);
 
 struct FlashTile {
     std::int64_t q, k;
 };
-/// Query rows and keys per tile of the flash form. The same for any number of threads, so that
+/// Query rows and keys per tile of the flash form: the scores take at most half of the L2 cache,
+/// with enough tiles of rows to keep every core busy. The same for any number of threads, so that
 /// results are too.
 FlashTile flash_tile(const Call& call);
 /// Bytes of scratch that one thread needs for such a tile.
 std::int64_t flash_worker_bytes(FlashTile tile);
 
 /// Turns a row of n scores into exp(score + mask - maximum) in place and returns their sum; a row
-/// without a key to see becomes zeros with sum 0. `mask` may be null; its element i is at mask[i *
-/// mask_step].
+/// without a key to see becomes zeros with sum 0. `mask` may be null; element i is at i *
+/// mask_step.
 using SoftmaxRow = float (*)(float* scores, const float* mask, std::int64_t mask_step,
                              std::int64_t n);
 

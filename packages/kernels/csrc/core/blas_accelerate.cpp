@@ -35,22 +35,22 @@ class SingleThreaded {
   public:
     SingleThreaded() {
         if (ABLATION_BLAS_THREADING_AVAILABLE) {
-            previous_ = BLASGetThreading();
-            if (previous_ != BLAS_THREADING_SINGLE_THREADED) {
-                BLASSetThreading(BLAS_THREADING_SINGLE_THREADED);
-            }
+            previous_ = static_cast<int>(BLASGetThreading());
+            changed_ = previous_ != static_cast<int>(BLAS_THREADING_SINGLE_THREADED);
+            if (changed_) BLASSetThreading(BLAS_THREADING_SINGLE_THREADED);
         }
     }
     ~SingleThreaded() {
         if (ABLATION_BLAS_THREADING_AVAILABLE) {
-            if (previous_ != BLAS_THREADING_SINGLE_THREADED) BLASSetThreading(previous_);
+            if (changed_) BLASSetThreading(static_cast<BLAS_THREADING>(previous_));
         }
     }
     SingleThreaded(const SingleThreaded&) = delete;
     SingleThreaded& operator=(const SingleThreaded&) = delete;
 
   private:
-    BLAS_THREADING previous_ = BLAS_THREADING_SINGLE_THREADED;
+    int previous_ = 0;
+    bool changed_ = false;
 };
 #else
 /// Before macOS 15 there is no call for it: Accelerate decides, or the user through

@@ -1,14 +1,20 @@
 // matmul: output = activation(alpha * a @ op(b) + bias + addend).
 //
-// Shapes   a (..., M, K); b (K, N) or, with transpose_b, (N, K): op(b) is its transpose. The
-// leading axes of a
-//          are folded into M then. Or b (..., K, N) / (..., N, K) with the same leading axes as a:
-//          one product for each. bias (N,); addend and output (..., M, N).
-// Dtype    float32. K and N are at most 2^31 - 1 (32-bit BLAS interface); M and the batch are
-// 64-bit. Aliasing output may be addend (a residual added in place); it must not overlap a, b or
-// bias. Scratch  none of the project's own (OpenBLAS keeps its packing buffers). Cost     2 M N K
-// FLOPs a product; reads M K + K N (+ M N with an addend), writes M N elements. Values   NaN and
-// infinity in a, b, bias and addend propagate. BLAS kernels do not read a and b if alpha is 0.
+// Shapes
+//   a (..., M, K); b (K, N) or, with transpose_b, (N, K): op(b) is its transpose. The leading axes
+//   of a are folded into M then. Or b (..., K, N) / (..., N, K) with the same leading axes as a:
+//   one product for each. bias (N,); addend and output (..., M, N).
+// Dtype
+//   float32. K and N are at most 2^31 - 1 (32-bit BLAS interface); M and the batch are 64-bit.
+// Aliasing
+//   output may be addend (a residual added in place); it must not overlap a, b or bias.
+// Scratch
+//   None of the project's own (OpenBLAS keeps its packing buffers).
+// Cost
+//   2 M N K FLOPs a product; reads M K + K N (+ M N with an addend), writes M N elements.
+// Values
+//   NaN and infinity in a, b, bias and addend propagate. With alpha = 0 the BLAS kernels read
+//   neither a nor b.
 #pragma once
 
 #include <cstdint>

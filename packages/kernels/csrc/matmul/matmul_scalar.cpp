@@ -1,6 +1,5 @@
-// The baseline: three loops, one output element at a time, one multiply and one add per step, no
-// vectors. Cost: 2 M N K FLOPs; each element of a is read N times and each of b M times, as the
-// caches allow.
+// The baseline: three loops, one output element at a time, one multiply and one add per step.
+// Cost: 2 M N K FLOPs; each element of a is read N times and each of b M times, as caches allow.
 #include <cmath>
 #include <cstdint>
 #include <variant>

@@ -1,13 +1,14 @@
-// permute: output axis i is axis perm[i] of x, copied contiguously. slice: elements start ... stop
-// - 1 of one axis.
+// permute: output axis i is axis perm[i] of x, copied contiguously.
+// slice: elements start ... stop - 1 of one axis, copied contiguously.
 //
-// Shapes   permute: x of any rank up to 8; output sizes x.shape[perm[i]]. slice: x with 0 <= axis <
-// rank and
-//          0 <= start < stop <= size of the axis; output as x with stop - start along the axis.
-// Dtype    float32.
-// Aliasing output must not overlap x.
-// Scratch  none.
-// Cost     reads and writes each element of the output once, no FLOPs.
+// Shapes
+//   permute: x of any rank up to 8; output sizes x.shape[perm[i]].
+//   slice: x with 0 <= axis < rank and 0 <= start < stop <= size of the axis; output as x with
+//   stop - start along the axis.
+// Dtype     float32.
+// Aliasing  output must not overlap x.
+// Scratch   none.
+// Cost      reads and writes each element of the output once, no FLOPs.
 #pragma once
 
 #include "core/types.h"

@@ -1,8 +1,8 @@
-// permute: where the last axis stays, whole rows are copied by memcpy; where it moves, blocks of 16
-// x 16 elements (a cache line each way) are transposed in a buffer that stays in registers or L1,
-// so that every cache line is read and written whole. Rows or stripes of blocks are split over the
-// thread pool. slice: runs by memcpy, split likewise. Cost: each output element is read and written
-// once.
+// permute: where the last axis stays, whole rows are copied by memcpy; where it moves, blocks of
+// 16 x 16 elements (a cache line each way) are transposed through a buffer in L1, so that every
+// cache line is read and written whole. Rows or stripes of blocks are split over the thread pool.
+// slice: runs by memcpy, split likewise.
+// Cost: each output element is read and written once.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
