@@ -20,13 +20,13 @@ struct First {
 };
 
 /// c0 + c1 x + c2 x^2 + ...
-template <class V>
-inline typename V::Float polynomial(typename V::Float, float c) {
-    return V::set(c);
-}
 template <class V, class... Rest>
 inline typename V::Float polynomial(typename V::Float x, float c, Rest... rest) {
-    return V::fma(polynomial<V>(x, rest...), x, V::set(c));
+    if constexpr (sizeof...(Rest) == 0) {
+        return V::set(c);
+    } else {
+        return V::fma(polynomial<V>(x, rest...), x, V::set(c));
+    }
 }
 
 /// exp(x) = 2^n exp(r) with n = round(x / ln 2), |r| <= ln 2 / 2 and exp(r) = 1 + r + r^2 P(r); P

@@ -5,8 +5,9 @@
 //   relu              max(x, 0); NaN stays NaN
 //   bias_relu         max(x + bias, 0), x (..., N), bias (N,)
 //   gelu              x Phi(x) = 0.5 x (1 + erf(x / sqrt 2)), or with tanh
-//                     0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))); -infinity gives NaN, as in
-//                     PyTorch
+//                     0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))); infinity stays infinity,
+//                     -infinity gives NaN, as in PyTorch (whose oneDNN path alone makes infinity
+//                     NaN as well)
 //
 // Shapes    add sub mul div where broadcast as in NumPy: axes align at the last one, an axis of
 // size 1 or an

@@ -21,7 +21,7 @@ float positive_part(float x) {
 template <class Operation>
 void binary_scalar(const Call& call, Operation operation) {
     const Broadcast plan = plan_broadcast(call, 2);
-    const auto [a_step, b_step, unused] = plan.row_steps();
+    const std::int64_t a_step = plan.row_steps()[0], b_step = plan.row_steps()[1];
     plan.for_rows(0, call.output.shape.count(),
                   [&](std::int64_t offset, const Broadcast::Offsets& offsets, std::int64_t count) {
                       float* y = call.output.data + offset;

@@ -16,7 +16,7 @@ constexpr double kGeluNs = 0.6;
 
 void binary_range(const Call& call, const Broadcast& plan, SimdProvider::Binary operation,
                   std::int64_t begin, std::int64_t end) {
-    const auto [a_step, b_step, unused] = plan.row_steps();
+    const std::int64_t a_step = plan.row_steps()[0], b_step = plan.row_steps()[1];
     plan.for_rows(begin, end,
                   [&](std::int64_t offset, const Broadcast::Offsets& offsets, std::int64_t count) {
                       operation(call.output.data + offset, call.inputs[0].data + offsets[0], a_step,

@@ -12,7 +12,8 @@ namespace {
 constexpr double kElementNs = 0.6;
 
 void where_range(const Call& call, const Broadcast& plan, std::int64_t begin, std::int64_t end) {
-    const auto [condition_step, x_step, y_step] = plan.row_steps();
+    const std::int64_t condition_step = plan.row_steps()[0];
+    const std::int64_t x_step = plan.row_steps()[1], y_step = plan.row_steps()[2];
     plan.for_rows(begin, end,
                   [&](std::int64_t offset, const Broadcast::Offsets& offsets, std::int64_t count) {
                       float* out = call.output.data + offset;
