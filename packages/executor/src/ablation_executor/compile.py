@@ -52,6 +52,10 @@ class CompiledProgram:
         shapes; `out` is the array (or list of arrays) to write. TypeError or ValueError names the
         input that does not fit.
         """
+        for given in inputs:
+            if type(given) is not np.ndarray:
+                inputs = tuple(map(_without_torch, inputs))
+                break
         if out is None:
             results = self._run(inputs)
         else:
@@ -63,6 +67,7 @@ class CompiledProgram:
         times = np.zeros((repeat, len(self.calls)), np.int64)
         totals = np.zeros(repeat, np.int64)
         run_timed = self._program.run_timed
+        inputs = tuple(map(_without_torch, inputs))
         for row in range(repeat):
             start = perf_counter_ns()
             _, per_call, _ = run_timed(inputs)
@@ -94,6 +99,11 @@ def compile(
     selected = select_kernels(graph, kernels)
     memory = PLANS[plan](graph, scratch_requirements(graph, selected, threads))
     return CompiledProgram(graph, selected, memory, threads)
+
+
+def _without_torch(given: Any) -> Any:
+    """A CPU tensor as an array of the same memory, sooner than by DLPack; others as they are."""
+    return given.detach().numpy() if hasattr(given, "detach") else given
 
 
 def op_times(graph: Graph, kernels: Mapping[str, str]) -> list[OpTime]:
