@@ -1,5 +1,4 @@
-// The row primitives of simd.h, written once over a vector type V; each provider file supplies V
-// and the flags.
+// The row primitives of simd.h, written once over a vector type V; each provider file has its own.
 //
 // V has `width` lanes of float in V::Float, the loads and stores for All or the First n lanes, and
 // the operations used below. min(a, b) and max(a, b) give b where b is NaN. V lives in an anonymous
@@ -49,16 +48,16 @@ inline typename V::Float exp(typename V::Float x) {
     return V::zero_unless(keep, V::multiply_by_power_of_two(y, n));
 }
 
-/// x Phi(x), Phi the normal distribution function. With z = |x|, Phi(-z) = exp(-z^2 / 2) P(u) / (z
-/// + 2.5) and u = (z - 2.5) / (z + 2.5); P is the minimax polynomial for the relative error
+/// x Phi(x), Phi the normal distribution function. With z = |x| and u = (z - 2.5) / (z + 2.5),
+/// Phi(-z) = exp(-z^2 / 2) P(u) / (z + 2.5); P is the minimax polynomial for the relative error
 /// (1.6e-8) on 0 <= z <= 15, beyond which Phi(-z) is 0 in float32. No 1 + erf cancels, so the
 /// relative error stays small for negative x as well.
 template <class V>
 inline typename V::Float gelu(typename V::Float x) {
     const auto z = V::min(V::abs(x), V::set(15.0F));
     const auto square = V::mul(z, z);
-    // exp(-(square + rest) / 2) ~ exp(-square / 2) (1 - rest / 2): rest is the rounding error of
-    // the square.
+    // rest is the rounding error of the square:
+    // exp(-(square + rest) / 2) ~ exp(-square / 2) (1 - rest / 2).
     const auto rest = V::square_remainder(z, square);
     auto gauss = exp<V>(V::mul(square, V::set(-0.5F)));
     gauss = V::fma(V::mul(gauss, V::set(-0.5F)), rest, gauss);

@@ -67,8 +67,7 @@ Broadcast plan_broadcast(const Call& call, int operands) {
     plan.operands = operands;
     std::array<std::int64_t, kMaxOperands> strides;
     strides.fill(1);
-    // Axes from the last to the first; plan.sizes is filled in that order and turned round at the
-    // end.
+    // From the last axis to the first; turned round at the end.
     for (int axis = -1; axis >= -output.rank; --axis) {
         const std::int64_t size = output[axis];
         if (size == 1) continue;

@@ -5,21 +5,20 @@
 //   relu              max(x, 0); NaN stays NaN
 //   bias_relu         max(x + bias, 0), x (..., N), bias (N,)
 //   gelu              x Phi(x) = 0.5 x (1 + erf(x / sqrt 2)), or with tanh
-//                     0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))); infinity stays infinity,
-//                     -infinity gives NaN, as in PyTorch (whose oneDNN path alone makes infinity
-//                     NaN as well)
+//                     0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Infinity stays infinity,
+//                     -infinity gives NaN, as in PyTorch (its oneDNN path makes both NaN).
 //
 // Shapes    add sub mul div where broadcast as in NumPy: axes align at the last one, an axis of
-// size 1 or an
-//           absent leading one repeats. Up to 8 axes, none of size 0. The others keep x's shape.
+//           size 1 or an absent leading one repeats. Up to 8 axes, none of size 0. The other ops
+//           keep x's shape.
 // Aliasing  the output may be an input of the output's shape (in place); otherwise nothing may
-// overlap. Scratch   none. Accuracy  add sub mul div where relu bias_relu: correctly rounded. gelu,
-// simd: the exact form within 4 eps of
-//           the result, the tanh form within 1 eps |x|; scalar: within 2 eps |x|, as 1 + erf
-//           cancels for x < 0.
-// Cost      bound by memory: 4 bytes read per element of each input that isn't repeated, 4 written.
-// gelu about 30
-//           FLOPs per element besides.
+//           overlap.
+// Scratch   none.
+// Accuracy  add sub mul div where relu bias_relu: each operation correctly rounded. gelu, simd: the
+//           exact form within 4 eps of the result while that is a normal number, the tanh form
+//           within 1.5 eps |x|; scalar: within 2 eps |x|, as 1 + erf cancels for x < 0.
+// Cost      bound by memory: 4 bytes read per element of each input that isn't repeated, 4 written;
+//           gelu about 35 FLOPs per element besides.
 #pragma once
 
 #include "core/table.h"

@@ -6,10 +6,10 @@
 // Aliasing  the output may be x (in place); otherwise nothing may overlap.
 // Scratch   none.
 // Accuracy  two passes, so no cancellation of squares; sums whose error doesn't grow with D. The
-// mean is rounded to
-//           float32, which shifts a row by up to eps |mean| / deviation before weight and bias.
+//           mean is rounded to float32, which shifts a row by up to eps |mean| / deviation before
+//           weight and bias.
 // Cost      per element: 3 reads of x, all but the first in cache, 1 write, weight and bias once
-// per row; 8 FLOPs.
+//           per row; 8 FLOPs.
 #pragma once
 
 #include "core/table.h"

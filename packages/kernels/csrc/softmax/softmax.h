@@ -2,16 +2,14 @@
 //
 // Shapes    x (..., N), at least one axis, none of size 0; the output has x's shape.
 // Special   a row that contains NaN or +infinity, or only -infinity, becomes NaN, as in
-// torch.softmax; a -infinity
-//           beside finite values becomes 0.
+//           torch.softmax; a -infinity beside finite values becomes 0.
 // Aliasing  the output may be x (in place); otherwise the two must not overlap.
 // Scratch   none.
-// Accuracy  exp within 2 ulp, the sum's error doesn't grow with N: an element is within about 6 eps
-// of the softmax
-//           of the float32 differences x - m. Results below 1.2e-38 are denormal, not flushed to 0.
+// Accuracy  exp within 2 ulp; the sum's error doesn't grow with N: an element is within about 6 eps
+//           of the softmax of the float32 differences x - m. Results below 1.2e-38 are denormal,
+//           not flushed to 0.
 // Cost      per element: 3 reads and 2 writes, all but the first read and the last write of a row
-// in cache; 1 exp,
-//           about 5 FLOPs besides.
+//           in cache; 1 exp, about 5 FLOPs besides.
 #pragma once
 
 #include "core/table.h"
