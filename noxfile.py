@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "virtualenv"
@@ -110,8 +111,14 @@ def tests(session: nox.Session) -> None:
     chosen = tuple(session.posargs[:count]) or PACKAGES
     torch = ("torch",) if "executor" in chosen else ()
     install_packages(session, chosen, "pytest", *torch)
+    failed = []
     for name in chosen:
-        session.run("python", "-m", "pytest", f"packages/{name}", *session.posargs[count:])
+        try:
+            session.run("python", "-m", "pytest", f"packages/{name}", *session.posargs[count:])
+        except CommandFailed:
+            failed.append(name)
+    if failed:
+        session.error(f"tests failed in {', '.join(failed)}")
 
 
 @nox.session
