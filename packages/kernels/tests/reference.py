@@ -1,4 +1,4 @@
-"""The ops in float64, written as their definitions: better arithmetic than the kernels', never theirs."""
+"""The ops in float64, written as their definitions: better arithmetic than the kernels'."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def float64(x: AnyArray) -> Array:
 def relu(x: AnyArray) -> Array:
     """max(x, 0); NaN stays NaN."""
     wide = float64(x)
-    return np.where(wide < 0, 0.0, wide)
+    return np.asarray(np.where(wide < 0, 0.0, wide))
 
 
 def gelu(x: AnyArray, approximate: str = "none") -> Array:
@@ -30,8 +30,10 @@ def gelu(x: AnyArray, approximate: str = "none") -> Array:
     wide = float64(x)
     with np.errstate(invalid="ignore", over="ignore"):
         if approximate == "tanh":
-            return 0.5 * wide * (1 + np.tanh(math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)))
-        return 0.5 * wide * (1 + _erf(wide / math.sqrt(2)))
+            gate = np.tanh(math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3))
+        else:
+            gate = _erf(wide / math.sqrt(2))
+        return np.asarray(0.5 * wide * (1 + gate))
 
 
 def bias_relu(x: AnyArray, bias: AnyArray) -> Array:
@@ -65,8 +67,9 @@ def matmul(
     left, right = float64(a), float64(b)
     if transpose_b:
         right = np.swapaxes(right, -1, -2)
-    value = alpha * (left @ right)
-    magnitude = abs(alpha) * (np.abs(left) @ np.abs(right))
+    with np.errstate(invalid="ignore"):
+        value = alpha * (left @ right)
+        magnitude = abs(alpha) * (np.abs(left) @ np.abs(right))
     for term in (bias, addend):
         if term is not None:
             value = value + float64(term)

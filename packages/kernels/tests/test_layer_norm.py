@@ -61,7 +61,9 @@ def test_large_mean(kernel: str, length: int, random: np.random.Generator) -> No
 @each_kernel
 def test_constant_rows_give_the_bias(kernel: str, random: np.random.Generator) -> None:
     weight, bias = normal(random, 64), normal(random, 64)
-    y = guarded("layer_norm", (3, 64), np.full((3, 64), 4.0, np.float32), weight, bias, kernel=kernel)
+    y = guarded(
+        "layer_norm", (3, 64), np.full((3, 64), 4.0, np.float32), weight, bias, kernel=kernel
+    )
     np.testing.assert_array_equal(y, np.tile(bias, (3, 1)))
 
 

@@ -115,7 +115,7 @@ def test_nan_and_infinity_stay_in_their_row_and_column(
 
 @each_kernel
 def test_inputs_are_left_alone(kernel: str, random: np.random.Generator) -> None:
-    arrays = {"bias": normal(random, 7), "addend": normal(random, 5, 7)}
+    arrays: dict[str, Any] = {"bias": normal(random, 7), "addend": normal(random, 5, 7)}
     a, b = normal(random, 5, 6), normal(random, 6, 7)
     before = [array.copy() for array in (a, b, *arrays.values())]
     ablation_kernels.matmul(a, b, kernel=kernel, **arrays)

@@ -29,7 +29,9 @@ def test_vectors_and_matrices(
 
 
 @each_kernel
-@pytest.mark.parametrize("shape", [(2, 3, 5), (7, 16, 33), (1, 31, 2), (2, 17, 3, 16), (3, 1, 4, 1)])
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 5), (7, 16, 33), (1, 31, 2), (2, 17, 3, 16), (3, 1, 4, 1)]
+)
 def test_every_order_of_axes(
     kernel: str, shape: tuple[int, ...], random: np.random.Generator
 ) -> None:

@@ -138,7 +138,7 @@ def test_several_inputs_and_outputs_in_their_order(random: np.random.Generator) 
     values = [
         ("output", (3,)),
         ("input", (3,)),
-        ("constant", np.float32([1, 2, 3])),
+        ("constant", np.array([1, 2, 3], np.float32)),
         ("output", (1, 3)),
         ("input", (1,)),
         ("alias", (3,), 3),
@@ -148,7 +148,7 @@ def test_several_inputs_and_outputs_in_their_order(random: np.random.Generator) 
         ("mul_scalar", [5, 2], 0, {}, 0, "product"),
     ]
     program = Program(values, calls, 0)
-    first, second = program.run([np.float32([5, 6, 7]), np.float32([1])])
+    first, second = program.run([np.array([5, 6, 7], np.float32), np.array([1], np.float32)])
     np.testing.assert_array_equal(first, [4, 10, 18])
     np.testing.assert_array_equal(second, [[4, 5, 6]])
 
@@ -165,10 +165,10 @@ def test_attention_with_scratch_in_the_arena(form: str, random: np.random.Genera
     size = aligned(int(np.prod(shape)) * 4)
     q, k, v, mask = (normal(random, *s) for s in shapes)
     values: Values = [("input", shape)] * 3 + [
-        ("constant", mask), ("arena", shape, scratch), ("output", shape)
+        ("constant", mask), ("arena", shape, 0), ("output", shape)
     ]  # fmt: skip
     calls: Calls = [
-        (kernel, [0, 1, 2, 3], 4, attributes, 0, "attention"),
+        (kernel, [0, 1, 2, 3], 4, attributes, size, "attention"),
         ("relu_scalar", [4], 5, {}, 0, "relu"),
     ]
     program = Program(values, calls, scratch + size)
@@ -176,14 +176,12 @@ def test_attention_with_scratch_in_the_arena(form: str, random: np.random.Genera
     allowed = tolerance.attention(expected, v, 16)
     for _ in range(2):
         assert_within(program.run([q, k, v])[0], reference.relu(expected.value), allowed)
-    with pytest.raises(ValueError, match="attention"):
-        Program(values, calls, scratch + size - 64)
-    calls[0] = (*calls[0][:4], size + 64, "attention")
-    with pytest.raises(ValueError, match="scratch"):
-        Program(values, calls, scratch + size)
-    calls[0] = (*calls[0][:4], 32, "attention")
-    with pytest.raises(ValueError, match="scratch"):
-        Program(values, calls, scratch + size + 64)
+    with pytest.raises(ValueError, match=r"'attention'.*scratch"):
+        Program(values, calls, size + scratch - 64)
+    for offset in (size + 64, size + 32, -64, 2**63 - 64):
+        calls[0] = (*calls[0][:4], offset, "attention")
+        with pytest.raises(ValueError, match=r"'attention'.*scratch"):
+            Program(values, calls, size + scratch)
 
 
 def test_concurrent_runs(chain: Chain, random: np.random.Generator) -> None:
@@ -244,12 +242,12 @@ def test_more_threads_than_it_was_built_for(chain: Chain, random: np.random.Gene
 def test_empty_arena_is_lazy() -> None:
     """A terabyte of addresses, or an honest refusal; never a crash."""
     values = [("input", (3,)), ("arena", (3,), 2**40 - 64), ("output", (3,))]
-    calls = [("relu_scalar", [0], 1, {}, 0, "a"), ("relu_scalar", [1], 2, {}, 0, "b")]
+    calls: Calls = [("relu_scalar", [0], 1, {}, 0, "a"), ("relu_scalar", [1], 2, {}, 0, "b")]
     try:
         program = Program(values, calls, 2**40)
     except MemoryError:
         return
-    np.testing.assert_array_equal(program.run([np.float32([-1, 0, 1])])[0], [0, 0, 1])
+    np.testing.assert_array_equal(program.run([np.array([-1, 0, 1], np.float32)])[0], [0, 0, 1])
 
 
 NO_ALLOCATION = """
@@ -260,8 +258,9 @@ import ablation_kernels
 from test_program import Chain, DEPTH, LENGTH, ROWS
 
 class Info(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in
-                "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()]
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd",
+        "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
 
 mallinfo2 = ctypes.CDLL(None).mallinfo2
 mallinfo2.restype = Info
@@ -303,7 +302,7 @@ def test_runs_leave_no_allocation_behind() -> None:
 
 def test_bad_inputs_of_run(chain: Chain, random: np.random.Generator) -> None:
     program, x = chain.program(), normal(random, ROWS, DEPTH)
-    out = np.empty((LENGTH, 1, ROWS), np.float32)
+    out = np.zeros((LENGTH, 1, ROWS), np.float32)
     read_only = out.copy()
     read_only.flags.writeable = False
     overlapping = np.zeros(ROWS * (DEPTH + LENGTH), np.float32)
@@ -321,17 +320,9 @@ def test_bad_inputs_of_run(chain: Chain, random: np.random.Generator) -> None:
         (TypeError, "outputs", ([x], [out.astype(np.float64)])),
         (ValueError, "outputs", (
             [overlapping[: ROWS * DEPTH].reshape(ROWS, DEPTH)],
-            [overlapping[-ROWS * LENGTH - 1 : -1].reshape(LENGTH, 1, ROWS)[:, :, :]],
+            [overlapping[5 : 5 + ROWS * LENGTH].reshape(LENGTH, 1, ROWS)],
         )),
     ]  # fmt: skip
-    cases[-1] = (
-        ValueError,
-        "outputs",
-        (
-            [overlapping[: ROWS * DEPTH].reshape(ROWS, DEPTH)],
-            [overlapping[5 : 5 + ROWS * LENGTH].reshape(LENGTH, 1, ROWS)],
-        ),
-    )
     for kind, argument, args in cases:
         for call in (program.run, program.run_timed):
             with pytest.raises(kind, match=argument):
@@ -452,9 +443,9 @@ def test_defective_programs(
     ],
 )
 def test_malformed_programs(change: Callable[[Chain], None], chain: Chain) -> None:
-    """Tuples of the wrong make-up: the error says that the description is wrong, nothing crashes."""
+    """Tuples of the wrong make-up: the description is refused, nothing crashes."""
     change(chain)
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises((TypeError, ValueError), match="accepted"):
         chain.program()
 
 

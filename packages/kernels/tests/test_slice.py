@@ -29,9 +29,7 @@ def test_every_range_of_every_axis(
 
 @each_kernel
 @pytest.mark.parametrize("axis,start,stop", [(0, 1, 66), (1, 5, 1000), (1, 0, 1031), (0, 66, 67)])
-def test_large(
-    kernel: str, axis: int, start: int, stop: int, random: np.random.Generator
-) -> None:
+def test_large(kernel: str, axis: int, start: int, stop: int, random: np.random.Generator) -> None:
     x = normal(random, 67, 1031)
     expected = x[start:stop] if axis == 0 else x[:, start:stop]
     actual = guarded("slice", expected.shape, x, axis, start, stop, kernel=kernel)

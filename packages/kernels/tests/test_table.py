@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from harness import EXAMPLES, assert_within, function_of, guarded
+from harness import EXAMPLES, Example, assert_within, function_of, guarded
 
 import ablation_kernels
 
@@ -15,6 +16,17 @@ TABLE = ablation_kernels.op_table()
 LIST = Path(__file__).parents[1] / "csrc" / "core" / "kernels.def"
 INFO = ablation_kernels.build_info()
 OPS = sorted({info.op for info in TABLE})
+
+
+def attributes_of(op: str, example: Example) -> dict[str, Any]:
+    """The call's attributes, as the functions of the table want them."""
+    if op == "permute":
+        return {"perm": example.args[1]}
+    if op == "slice":
+        return dict(zip(("axis", "start", "stop"), example.args[1:], strict=True))
+    return {
+        key: value for key, value in example.keywords.items() if not isinstance(value, np.ndarray)
+    }
 
 
 @pytest.mark.parametrize("info", TABLE, ids=[info.name for info in TABLE])
@@ -98,8 +110,11 @@ def test_clock_overhead() -> None:
 def test_no_kernel_means_the_best_one(op: str, random: np.random.Generator) -> None:
     example = EXAMPLES[op](random)
     arrays = [x for x in example.args if isinstance(x, np.ndarray)]
-    if op not in ("matmul", "attention"):  # their attributes may weigh in
-        best = ablation_kernels.best_kernel(op, [x.shape for x in arrays])
+    if op != "matmul":  # whose bias is a keyword here and a slot there
+        shapes = [x.shape for x in arrays] + [
+            x.shape for x in example.keywords.values() if isinstance(x, np.ndarray)
+        ]
+        best = ablation_kernels.best_kernel(op, shapes, attributes_of(op, example))
         assert best in [info.name for info in TABLE if info.op == op]
         chosen = function_of(op)(*example.args, **example.keywords)
         named = function_of(op)(*example.args, **example.keywords, kernel=best)
@@ -131,13 +146,7 @@ ATTENTION_KERNELS = [info.name for info in TABLE if info.op == "attention"]
 def test_scratch_is_aligned_and_grows_with_threads(info: ablation_kernels.KernelInfo) -> None:
     example = EXAMPLES[info.op](np.random.default_rng(1))
     shapes = [x.shape for x in example.args if isinstance(x, np.ndarray)]
-    attributes = {
-        key: value for key, value in example.keywords.items() if not isinstance(value, np.ndarray)
-    }
-    if info.op == "permute":
-        attributes = {"perm": example.args[1]}
-    if info.op == "slice":
-        attributes = dict(zip(("axis", "start", "stop"), example.args[1:], strict=True))
+    attributes = attributes_of(info.op, example)
     sizes = [
         ablation_kernels.scratch_bytes(info.name, shapes, attributes, threads)
         for threads in (1, 2, 8)
@@ -156,4 +165,6 @@ def test_scratch_passes_32_bits(kernel: str) -> None:
     workers = 64 if kernel.endswith("parallel") else 1
     assert size >= workers * 8192 * 8192 * 4
     mask = (1, 64, 8192, 8192)  # 2^32 elements
-    assert ablation_kernels.scratch_bytes(kernel, [shape, shape, shape, mask], attributes, 64) >= size
+    assert (
+        ablation_kernels.scratch_bytes(kernel, [shape, shape, shape, mask], attributes, 64) >= size
+    )

@@ -1,11 +1,13 @@
-"""The thread pool under the kernels: same results for any number of threads, several callers, fork."""
+"""The thread pool under the kernels: any number of threads, several callers, fork."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -85,8 +87,6 @@ def test_threads_change_under_load(random: np.random.Generator) -> None:
 
 
 def test_default_is_the_cores_of_this_process() -> None:
-    import subprocess
-
     code = "import ablation_kernels; print(ablation_kernels.get_num_threads())"
     printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
@@ -146,27 +146,28 @@ def test_fork(under_load: bool, random: np.random.Generator) -> None:
 def test_the_lock_of_python_is_released(random: np.random.Generator) -> None:
     """While a kernel runs, another Python thread gets on."""
     x = normal(random, 2048, 2048)
+    out = np.empty_like(x)
     counted = 0
-    running = threading.Event()
     done = threading.Event()
 
     def count() -> None:
         nonlocal counted
-        running.set()
         while not done.is_set():
             counted += 1
+            time.sleep(1e-5)
 
+    counter = threading.Thread(target=count)
     before = sys.getswitchinterval()
-    sys.setswitchinterval(60)  # without a release the counter could not run at all
+    sys.setswitchinterval(5)  # longer than the kernel: only a release lets the counter run
+    counter.start()
+    progress = 0
     try:
-        counter = threading.Thread(target=count, daemon=True)
-        counter.start()
-        running.wait()
-        ablation_kernels.softmax(x, kernel="scalar")
-        after_kernel = counted
-        done.set()
+        for _ in range(20):
+            start = counted
+            ablation_kernels.softmax(x, kernel="scalar", out=out)
+            progress += counted - start
     finally:
         sys.setswitchinterval(before)
         done.set()
-    counter.join()
-    assert after_kernel > 0
+        counter.join()
+    assert progress > 0

@@ -1,8 +1,9 @@
 """How far a float32 kernel may be from the float64 reference: one formula per op.
 
-Each follows from how rounding errors grow, with u = 2^-24 per operation. A sum of n terms in any order
-stays, with overwhelming probability, within sqrt(n) u of the sum of their magnitudes; the strict bound
-n u would hide real defects in long rows. The constants cover the few operations around the sum.
+Each follows from how rounding errors grow, with one unit roundoff per operation. A sum of n terms
+in any order stays, with overwhelming probability, within sqrt(n) units of the sum of their
+magnitudes; the strict bound of n units would hide real defects in long rows. The constants cover
+the few operations around the sum.
 """
 
 from __future__ import annotations
@@ -13,51 +14,53 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-UNIT = {np.dtype(np.float32): 2.0**-24}
+DTYPE = np.float32
+#: Unit roundoff: half the distance from 1 to the next number.
+UNIT = float(np.finfo(DTYPE).eps) / 2
 #: Below the smallest normal number a vector unit may flush to zero.
-TINY = {np.dtype(np.float32): 2.0**-125}
+TINY = 2 * float(np.finfo(DTYPE).tiny)
 
 
 def _sum_growth(length: int) -> float:
     return 2 * float(np.sqrt(length)) + 8
 
 
-def exact(expected: Array, dtype: type = np.float32) -> Array:
+def exact(expected: Array) -> Array:
     """Copies and single operations: the reference rounded once, nothing more."""
-    return np.abs(float64_after(expected, dtype) - expected)
+    return np.abs(float64_after(expected) - expected)
 
 
-def float64_after(expected: Array, dtype: type = np.float32) -> Array:
+def float64_after(expected: Array) -> Array:
     """The reference as the dtype stores it."""
     with np.errstate(over="ignore"):
-        return expected.astype(dtype).astype(np.float64)
+        return expected.astype(DTYPE).astype(np.float64)
 
 
-def divide(expected: Array, dtype: type = np.float32) -> Array:
-    """a / b: one unit in the last place beyond the rounding, for units that multiply by a reciprocal."""
-    return 3 * UNIT[np.dtype(dtype)] * np.abs(expected) + TINY[np.dtype(dtype)]
+def divide(expected: Array) -> Array:
+    """a / b: a unit in the last place beyond the rounding, for those that multiply by 1 / b."""
+    return np.asarray(3 * UNIT * np.abs(expected) + TINY)
 
 
-def gelu(x: reference.AnyArray, dtype: type = np.float32) -> Array:
-    """0.5 x (1 + erf): the bracket cancels for negative x, so its error is absolute, and scales with |x|."""
-    return 6 * UNIT[np.dtype(dtype)] * np.abs(reference.float64(x)) + TINY[np.dtype(dtype)]
+def gelu(x: reference.AnyArray) -> Array:
+    """0.5 x (1 + erf): the bracket cancels for negative x, so the error scales with |x|."""
+    return np.asarray(6 * UNIT * np.abs(reference.float64(x)) + TINY)
 
 
-def matmul(length: int, magnitude: Array, dtype: type = np.float32) -> Array:
-    """A dot product of `length` terms whose magnitudes sum to `magnitude`, bias and addend included.
+def matmul(length: int, magnitude: Array) -> Array:
+    """A dot product of `length` terms whose magnitudes sum to `magnitude`, with bias and addend.
 
-    An activation passes errors on with a factor of at most 1.13 (the slope of gelu) and adds its own.
+    An activation passes errors on with a factor of at most 1.13 (the slope of gelu), then rounds.
     """
-    return 1.2 * _sum_growth(length) * UNIT[np.dtype(dtype)] * magnitude + TINY[np.dtype(dtype)]
+    return np.asarray(1.2 * _sum_growth(length) * UNIT * magnitude + TINY)
 
 
-def softmax(x: reference.AnyArray, expected: Array, dtype: type = np.float32) -> Array:
-    """x - max is rounded, and exp turns that absolute error into a relative one; then a sum and a division."""
+def softmax(x: reference.AnyArray, expected: Array) -> Array:
+    """x - max is rounded, and exp makes that error a relative one; then a sum and a division."""
     wide = reference.float64(x)
     with np.errstate(invalid="ignore"):
         distance = np.where(wide == -np.inf, 0.0, wide.max(axis=-1, keepdims=True) - wide)
     growth = _sum_growth(wide.shape[-1]) + distance
-    return np.asarray(growth * UNIT[np.dtype(dtype)] * expected + TINY[np.dtype(dtype)])
+    return np.asarray(growth * UNIT * expected + TINY)
 
 
 def layer_norm(
@@ -66,7 +69,6 @@ def layer_norm(
     bias: reference.AnyArray,
     expected: Array,
     eps: float = 1e-5,
-    dtype: type = np.float32,
 ) -> Array:
     """The mean's error scales with the mean of |x|, and is magnified by weight / deviation."""
     wide = reference.float64(x)
@@ -76,17 +78,13 @@ def layer_norm(
     gain = np.abs(reference.float64(weight)) / deviation
     scaled = np.abs(expected - reference.float64(bias))
     terms = gain * centering + scaled + np.abs(expected) + np.abs(reference.float64(bias))
-    return np.asarray(growth * UNIT[np.dtype(dtype)] * terms + TINY[np.dtype(dtype)])
+    return np.asarray(growth * UNIT * terms + TINY)
 
 
-def attention(
-    expected: reference.Attention, v: reference.AnyArray, head_dim: int, dtype: type = np.float32
-) -> Array:
-    """Errors of the scores move weight between keys; then come exp, the sum over keys and the product with v."""
-    unit = UNIT[np.dtype(dtype)]
-    score_error = (
-        _sum_growth(head_dim) * unit * expected.score_magnitude + unit * expected.distance
-    )
+def attention(expected: reference.Attention, v: reference.AnyArray, head_dim: int) -> Array:
+    """Errors of the scores move weight between keys; then exp, the sum and the product with v."""
+    unit = UNIT
+    score_error = _sum_growth(head_dim) * unit * expected.score_magnitude + unit * expected.distance
     moved = expected.weights * score_error
     from_scores = (
         moved @ np.abs(reference.float64(v))
@@ -94,4 +92,4 @@ def attention(
     )
     length = expected.weights.shape[-1]
     from_sums = 2 * _sum_growth(length) * unit * expected.value_magnitude
-    return np.asarray(from_scores + from_sums + TINY[np.dtype(dtype)] * length)
+    return np.asarray(from_scores + from_sums + TINY * length)
