@@ -8,6 +8,50 @@ namespace ablation {
 
 namespace {
 
+constexpr const char* kAcceptedValue =
+    "('input', shape), ('output', shape), ('constant', array), ('arena', shape, offset), ('alias', "
+    "shape, source)";
+constexpr const char* kAcceptedCall =
+    "(kernel, [value or None, ...], output value, attributes, scratch offset, name)";
+
+/// One tuple of a program's description; an item of the wrong type becomes a TypeError that says
+/// where it stands.
+class Entry {
+  public:
+    Entry(const char* argument, std::size_t index, nb::handle entry, const char* accepted)
+        : where_(std::string("Program: argument '") + argument + "' [" + std::to_string(index) +
+                 "]"),
+          accepted_(accepted) {
+        if (!nb::isinstance<nb::sequence>(entry) || nb::isinstance<nb::str>(entry)) refuse();
+        fields_ = nb::borrow<nb::sequence>(entry);
+        size_ = nb::len(fields_);
+    }
+    nb::object field(std::size_t index) const {
+        if (index >= size_) refuse();
+        return fields_[index];
+    }
+    template <class T>
+    T to(nb::handle item) const {
+        T result{};
+        if (!nb::try_cast<T>(item, result)) refuse();
+        return result;
+    }
+    template <class T>
+    T get(std::size_t index) const {
+        return to<T>(field(index));
+    }
+
+  private:
+    [[noreturn]] void refuse() const {
+        raise_type_error(where_ + " is not made up as it should be; accepted: " + accepted_);
+    }
+
+    std::string where_;
+    const char* accepted_;
+    nb::sequence fields_;
+    std::size_t size_ = 0;
+};
+
 /// A Program, with the Python objects whose memory its constants are.
 class PyProgram {
   public:
@@ -59,27 +103,27 @@ class PyProgram {
     std::vector<ValueSpec> values_from(const nb::sequence& values) {
         std::vector<ValueSpec> specs;
         for (nb::handle item : values) {
-            const auto fields = nb::cast<nb::sequence>(item);
-            const auto kind = nb::cast<std::string>(fields[0]);
+            const Entry entry("values", specs.size(), item, kAcceptedValue);
+            const auto kind = entry.get<std::string>(0);
             ValueSpec spec;
             if (kind == "constant") {
-                Array array = import_array("Program", "values", fields[1], false);
+                Array array = import_array("Program", "values", entry.field(1), false);
                 spec.storage = Storage::constant;
                 spec.shape = array.view.shape;
                 spec.data = array.view.data;
                 constants_.push_back(std::move(array.memory));
             } else {
-                spec.shape = shape_from("Program", "values", fields[1]);
+                spec.shape = shape_from("Program", "values", entry.field(1));
                 if (kind == "input") {
                     spec.storage = Storage::input;
                 } else if (kind == "output") {
                     spec.storage = Storage::output;
                 } else if (kind == "arena") {
                     spec.storage = Storage::arena;
-                    spec.offset = nb::cast<std::int64_t>(fields[2]);
+                    spec.offset = entry.get<std::int64_t>(2);
                 } else if (kind == "alias") {
                     spec.storage = Storage::alias;
-                    spec.source = nb::cast<int>(fields[2]);
+                    spec.source = entry.get<int>(2);
                 } else {
                     throw ValueError("Program: argument 'values' has an entry of kind '" + kind +
                                      "'; accepted: input, constant, arena, output, alias");
@@ -93,12 +137,12 @@ class PyProgram {
     std::vector<CallSpec> calls_from(const nb::sequence& calls) const {
         std::vector<CallSpec> result;
         for (nb::handle item : calls) {
-            const auto fields = nb::cast<nb::sequence>(item);
+            const Entry entry("calls", result.size(), item, kAcceptedCall);
             CallSpec spec;
-            spec.kernel = nb::cast<std::string>(fields[0]);
+            spec.kernel = entry.get<std::string>(0);
             Call shapes;
-            for (nb::handle input : nb::cast<nb::sequence>(fields[1])) {
-                const int value = input.is_none() ? -1 : nb::cast<int>(input);
+            for (nb::handle input : entry.get<nb::sequence>(1)) {
+                const int value = input.is_none() ? -1 : entry.to<int>(input);
                 const std::size_t slot = spec.inputs.size();
                 if (slot < static_cast<std::size_t>(kMaxInputs) && value >= 0 &&
                     static_cast<std::size_t>(value) < specs_.size()) {
@@ -106,11 +150,11 @@ class PyProgram {
                 }
                 spec.inputs.push_back(value);
             }
-            spec.output = nb::cast<int>(fields[2]);
+            spec.output = entry.get<int>(2);
             spec.attributes =
-                attributes_from(find_kernel(spec.kernel).op, nb::cast<nb::dict>(fields[3]), shapes);
-            spec.scratch_offset = nb::cast<std::int64_t>(fields[4]);
-            spec.name = nb::cast<std::string>(fields[5]);
+                attributes_from(find_kernel(spec.kernel).op, entry.get<nb::dict>(3), shapes);
+            spec.scratch_offset = entry.get<std::int64_t>(4);
+            spec.name = entry.get<std::string>(5);
             result.push_back(std::move(spec));
         }
         return result;

@@ -80,7 +80,7 @@ def permute(
     x: Array, perm: Sequence[int], *, kernel: str | None = None, out: Array | None = None
 ) -> Float32Array:
     """Axes of x in another order, copied: output axis i is axis perm[i] of x."""
-    return _call("permute", (x,), {"perm": tuple(perm)}, kernel, out)
+    return _call("permute", (x,), {"perm": perm}, kernel, out)
 
 
 def slice(
