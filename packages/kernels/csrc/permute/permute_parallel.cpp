@@ -4,6 +4,7 @@
 // slice: runs by memcpy, split likewise.
 // Cost: each output element is read and written once.
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 
@@ -24,11 +25,47 @@ int copy_threads(std::int64_t elements) {
     return worthwhile_threads(static_cast<double>(elements) * kNsPerElement);
 }
 
+/// Short rows go cache line by cache line: a call of memcpy would cost as much as the copy.
 void copy_row(float* output, const float* x, std::int64_t n) {
+    constexpr std::int64_t kShort = 16 * kBlock;
+    if (n <= kShort) {
+        for (; n >= kBlock; n -= kBlock, output += kBlock, x += kBlock) {
+            std::memcpy(output, x, kBlock * sizeof(float));
+        }
+    }
     std::memcpy(output, x, static_cast<std::size_t>(n) * sizeof(float));
 }
 
-/// Offset in x of position `index` of all loops but the last and, if given, but `skipped`;
+/// Walks the rows of the output in order: all loops but the last, as an odometer.
+class RowCursor {
+  public:
+    RowCursor(const PermuteLoops& loops, std::int64_t row) : loops_(loops) {
+        for (int axis = loops.rank - 2; axis >= 0; --axis) {
+            const auto loop = static_cast<std::size_t>(axis);
+            positions_[loop] = row % loops.sizes[loop];
+            row /= loops.sizes[loop];
+            offset_ += positions_[loop] * loops.strides[loop];
+        }
+    }
+    /// Offset of the row in x.
+    std::int64_t offset() const { return offset_; }
+    void advance() {
+        for (int axis = loops_.rank - 2; axis >= 0; --axis) {
+            const auto loop = static_cast<std::size_t>(axis);
+            offset_ += loops_.strides[loop];
+            if (++positions_[loop] < loops_.sizes[loop]) return;
+            offset_ -= positions_[loop] * loops_.strides[loop];
+            positions_[loop] = 0;
+        }
+    }
+
+  private:
+    const PermuteLoops& loops_;
+    std::array<std::int64_t, kMaxRank> positions_{};
+    std::int64_t offset_ = 0;
+};
+
+/// Offset in x of position `index` of all loops but the last and `skipped`;
 /// `output_offset` gets that in the output.
 std::int64_t locate(const PermuteLoops& loops, int skipped, std::int64_t index,
                     std::int64_t* output_offset) {
@@ -58,14 +95,14 @@ void copy_rows(const Call& call, const PermuteLoops& loops) {
             });
         return;
     }
-    parallel_ranges(
-        count / length, 1, copy_threads(count), [&](std::int64_t begin, std::int64_t end, int) {
-            for (std::int64_t row = begin; row < end; ++row) {
-                std::int64_t output_offset;
-                const std::int64_t offset = locate(loops, -1, row, &output_offset);
-                copy_row(call.output.data + output_offset, call.inputs[0].data + offset, length);
-            }
-        });
+    parallel_ranges(count / length, 1, copy_threads(count),
+                    [&](std::int64_t begin, std::int64_t end, int) {
+                        RowCursor cursor(loops, begin);
+                        for (std::int64_t row = begin; row < end; ++row, cursor.advance()) {
+                            copy_row(call.output.data + row * length,
+                                     call.inputs[0].data + cursor.offset(), length);
+                        }
+                    });
 }
 
 /// output[i * output_stride + j] = x[i + j * x_stride] for a block of rows x columns.
