@@ -120,7 +120,7 @@ class FakeRunner:
     def facts(self) -> dict[str, Any]:
         """Made-up facts."""
         return {
-            "resident_bytes": 1 << 60 if self._behavior == "hungry" else 1000,
+            "resident_bytes": {"hungry": 1 << 60, "big": 300 << 20}.get(self._behavior, 1000),
             "transient_bytes": 1000,
             "weights_bytes": 10,
             "arena_bytes": 1000,

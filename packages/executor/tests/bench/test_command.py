@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ablation_executor.bench.__main__ import main
 from ablation_executor.bench.record import read_cells
 from ablation_executor.bench.table import WIDTH
 from ablation_executor.variants import VARIANTS
@@ -45,14 +46,32 @@ BASE = ("--configs", "Toy", "--variants", FEW, "--samples", "3", "--threads", "1
         (["--out", "file/run"], ["cannot write to"]),
     ],
 )
-def test_refused_with_status_2(tmp_path: Path, arguments: list[str], texts: list[str]) -> None:
+def test_refused_with_status_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    texts: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     (tmp_path / "file").write_text("")
-    done = run_bench(*arguments, folder=tmp_path)
-    assert done.returncode == 2, done.stderr
+    try:
+        status: int | str | None = main(arguments)
+    except SystemExit as ended:
+        status = ended.code
+    errors = capsys.readouterr().err
+    assert status == 2, errors
     for text in texts:
-        assert text in done.stderr
-    assert "Traceback" not in done.stderr
+        assert text in errors
     assert not (tmp_path / "data").exists()
+
+
+def test_refusal_from_the_shell(tmp_path: Path) -> None:
+    done = run_bench("--configs", "Toi", folder=tmp_path)
+    assert done.returncode == 2
+    assert "did you mean 'Toy'?" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_list(tmp_path: Path) -> None:

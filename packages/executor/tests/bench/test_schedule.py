@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from ablation_executor.bench.cells import Cell
 from ablation_executor.bench.record import PARTS, PROFILE_KEYS, row_problem
-from ablation_executor.bench.schedule import profile_share, wanted_profiles
+from ablation_executor.bench.schedule import place_cells, profile_share, wanted_profiles
+from ablation_executor.variants import BY_NAME
 
 from .conftest import Measure
 
@@ -67,6 +69,47 @@ def test_a_cell_that_cannot_fit_is_not_started(measure: Measure) -> None:
     assert row["memory_predicted_bytes"] > row["memory_available_bytes"] > 0
     assert str(row["memory_available_bytes"]) in row["reason"]
     assert rows[TWO]["status"] == "ok"
+
+
+def test_cells_that_fit_only_alone_take_turns(measure: Measure) -> None:
+    # Two workers' processes need 800 MiB; each of the two big cells has 300.
+    limit = 1200 << 20
+    rows, _ = measure([OTHER, ONE, TWO], {ONE: "big", TWO: "big"}, memory_limit_bytes=limit)
+    for row in rows.values():
+        assert row["status"] == "ok"
+        assert set(row["sample_rounds"]) == {0, 1, 2}
+
+
+def placed(sizes: list[tuple[int, int]], room: int) -> list[str]:
+    """What becomes of cells of given resident and transient bytes."""
+    cells = [
+        Cell(BY_NAME[ONE], facts={"resident_bytes": resident, "transient_bytes": transient})
+        for resident, transient in sizes
+    ]
+    refused = [cell for cell, needed in place_cells(cells, room) if needed is not None]
+    return [
+        "refused"
+        if any(cell is other for other in refused)
+        else "evicted"
+        if cell.is_evicted
+        else "stays"
+        for cell in cells
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "room", "expected"),
+    [
+        ([(4, 1), (3, 1), (2, 1)], 10, ["stays", "stays", "stays"]),
+        ([(4, 1), (3, 1), (2, 1)], 9, ["evicted", "evicted", "stays"]),
+        ([(0, 8), (8, 1), (1, 1)], 10, ["stays", "evicted", "stays"]),
+        ([(9, 1), (9, 1), (1, 9)], 10, ["evicted", "evicted", "evicted"]),
+        ([(9, 2), (5, 1), (0, 12)], 10, ["refused", "stays", "refused"]),
+        ([(9, 2)], 10, ["refused"]),
+    ],
+)
+def test_placing(sizes: list[tuple[int, int]], room: int, expected: list[str]) -> None:
+    assert placed(sizes, room) == expected
 
 
 def test_a_memory_limit_stops_everything_before_it_starts(measure: Measure) -> None:

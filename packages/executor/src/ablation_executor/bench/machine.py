@@ -57,7 +57,8 @@ def isa_flags() -> list[str]:
     wanted = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "sme", "bf16", "i8mm", "neon")
     if not listed and platform.system() == "Darwin" and platform.machine() == "arm64":
         return ["neon"]
-    return sorted(flag for flag in listed if flag.startswith(wanted))
+    # smep is memory protection, not the matrix extension that its name begins with.
+    return sorted(flag for flag in listed if flag.startswith(wanted) and flag != "smep")
 
 
 def cache_sizes() -> dict[str, str]:
@@ -152,3 +153,19 @@ def system_kills() -> int | None:
         if name == "oom_kill":
             return int(count)
     return None
+
+
+def thread_time_ns(pid: int) -> int | None:
+    """Processor time of all threads of a process; None where only Linux could tell."""
+    total = 0
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        text = _read(str(path))
+        if text is None:
+            continue
+        total += int(text.split()[0])
+    return total or None
+
+
+def busy_share(seconds: float = 0.3) -> float:
+    """Share of all cores that is at work just now, this process asleep; 0 to 1."""
+    return float(psutil.cpu_percent(interval=seconds)) / 100

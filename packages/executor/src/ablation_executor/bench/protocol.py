@@ -14,12 +14,20 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .machine import thread_time_ns
+
 Message = dict[str, Any]
 
 _LENGTH = struct.Struct("<I")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # Replaces the worker's command, for tests that need a worker that fails on purpose.
 WORKER_VARIABLE = "ABLATION_BENCH_WORKER"
+
+# Idle threads of OpenMP spin for about 10 ms after a call, those of NumPy's OpenBLAS for 100 ms.
+# Linux adds to a running thread's time at its ticks, up to 10 ms apart.
+SETTLE_POLL_S = 0.011
+SETTLE_LIMIT_S = 0.5
+SETTLED_NS = 200_000
 
 
 class WorkerDied(Exception):
@@ -143,6 +151,20 @@ class WorkerProcess:
     def _tail(self) -> str:
         lines = self._log.read_text(errors="replace").strip().splitlines()
         return lines[-1][:300] if lines else ""
+
+    def settle(self) -> None:
+        """Sleep until the worker's idle threads have stopped spinning.
+
+        Where thread times cannot be read, long enough for OpenMP.
+        """
+        deadline = time.monotonic() + SETTLE_LIMIT_S
+        before = thread_time_ns(self.pid)
+        while time.monotonic() < deadline:
+            time.sleep(SETTLE_POLL_S)
+            now = thread_time_ns(self.pid)
+            if now is None or before is None or now - before < SETTLED_NS:
+                return
+            before = now
 
     def kill(self) -> None:
         """End the process now and reap it."""

@@ -11,13 +11,14 @@ from typing import Any
 from ..variants import BY_NAME
 from .cells import RunIdentity
 from .configs import UsageError, find_config
-from .machine import describe_machine, git_sha, versions
+from .machine import busy_share, describe_machine, git_sha, versions
 from .options import Request, make_settings, variants_of
 from .record import SCHEMA_VERSION, RunFolder, new_run_id, utc_now
 from .schedule import ConfigRun, Progress, Settings
 
 # Facts of the machine that a resumed run must share with the run so far.
 SAME_MACHINE = ("cpu_model", "cores", "arch", "os", "isa_flags")
+BUSY_SHARE = 0.1
 PROVIDER_KEYS = ("simd", "parallel", "blas", "blas_core", "clock")
 
 
@@ -43,6 +44,9 @@ class Run:
     def measure(self, progress: Progress) -> None:
         """Measure every missing cell; run.json is brought up to date whatever happens."""
         info = self.folder.info
+        busy = busy_share() if self.missing else 0.0
+        if busy > BUSY_SHARE:
+            progress.note(f"other programs use {busy:.0%} of the processor: times will be noisy")
         identity = RunIdentity(
             info["run_id"], info["sessions"], self._settings.threads, self._settings.seed
         )

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -36,8 +36,6 @@ from .record import Row, utc_now
 
 MIN_SAMPLES = 3
 MAX_EXTENSION = 3
-# Spinning threads of the runtime that computed last are parked by then.
-SETTLE_S = 0.002
 TURN_CALLS = 5
 TURN_LIMIT_NS = 10_000_000
 # While a whole round is this short, every cell takes part in the extra rounds.
@@ -98,6 +96,36 @@ def wanted_profiles(estimate_ns: int) -> int:
     return 3 if estimate_ns > 500_000_000 else 10
 
 
+def place_cells(cells: Sequence[Cell], room: int) -> Iterator[tuple[Cell, int | None]]:
+    """Mark as evicted the largest cells until all fit, and give those that cannot be as they are.
+
+    All resident memory and the largest passing need have to fit in `room` bytes; an evicted
+    cell's memory passes. Gives (cell, None) for an evicted cell, and (cell, bytes it needs) for
+    one that does not fit even alone.
+    """
+
+    def resident(cell: Cell) -> int:
+        return int(cell.facts["resident_bytes"])
+
+    def alone(cell: Cell) -> int:
+        return resident(cell) + int(cell.facts["transient_bytes"])
+
+    placed = [cell for cell in cells if alone(cell) <= room]
+    for cell in cells:
+        if alone(cell) > room:
+            yield cell, alone(cell)
+    for cell in sorted(placed, key=resident, reverse=True):
+        staying = sum(resident(other) for other in placed if not other.is_evicted)
+        passing = max(
+            alone(other) if other.is_evicted else int(other.facts["transient_bytes"])
+            for other in placed
+        )
+        if staying + passing <= room:
+            return
+        cell.is_evicted = True
+        yield cell, None
+
+
 class ConfigRun:
     """Measures the given variants of one config."""
 
@@ -122,9 +150,8 @@ class ConfigRun:
         self._calibration_before: list[int] | None = None
         self._last_runtime: str | None = None
         self._system_kills = system_kills()
-        # Weights, processes and arenas that stay, and the largest passing need beside them.
+        # Processes and their weights.
         self._resident_bytes = 0
-        self._transient_bytes = 0
         self._available_bytes = available_bytes(settings.memory_limit_bytes)
 
     def run(self) -> None:
@@ -186,7 +213,8 @@ class ConfigRun:
         for cell in self._cells:
             if cell.is_active:
                 self._progress.stage(config.name, f"build {cell.variant.name}")
-                self._admit(cell)
+                self._build(cell)
+        self._admit()
         self._await_reference()
 
     def _shortage(self, needed: int, what: str) -> str:
@@ -227,28 +255,32 @@ class ConfigRun:
             for cell in self._active(runtime):
                 self._fail(cell, status, str(error), signal_)
 
-    def _admit(self, cell: Cell) -> None:
-        """Build a cell, and keep it if its memory fits; else give its memory up between turns,
-        else do not start it."""
+    def _build(self, cell: Cell) -> None:
+        """Build a cell, which touches no arena yet, and predict its memory."""
         cell.started_utc = utc_now()
         if self._ask(cell, {"request": "build"}) is None:
             return
-        resident, transient = cell.facts["resident_bytes"], cell.facts["transient_bytes"]
-        cell.predicted_bytes = self._config.weights_bytes + resident + transient
+        needed = cell.facts["resident_bytes"] + cell.facts["transient_bytes"]
+        cell.predicted_bytes = self._config.weights_bytes + needed
         cell.available_bytes = self._available_bytes
-        together = self._resident_bytes + resident + max(self._transient_bytes, transient)
-        alone = self._resident_bytes + max(self._transient_bytes, resident + transient)
-        if together <= self._available_bytes:
-            self._resident_bytes += resident
-            self._transient_bytes = max(self._transient_bytes, transient)
-        elif alone <= self._available_bytes:
-            cell.is_evicted = True
-            self._transient_bytes = max(self._transient_bytes, resident + transient)
-        else:
-            self._ask(cell, {"request": "drop"})
-            if cell.is_active:
-                reason = self._shortage(alone, "the cell beside the loaded weights")
-                self._fail(cell, "oom", reason)
+
+    def _admit(self) -> None:
+        """Cells that fit only alone give their memory up after each turn; others do not start."""
+        room = self._available_bytes - self._resident_bytes
+        for cell, needed in place_cells(self._active(), room):
+            if needed is not None:
+                reason = self._shortage(
+                    self._resident_bytes + needed, "the cell beside the loaded weights"
+                )
+                if self._ask(cell, {"request": "drop"}) is not None:
+                    self._fail(cell, "oom", reason)
+            else:
+                self._release(cell)
+
+    def _release(self, cell: Cell) -> None:
+        """Give up the memory of a cell that cannot stay."""
+        if cell.is_evicted and cell.is_active:
+            self._ask(cell, {"request": "release"})
 
     def _start_reference(self) -> None:
         environment = dict(os.environ)
@@ -299,9 +331,7 @@ class ConfigRun:
         start = time.monotonic()
         try:
             worker = self._workers[runtime]
-            if self._last_runtime not in (None, runtime):
-                time.sleep(SETTLE_S)
-            self._last_runtime = runtime
+            self._settle(runtime)
             if cell.generation != self._generations[runtime]:
                 build = {"request": "build", "variant": cell.variant.name}
                 cell.facts = worker.request(build)
@@ -325,6 +355,13 @@ class ConfigRun:
         finally:
             cell.used_s += time.monotonic() - start
         return None
+
+    def _settle(self, runtime: str) -> None:
+        """Before another runtime computes, wait until the last one's threads are parked."""
+        last = self._workers.get(self._last_runtime or "")
+        if last is not None and self._last_runtime != runtime:
+            last.settle()
+        self._last_runtime = runtime
 
     # Right before fast.
 
@@ -359,6 +396,7 @@ class ConfigRun:
         cell.verdict = verdict
         if verdict["reason"] is not None:
             self._fail(cell, "incorrect", verdict["reason"])
+        self._release(cell)
 
     # Rounds.
 
@@ -395,6 +433,7 @@ class ConfigRun:
                 cell.estimate_ns = min(reply["samples_ns"])
                 cell.is_cold = False
                 cell.last_turn_s = cell.estimate_ns / 1e9
+                self._release(cell)
 
     def _wants_round(self, cell: Cell) -> bool:
         """Whether a cell is still to be sampled for its own sake."""
@@ -460,7 +499,6 @@ class ConfigRun:
             "count": TURN_CALLS if cell.is_fast else 1,
             "limit_ns": TURN_LIMIT_NS,
             "profile": profile_share(index, settings.samples, wanted_profiles(cell.estimate_ns)),
-            "release": cell.is_evicted,
         }
         before_s = cell.used_s
         timeout_s = max(1.0, settings.budget_s - cell.used_s)
@@ -472,6 +510,7 @@ class ConfigRun:
         cell.samples_ns += reply["samples_ns"]
         cell.sample_rounds += [index] * len(reply["samples_ns"])
         cell.profile += reply["profile"]
+        self._release(cell)
 
     def _spend(self, cell: Cell) -> None:
         """The budget is used up: enough samples stand, too few are a timeout."""

@@ -208,6 +208,10 @@ class TorchRuntime:
         self._inference_mode = torch.inference_mode()
         self._inference_mode.__enter__()
 
+    def close(self) -> None:
+        """Leave inference mode."""
+        self._inference_mode.__exit__(None, None, None)
+
     def prepare(self, config: Config, weights: dict[str, Array], x: Array) -> TorchPrepared:
         """Wrap the arrays; torch shares their memory."""
         return TorchPrepared(config, weights, x)

@@ -127,11 +127,12 @@ class _Cell:
         self.op_times: list[list[int]] = []
         self.ops: list[dict[str, Any]] = []
 
-    def runner(self) -> Runner:
-        """The runner, built again (and called once) if its memory was given up."""
+    def runner(self, touch: bool = True) -> Runner:
+        """The runner; if its memory was given up, built again and (to `touch` it) called once."""
         if self._runner is None:
             self._runner = self._build()
-            self._runner()
+            if touch:
+                self._runner()
         return self._runner
 
     def release(self) -> None:
@@ -202,7 +203,7 @@ class Worker:
     def do_first(self, variant: str) -> Message:
         """The first call; its output is kept for `check`."""
         cell = self._cells[variant]
-        runner = cell.runner()
+        runner = cell.runner(touch=False)
         start = perf_counter_ns()
         result = runner()
         first_call_ns = perf_counter_ns() - start
@@ -220,7 +221,7 @@ class Worker:
         return {"samples_ns": timed_calls(self._cells[variant].runner(), count, None)}
 
     def do_turn(
-        self, variant: str, discard: int, count: int, limit_ns: int, profile: int, release: bool
+        self, variant: str, discard: int, count: int, limit_ns: int, profile: int
     ) -> Message:
         """A turn: discarded calls, timed calls until the limit, then profiled calls."""
         cell = self._cells[variant]
@@ -233,10 +234,6 @@ class Worker:
             entries = profile_parts(taken)
             cell.ops = taken.ops
             cell.op_times.extend(taken.times_ns.tolist())
-            del taken
-        del runner
-        if release:
-            cell.release()
         return {"samples_ns": samples, "profile": entries}
 
     def do_finish(self, variant: str) -> Message:
@@ -245,6 +242,11 @@ class Worker:
         medians = [int(median(times)) for times in zip(*cell.op_times, strict=True)]
         ops = [{**op, "median_ns": value} for op, value in zip(cell.ops, medians, strict=False)]
         return {"ops": ops or None, "peak_rss_bytes": peak_rss_bytes()}
+
+    def do_release(self, variant: str) -> Message:
+        """Give up a variant's memory until its next request."""
+        self._cells[variant].release()
+        return {}
 
     def do_drop(self, variant: str) -> Message:
         """Forget a variant."""
