@@ -14,7 +14,7 @@ from test_published import BLOCK, read_lines
 from ablation_report.load import load
 from ablation_report.metrics import (
     Interval,
-    floor_of,
+    aa_ratios,
     measure,
     median,
     median_interval,
@@ -84,19 +84,40 @@ def test_ratios_are_paired_by_round() -> None:
     assert paired_ratio(cell, make_timed_cell("c", [5], sample_rounds=[9])) is None
 
 
-def test_the_floor_holds_the_pair_itself() -> None:
-    first = make_timed_cell("attention-fused-parallel", make_noisy_samples(1000, 20, 1))
-    second = make_timed_cell("layernorm-parallel", make_noisy_samples(1000, 20, 2))
-    pair = noise_floor([first, second])
-    floor = floor_of(pair)
-    assert pair is not None and floor is not None
+def test_sessions_are_not_paired() -> None:
+    cell, later = make_timed_cell("a", [10, 20]), make_timed_cell("b", [10, 20], session=2)
+    assert paired_ratio(cell, later) is None
+
+
+def test_the_floor_holds_both_pairs() -> None:
+    names = ("attention-fused-parallel", "layernorm-parallel")
+    first, second = (
+        make_timed_cell(name, make_noisy_samples(1000, 20, seed)) for seed, name in enumerate(names)
+    )
+    ratio = paired_ratio(first, second)
+    floor = noise_floor([first, second])
+    assert ratio is not None and floor is not None
     ratios = [a / b for a, b in zip(first["samples_ns"], second["samples_ns"], strict=True)]
-    assert pair.median == pytest.approx(statistics.median(ratios))
-    assert abs(pair.median - 1) <= floor
-    assert verdict(pair, floor) == "not resolved"
+    assert ratio.median == pytest.approx(statistics.median(ratios))
+    assert abs(ratio.median - 1) <= floor
+    assert verdict(ratio, floor) == "not resolved"
+
+    # The second pair is off by a half in every round, which no interval shows
+    flash = make_timed_cell("attention-flash-parallel", [1500] * 20)
+    faster = make_timed_cell("flash-layernorm", [1000] * 20)
+    assert noise_floor([flash, faster, first, second]) == 0.5
+    assert set(aa_ratios([flash, faster, first, second])) == {
+        "attention-fused-parallel",
+        "attention-flash-parallel",
+    }
+
+
+def test_no_floor_without_a_pair() -> None:
+    first = make_timed_cell("attention-fused-parallel", [1000] * 20)
     assert noise_floor([first]) is None
     assert noise_floor([first, make_failed_cell(variant="layernorm-parallel")]) is None
-    assert floor_of(Interval(1.2, 1.2, 1.2, 1)) is None
+    once = make_timed_cell("layernorm-parallel", [900], sample_rounds=[3])
+    assert noise_floor([first, once]) is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from test_published import BLOCK, read_lines
 
 from ablation_report.__main__ import main
 from ablation_report.load import load
-from ablation_report.tables import config_tables, duration, summary_table
+from ablation_report.tables import LADDER, config_tables, duration, summary_table
 
 GROUPS = {"torch-naive": "Baselines", "torch-sdpa": "Baselines"}
 
@@ -51,8 +51,9 @@ def test_a_text_table_has_a_line_for_each_cell(tmp_path: Path) -> None:
     # Paired: 1.00/4.00, 1.01/4.20, 1.03/4.10; the middle one is 0.25
     assert flash[1:3] == ["1.01", "ms"] and "0.25x" in flash
     assert "PT SDPA: oom, needs 12 GB | has 8 GB" in lines
-    # Paired: 2000/2010, 2020/2000, 2050/2050, so that half the range is 0.75%
-    assert lines[-1] == "A/A pair: ratio 1.000 over 3 rounds, noise floor 0.7%"
+    # Paired: 2000/2010, 2020/2000, 2050/2050, so that half the range is 0.749%
+    pair = "attention-fused-parallel 1.000 in 3 rounds"
+    assert lines[-1] == f"Noise floor 0.7%; same program twice: {pair}"
 
 
 def test_a_markdown_table_has_as_many_fields_in_every_row(tmp_path: Path) -> None:
@@ -68,6 +69,19 @@ def test_the_summary_takes_the_fastest_compiled_variant(tmp_path: Path) -> None:
     table = summary_table(load(make_run(tmp_path / "run")).collect())
     ((_, (row,)),) = table.groups
     assert row == ["Toy", "4.10 ms", "-", "1.01 ms (flash-layernorm)", "0.25x", "-", "0.7%"]
+
+
+def test_the_ladder_is_that_of_the_published_run() -> None:
+    assert list(LADDER) == [
+        text["variant"] for text in read_lines(BLOCK) if text["config"] == "Toy"
+    ]
+
+
+def test_rows_stand_in_the_order_of_the_ladder(tmp_path: Path) -> None:
+    cells = [make_timed_cell(name, [4000]) for name in ("new", "flash-layernorm", "torch-naive")]
+    (table,) = config_tables(load(write_run(tmp_path / "run", cells)).collect())
+    (group,) = table.groups
+    assert [row[0] for row in group[1]] == ["torch-naive", "flash-layernorm", "new"]
 
 
 def test_the_summary_of_a_config_without_our_times(tmp_path: Path) -> None:

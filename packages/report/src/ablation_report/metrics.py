@@ -13,8 +13,11 @@ CONFIDENCE = 0.95
 # An interval wider than this part of the median flags its cell
 NOISY_WIDTH = 0.05
 BASELINE = "torch-naive"
-# The same configuration in two groups: what their times differ by is noise
-AA_PAIR = ("attention-fused-parallel", "layernorm-parallel")
+# The same program under two names each: what their times differ by is noise
+AA_PAIRS = (
+    ("attention-fused-parallel", "layernorm-parallel"),
+    ("attention-flash-parallel", "flash-layernorm"),
+)
 
 Cell = Mapping[str, Any]
 
@@ -81,34 +84,40 @@ def rounds_ns(cell: Cell) -> dict[int, float]:
 def paired_ratio(cell: Cell, base: Cell | None) -> Interval | None:
     """Return the median ratio of two cells' times over the rounds both ran in, with its interval.
 
-    None when either has no time or no round is common.
+    None when either has no time, or no round is common; sessions of a resumed run have none.
     """
-    if base is None:
+    if base is None or cell["session"] != base["session"]:
         return None
     times, base_times = rounds_ns(cell), rounds_ns(base)
     ratios = [times[index] / base_times[index] for index in times.keys() & base_times.keys()]
     return median_interval(ratios) if ratios else None
 
 
-def noise_floor(cells: Sequence[Cell]) -> Interval | None:
-    """Return the paired ratio of a config's A/A pair, or None when either of the two has no time.
+def aa_ratios(cells: Sequence[Cell]) -> dict[str, Interval]:
+    """Return the paired ratio of each A/A pair of a config, first over second, by the first.
 
-    `floor_of` makes one number of it.
+    A pair is left out when it has fewer than two common rounds, which say nothing of noise.
     """
     by_variant = {cell["variant"]: cell for cell in cells}
-    first, second = (by_variant.get(name) for name in AA_PAIR)
-    return paired_ratio(first, second) if first and second else None
+    ratios = {
+        first: paired_ratio(by_variant[first], by_variant[second])
+        for first, second in AA_PAIRS
+        if first in by_variant and second in by_variant
+    }
+    return {name: ratio for name, ratio in ratios.items() if ratio is not None and ratio.n > 1}
 
 
-def floor_of(pair: Interval | None) -> float | None:
-    """Return the part by which two times must differ at least to be called different.
+def noise_floor(cells: Sequence[Cell]) -> float | None:
+    """Return the part by which two times of a config must differ to be called different.
 
-    The larger of the pair's distance from 1 and half the width of its interval; None without a pair
-    or with a single round, which says nothing of noise.
+    For a pair, the larger of its ratio's distance from 1 and half the width of its interval; of the
+    pairs the larger. None when no pair was measured.
     """
-    if pair is None or pair.n < 2:
-        return None
-    return max(abs(pair.median - 1), (pair.high - pair.low) / 2)
+    floors = [
+        max(abs(ratio.median - 1), (ratio.high - ratio.low) / 2)
+        for ratio in aa_ratios(cells).values()
+    ]
+    return max(floors, default=None)
 
 
 def verdict(ratio: Interval | None, floor: float | None) -> str:
@@ -159,11 +168,11 @@ def measure(cells: Sequence[Cell]) -> pl.DataFrame:
         cells: rows of the loader's frame as dictionaries.
 
     Returns:
-        The columns of `MEASURES`. Times are nanoseconds, medians over rounds; shares are medians
-        over profiled calls of a part over that call's own total; ratios are paired by round.
+        The columns of `MEASURES`. Times are nanoseconds, medians over rounds or profiled calls;
+        shares are of the profiled total; ratios are paired by round.
     """
     by_variant = {cell["variant"]: cell for cell in cells}
-    floor = floor_of(noise_floor(cells))
+    floor = noise_floor(cells)
     rows = [
         {name: cell[name] for name in ("config", "variant", "status")}
         | _total(cell)
@@ -198,13 +207,14 @@ def _profile(cell: Cell) -> dict[str, Any]:
         return {}
     calls = list(zip(totals, attention, layer_norm, strict=True))
     wall = median(list(rounds_ns(cell).values()))
+    total = median(totals)
     return {
         "attention_ns": median(attention),
         "layer_norm_ns": median(layer_norm),
-        "other_ns": median([total - a - n for total, a, n in calls]),
-        "attention_share": median([a / total for total, a, _ in calls]),
-        "layer_norm_share": median([n / total for total, _, n in calls]),
-        "profile_over_total": median(totals) / wall,
+        "other_ns": median([call - a - n for call, a, n in calls]),
+        "attention_share": median(attention) / total,
+        "layer_norm_share": median(layer_norm) / total,
+        "profile_over_total": total / wall,
     }
 
 

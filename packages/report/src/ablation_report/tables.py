@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from ablation_report.metrics import Cell, floor_of, measure, noise_floor, paired_ratio
+from ablation_report.metrics import Cell, aa_ratios, measure, noise_floor, paired_ratio
 
 HEADER = (
     "Variant",
@@ -28,6 +28,14 @@ NOTHING = "-"
 # The summary compares these with the best of the compiled variants
 NAIVE, SDPA = "torch-naive", "torch-sdpa"
 NOT_COMPILED = (NAIVE, SDPA, "percall-numpy", "percall-native")
+# Rows are written as they finish; a table has them in the order of the ladder
+LADDER = (
+    *NOT_COMPILED,
+    *("passes-none", "passes-fold", "passes-absorb", "passes-matmul-add", "passes-bias-relu"),
+    *("attention-unfused-scalar", "attention-fused-scalar", "attention-fused-simd"),
+    *("attention-fused-parallel", "attention-flash-parallel"),
+    *("layernorm-scalar", "layernorm-simd", "layernorm-parallel", "flash-layernorm"),
+)
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,9 @@ def _by_config(frame: pl.DataFrame) -> dict[str, list[Cell]]:
     configs: dict[str, list[Cell]] = {}
     for cell in frame.to_dicts():
         configs.setdefault(cell["config"], []).append(cell)
+    order = {variant: index for index, variant in enumerate(LADDER)}
+    for cells in configs.values():
+        cells.sort(key=lambda cell: order.get(cell["variant"], len(order)))
     return configs
 
 
@@ -130,13 +141,11 @@ def _row(cell: Cell, measures: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _floor_note(cells: Sequence[Cell]) -> list[str]:
-    pair = noise_floor(cells)
-    floor = floor_of(pair)
-    if pair is None or floor is None:
+    floor = noise_floor(cells)
+    if floor is None:
         return []
-    return [
-        f"A/A pair: ratio {pair.median:.3f} over {pair.n} rounds, noise floor {_percent(floor)}"
-    ]
+    pairs = [f"{name} {r.median:.3f} in {r.n} rounds" for name, r in aa_ratios(cells).items()]
+    return [f"Noise floor {_percent(floor)}; same program twice: {', '.join(pairs)}"]
 
 
 def _summary_row(config: str, cells: Sequence[Cell]) -> Sequence[str]:
@@ -152,7 +161,7 @@ def _summary_row(config: str, cells: Sequence[Cell]) -> Sequence[str]:
         *row,
         f"{duration(ours[best['variant']])} ({best['printed_name']})",
         *(_times(ratio.median if ratio else None) for ratio in ratios),
-        _percent(floor_of(noise_floor(cells))),
+        _percent(noise_floor(cells)),
     ]
 
 
