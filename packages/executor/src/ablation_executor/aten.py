@@ -186,8 +186,9 @@ def _expand(context: Context, x: Tensor, sizes: Sequence[int], implicit: bool = 
 @handles("permute.default")
 def _permute(context: Context, x: Tensor, dims: Sequence[int]) -> Value:
     perm = tuple(_axis(int(dim), len(x.shape)) for dim in dims)
-    if perm == tuple(range(len(perm))):
-        return context.value(x)
+    moved = [axis for axis in perm if x.shape[axis] != 1]
+    if moved == sorted(moved):  # only axes of size 1 change places: the elements stay in order
+        return _reshape(context, x, tuple(x.shape[axis] for axis in perm))
     return context.emit("permute", x, perm=perm)
 
 

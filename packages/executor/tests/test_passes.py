@@ -1,0 +1,477 @@
+"""Each pass on a small graph: what it prints before and after, how often it fires, what it refuses.
+
+`run_pass` also checks that the result is valid and computes the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_graphs import GENERATOR, attention_graph, inputs_of, ops_of, random, run_pass
+
+from ablation_executor.interpret import interpret
+from ablation_executor.ir import Array, Graph, GraphBuilder, Value, verify
+from ablation_executor.passes import DEFAULT_PASSES, optimize
+
+
+def nodes_of(graph: Graph) -> list[str]:
+    """The printed nodes alone."""
+    return [line.strip() for line in str(graph).splitlines() if " = " in line]
+
+
+def linear_graph(*, relu: bool = False, residual: bool = False) -> Graph:
+    """x @ weight.T + bias, as export writes it, with a ReLU or a residual behind it."""
+    builder = GraphBuilder()
+    x = builder.input("x", (1, 3, 4))
+    weight = builder.constant("weight", random(4, 4))
+    transposed = builder.node("permute", [weight], {"perm": (1, 0)}, name="transposed")
+    out = builder.node("matmul", [x, transposed], name="product")
+    out = builder.node("add", [out, builder.constant("bias", random(4))], name="biased")
+    if relu:
+        out = builder.node("relu", [out])
+    if residual:
+        out = builder.node("add", [x, out], name="residual")
+    return builder.finish(out)
+
+
+# absorb_into_matmul
+
+
+def test_absorb_takes_a_weight_transpose() -> None:
+    graph = linear_graph()
+    assert nodes_of(graph)[:2] == [
+        "%transposed = permute(%weight, perm=(1, 0))  # [4, 4]",
+        "%product = matmul(%x, %transposed)  # [1, 3, 4]",
+    ]
+    after, log = run_pass("absorb_into_matmul", graph)
+    assert log.fired("absorb_transpose") == 1
+    assert nodes_of(after)[0] == "%product = matmul(%x, %weight, transpose_b=True)  # [1, 3, 4]"
+    assert ops_of(after) == ["matmul", "add"]
+
+
+def test_absorb_cancels_two_transposes() -> None:
+    builder = GraphBuilder()
+    a, b = builder.input("a", (2, 3, 4)), builder.input("b", (2, 4, 5))
+    b = builder.node("permute", [b], {"perm": (0, 2, 1)})
+    graph = builder.finish(builder.node("matmul", [a, b], {"transpose_b": True}))
+    after, log = run_pass("absorb_into_matmul", graph)
+    assert log.fired("absorb_transpose") == 1
+    assert nodes_of(after) == ["%matmul = matmul(%a, %b)  # [2, 3, 5]"]
+
+
+def test_absorb_refuses_another_permutation() -> None:
+    builder = GraphBuilder()
+    a, b = builder.input("a", (2, 3, 4)), builder.input("b", (4, 2, 5))
+    b = builder.node("permute", [b], {"perm": (1, 0, 2)})
+    graph = builder.finish(builder.node("matmul", [a, b]))
+    after, log = run_pass("absorb_into_matmul", graph)
+    assert log.fired("absorb_into_matmul") == 0
+    assert log.refused("absorb_transpose") == [
+        ("matmul", "perm (1, 0, 2) is not a swap of the last two axes")
+    ]
+    assert ops_of(after) == ["permute", "matmul"]
+
+
+def test_absorb_keeps_a_transpose_that_others_read() -> None:
+    builder = GraphBuilder()
+    a, b = builder.input("a", (3, 4)), builder.input("b", (5, 4))
+    transposed = builder.node("permute", [b], {"perm": (1, 0)})
+    product = builder.node("matmul", [a, transposed])
+    graph = builder.finish(product, builder.node("relu", [transposed]))
+    after, log = run_pass("absorb_into_matmul", graph)
+    assert log.fired("absorb_transpose") == 1
+    assert sorted(ops_of(after)) == ["matmul", "permute", "relu"]
+
+
+@pytest.mark.parametrize(
+    ("op", "number", "alpha"), [("mul", 0.5, "0.5"), ("div", 8.0, "0.125"), ("div", -2.0, "-0.5")]
+)
+@pytest.mark.parametrize("where", ["product", "a", "b"])
+def test_absorb_takes_a_scalar(op: str, number: float, alpha: str, where: str) -> None:
+    builder = GraphBuilder()
+    a, b = builder.input("a", (3, 4)), builder.input("b", (4, 5))
+    scale = builder.constant("c", number)
+    if where == "a":
+        a = builder.node(op, [a, scale])
+    if where == "b":
+        b = builder.node(op, [b, scale])
+    out = builder.node("matmul", [a, b], name="product")
+    if where == "product":
+        out = builder.node(op, [out, scale])
+    after, log = run_pass("absorb_into_matmul", builder.finish(out))
+    assert log.fired("absorb_into_matmul") == 1
+    assert nodes_of(after) == [f"%product = matmul(%a, %b, alpha={alpha})  # [3, 5]"]
+
+
+def scaled_product(
+    scale: Value | None, builder: GraphBuilder, op: str = "mul", swap: bool = False
+) -> Graph:
+    a, b = builder.input("a", (3, 4)), builder.input("b", (4, 5))
+    product = builder.node("matmul", [a, b], name="product")
+    operands = [scale or builder.input("c", (3, 5)), product]
+    return builder.finish(builder.node(op, operands if swap else operands[::-1], name="scaled"))
+
+
+def test_absorb_refuses_what_is_not_a_scalar_factor() -> None:
+    builder = GraphBuilder()
+    cases = [
+        (scaled_product(None, builder), "c is not a scalar constant"),
+    ]
+    builder = GraphBuilder()
+    vector = builder.constant("v", random(5))
+    cases.append((scaled_product(vector, builder), "v is not a scalar constant"))
+    builder = GraphBuilder()
+    number = builder.constant("n", 2.0)
+    cases.append((scaled_product(number, builder, "div", True), "the product is the divisor"))
+    for graph, reason in cases:
+        after, log = run_pass("absorb_into_matmul", graph)
+        assert log.refused("absorb_scale_of_product") == [("scaled", reason)]
+        assert ops_of(after) == ops_of(graph)
+
+
+def test_absorb_refuses_a_product_with_a_second_reader() -> None:
+    builder = GraphBuilder()
+    graph = scaled_product(builder.constant("n", 2.0), builder)
+    graph.outputs.append(graph.nodes[0].output)
+    _, log = run_pass("absorb_into_matmul", graph)
+    assert log.refused("absorb_scale_of_product") == [
+        ("scaled", "product is also read by the graph's output")
+    ]
+
+
+# fold_constants
+
+
+def test_fold_turns_a_transposed_weight_into_a_constant() -> None:
+    graph = linear_graph()
+    after, log = run_pass("fold_constants", graph)
+    assert log.fired("fold") == 1
+    assert nodes_of(after)[0] == "%product = matmul(%x, %transposed)  # [1, 3, 4]"
+    assert {value.name for value in after.constants} == {"transposed", "bias"}
+
+
+def test_fold_follows_chains_and_removes_dead_code() -> None:
+    builder = GraphBuilder()
+    x = builder.input("x", (2, 2))
+    chain = builder.node("relu", [builder.constant("c", random(2, 2))])
+    chain = builder.node("reshape", [builder.node("gelu", [chain])], {"shape": (4,)})
+    chain = builder.node("reshape", [chain], {"shape": (2, 2)})
+    builder.node("softmax", [builder.node("relu", [x], name="dead")], name="dead_too")
+    graph = builder.finish(builder.node("add", [x, chain]))
+    # A folded constant is rounded to float32.
+    after, log = run_pass("fold_constants", graph, tolerance=1e-6)
+    assert (log.fired("fold"), log.fired("remove_dead_code")) == (4, 2)
+    assert ops_of(after) == ["add"]
+    assert len(after.constants) == 1
+
+
+def test_fold_keeps_an_output_that_is_constant() -> None:
+    builder = GraphBuilder()
+    builder.input("x", (1,))
+    graph = builder.finish(builder.node("relu", [builder.constant("c", random(3))]))
+    after, log = run_pass("fold_constants", graph)
+    assert log.fired("fold") == 1 and after.outputs[0] in after.constants
+
+
+# fuse_matmul_add
+
+
+def test_matmul_add_fires_twice_on_one_product() -> None:
+    graph = linear_graph(residual=True)
+    after, log = run_pass("fuse_matmul_add", graph)
+    assert (log.fired("add_to_bias"), log.fired("add_to_addend")) == (1, 1)
+    assert nodes_of(after)[1:] == [
+        "%product = matmul(%x, %transposed, bias=%bias, addend=%x)  # [1, 3, 4]"
+    ]
+
+
+def test_matmul_add_takes_the_product_on_either_side() -> None:
+    for position in (0, 1):
+        builder = GraphBuilder()
+        product = builder.node("matmul", [builder.input("a", (2, 3)), builder.input("b", (3, 4))])
+        operands = [builder.input("c", (2, 4)), builder.input("c", (2, 4))]
+        operands[position] = product
+        after, log = run_pass("fuse_matmul_add", builder.finish(builder.node("add", operands)))
+        assert log.fired("add_to_addend") == 1 and ops_of(after) == ["matmul"]
+
+
+def test_matmul_add_of_two_products_keeps_one() -> None:
+    builder = GraphBuilder()
+    a, b = builder.input("a", (3, 3)), builder.input("b", (3, 3))
+    first, second = builder.node("matmul", [a, b]), builder.node("matmul", [b, a])
+    graph = builder.finish(builder.node("add", [first, second]))
+    after, log = run_pass("fuse_matmul_add", graph)
+    assert log.fired("add_to_addend") == 1 and ops_of(after) == ["matmul", "matmul"]
+
+
+def test_matmul_add_leaves_the_relu_its_add() -> None:
+    after, log = run_pass("fuse_matmul_add", linear_graph(relu=True))
+    assert log.fired("fuse_matmul_add") == 0
+    assert log.refused("add_to_bias") == [("biased", "left to fuse_bias_relu")]
+    assert ops_of(after) == ["permute", "matmul", "add", "relu"]
+
+
+def test_matmul_add_refuses() -> None:
+    builder = GraphBuilder()
+    product = builder.node("matmul", [builder.input("a", (1, 4)), builder.input("b", (4, 4))])
+    widened = builder.node("add", [product, builder.input("c", (3, 4))], name="widened")
+    doubled = builder.node("add", [product, product], name="doubled")
+    graph = builder.finish(widened, doubled)
+    after, log = run_pass("fuse_matmul_add", graph)
+    assert log.fired("fuse_matmul_add") == 0
+    reasons = dict(log.refused("add_to_addend"))
+    assert reasons == {
+        "widened": "%c: float32[3, 4] has not the product's shape [1, 4]",
+        "doubled": "the product is added to itself",
+    }
+    assert ops_of(after) == ["matmul", "add", "add"]
+
+
+def test_matmul_add_refuses_a_product_with_a_second_reader() -> None:
+    builder = GraphBuilder()
+    product = builder.node("matmul", [builder.input("a", (2, 4)), builder.input("b", (4, 4))])
+    added = builder.node("add", [product, builder.input("c", (2, 4))])
+    graph = builder.finish(added, builder.node("softmax", [product]))
+    _, log = run_pass("fuse_matmul_add", graph)
+    assert log.refused("add_to_addend") == [("add", "matmul is also read by softmax")]
+
+
+# fuse_bias_relu
+
+
+def test_bias_relu_fires_once() -> None:
+    after, log = run_pass("fuse_bias_relu", linear_graph(relu=True))
+    assert log.fired("bias_relu") == 1
+    assert nodes_of(after)[-1] == "%bias_relu = bias_relu(%product, %bias)  # [1, 3, 4]"
+    assert ops_of(after) == ["permute", "matmul", "bias_relu"]
+
+
+def test_bias_relu_refuses_a_full_addend() -> None:
+    builder = GraphBuilder()
+    added = builder.node("add", [builder.input("a", (2, 3)), builder.input("b", (2, 3))])
+    after, log = run_pass("fuse_bias_relu", builder.finish(builder.node("relu", [added])))
+    assert ops_of(after) == ["add", "relu"]
+    assert log.refused("bias_relu") == [
+        (
+            "relu",
+            "%a: float32[2, 3] + %b: float32[2, 3] is not a tensor and a vector along its"
+            " last axis",
+        )
+    ]
+
+
+def test_bias_relu_refuses_an_add_that_is_an_output() -> None:
+    graph = linear_graph(relu=True)
+    graph.outputs.append(graph.nodes[-2].output)
+    _, log = run_pass("fuse_bias_relu", graph)
+    assert log.refused("bias_relu") == [("relu", "biased is also read by the graph's output")]
+
+
+# fuse_attention
+
+CAUSAL = np.tri(4, 5, dtype=np.float32)
+PADDING = np.array([1, 1, 1, 0, 1], np.float32)
+
+
+def additive(keep: Array, hidden: float = -np.inf) -> Array:
+    """An added mask: 0 where a key is kept."""
+    return np.where(keep != 0, np.float32(0), np.float32(hidden))
+
+
+def only_attention(graph: Graph) -> str:
+    """The attention's printed arguments behind q, k, v."""
+    (node,) = [node for node in graph.nodes if node.op == "attention"]
+    return str(node).split("%v", 1)[1].split(")  #")[0]
+
+
+@pytest.mark.parametrize(
+    ("graph", "arguments"),
+    [
+        (attention_graph(), ", scale=0.25"),
+        (attention_graph(scale_op="mul"), ", scale=0.5"),
+        (attention_graph(scale_op=None), ", scale=1.0"),
+        (attention_graph(scale_op=None, transpose_b=True), ", scale=0.25"),
+        (attention_graph(transpose_b=True), ", scale=0.0625"),
+        (attention_graph(mask=random(4, 5)), ", mask=%mask, scale=0.25"),
+        (attention_graph(mask=random(2, 1, 4, 5)), ", mask=%mask, scale=0.25"),
+        (attention_graph(mask=additive(CAUSAL)), ", scale=0.25, causal=True"),
+        (attention_graph(mask=additive(CAUSAL, -3e38)), ", scale=0.25, causal=True"),
+        (attention_graph(mask=additive(PADDING)), ", mask=%mask_2, scale=0.25"),
+        (attention_graph(where=(CAUSAL, -np.inf)), ", scale=0.25, causal=True"),
+        (attention_graph(where=(CAUSAL[None, None], -np.inf)), ", scale=0.25, causal=True"),
+        (attention_graph(where=(PADDING, -3e38)), ", mask=%mask, scale=0.25"),
+        (
+            attention_graph(mask=random(3, 4, 5), where=(CAUSAL, -np.inf)),
+            ", mask=%mask_2, scale=0.25",
+        ),
+        (
+            attention_graph(mask=additive(PADDING), where=(CAUSAL, -np.inf)),
+            ", mask=%mask_2, scale=0.25",
+        ),
+    ],
+)
+def test_attention_fires(graph: Graph, arguments: str) -> None:
+    after, log = run_pass("fuse_attention", graph)
+    assert log.fired("attention") == 1
+    assert ops_of(after) == ["attention"]
+    assert only_attention(after) == arguments
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3, 2)])
+def test_attention_folds_other_ranks_to_four_axes(batch: tuple[int, ...]) -> None:
+    graph = attention_graph(batch=batch, mask=random(4, 5))
+    after, log = run_pass("fuse_attention", graph)
+    assert log.fired("attention") == 1
+    assert ops_of(after) == ["reshape"] * 3 + ["attention", "reshape"]
+
+
+def test_attention_undoes_a_permutation_of_the_keys() -> None:
+    builder = GraphBuilder()
+    q, k = builder.input("q", (2, 3, 4, 8)), builder.input("k", (2, 5, 3, 8))
+    v = builder.input("v", (2, 3, 5, 8))
+    scores = builder.node("matmul", [q, builder.node("permute", [k], {"perm": (0, 2, 3, 1)})])
+    graph = builder.finish(builder.node("matmul", [builder.node("softmax", [scores]), v]))
+    after, log = run_pass("fuse_attention", graph)
+    assert log.fired("attention") == 1
+    assert nodes_of(after)[0] == "%permute_2 = permute(%k, perm=(0, 2, 1, 3))  # [2, 3, 5, 8]"
+    assert ops_of(after) == ["permute", "attention"]
+
+
+def test_attention_finds_a_mask_that_matmul_add_took() -> None:
+    builder = GraphBuilder()
+    q, k, v = (builder.input(name, (1, 1, 4, 8)) for name in "qkv")
+    scores = builder.node("matmul", [q, k], {"transpose_b": True, "alpha": 0.5})
+    scores = builder.node("add", [scores, builder.input("mask", (1, 1, 4, 4))])
+    graph = builder.finish(builder.node("matmul", [builder.node("softmax", [scores]), v]))
+    taken, log = run_pass("fuse_matmul_add", graph)
+    assert log.fired("add_to_addend") == 1
+    after, log = run_pass("fuse_attention", taken)
+    assert log.fired("attention") == 1
+    assert only_attention(after) == ", mask=%mask, scale=0.5"
+
+
+def unlike_attention(change: str) -> Graph:
+    """Attention written out with one thing that cannot be fused."""
+    builder = GraphBuilder()
+    q, k = builder.input("q", (1, 2, 4, 8)), builder.input("k", (1, 2, 8, 4))
+    v = builder.input("v", (1, 2, 4, 6 if change == "head size" else 8))
+    scores = builder.node("matmul", [q, k], name="scores")
+    if change == "vector scale":
+        scores = builder.node("mul", [scores, builder.constant("c", random(4))])
+    if change == "dynamic condition":
+        condition = builder.input("condition", (4, 4))
+        scores = builder.node("where", [condition, scores, builder.constant("low", -np.inf)])
+    if change == "relu":
+        scores = builder.node("relu", [scores])
+    weights = builder.node("softmax", [scores])
+    out = builder.node("matmul", [weights, v], name="out")
+    if change == "second reader":
+        return builder.finish(out, weights)
+    if change == "scores read":
+        return builder.finish(out, scores)
+    return builder.finish(out)
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (unlike_attention("head size"), "v has head size 6, q and k have 8"),
+        (unlike_attention("vector scale"), "the scores are not scaled by a scalar constant"),
+        (unlike_attention("dynamic condition"), "the mask's condition is not a constant"),
+        (unlike_attention("relu"), "the softmax is taken of relu, not of a product"),
+        (unlike_attention("second reader"), "softmax is also read by the graph's output"),
+        (unlike_attention("scores read"), "scores is also read by the graph's output"),
+        (attention_graph(where=(CAUSAL, -10000.0)), "masked scores are -10000, not -inf"),
+        (
+            attention_graph(batch=(2, 3, 2), mask=random(3, 1, 4, 5)),
+            "a mask of [3, 1, 4, 5] cannot be folded to four axes",
+        ),
+    ],
+)
+def test_attention_refuses(graph: Graph, reason: str) -> None:
+    after, log = run_pass("fuse_attention", graph)
+    assert log.fired("attention") == 0
+    assert [why for _, why in log.refused("attention")] == [reason]
+    assert ops_of(after) == ops_of(graph)
+
+
+@pytest.mark.parametrize("how", ["mask", "where", "both"])
+def test_attention_refuses_a_row_without_keys(how: str) -> None:
+    """Softmax makes it NaN, the attention op 0; joined masks may hide it only together."""
+    rows = np.ones((4, 5), np.float32)
+    rows[2] = [0, 0, 0, 1, 0] if how == "both" else 0
+    graph = attention_graph(
+        mask=additive(PADDING if how == "both" else rows) if how != "where" else None,
+        where=(rows, -np.inf) if how != "mask" else None,
+    )
+    after, log = run_pass("fuse_attention", graph)
+    assert np.isnan(interpret(after, inputs_of(after))[0][:, :, 2]).all()
+    assert [why for _, why in log.refused("attention")] == [
+        "the mask hides every key of a row: softmax gives NaN there, attention 0"
+    ]
+
+
+def test_attention_with_a_mask_that_is_an_input() -> None:
+    builder = GraphBuilder()
+    q, k, v = (builder.input(name, (1, 2, 4, 8)) for name in "qkv")
+    scores = builder.node("matmul", [q, k], {"transpose_b": True})
+    scores = builder.node("add", [scores, builder.input("mask", (1, 1, 4, 4))])
+    graph = builder.finish(builder.node("matmul", [builder.node("softmax", [scores]), v]))
+    after, log = run_pass("fuse_attention", graph)
+    assert log.fired("attention") == 1
+    assert only_attention(after) == ", mask=%mask, scale=1.0"
+
+
+# The pipeline
+
+
+def feed_forward(builder: GraphBuilder, x: Value) -> Value:
+    up = builder.node("permute", [builder.constant("up", random(16, 8))], {"perm": (1, 0)})
+    hidden = builder.node(
+        "add", [builder.node("matmul", [x, up]), builder.constant("b", random(16))]
+    )
+    down = builder.constant("down", random(16, 8))
+    out = builder.node("matmul", [builder.node("relu", [hidden]), down])
+    return builder.node("add", [x, builder.node("add", [out, builder.constant("b", random(8))])])
+
+
+def test_every_subset_of_the_passes_computes_the_same() -> None:
+    builder = GraphBuilder()
+    x = builder.input("x", (1, 2, 4, 8))
+    keys = builder.node("permute", [x], {"perm": (0, 1, 3, 2)})
+    scores = builder.node("matmul", [x, keys])
+    scores = builder.node("div", [scores, builder.constant("c", 4.0)])
+    scores = builder.node("add", [scores, builder.constant("mask", additive(np.tri(4)))])
+    context = builder.node("matmul", [builder.node("softmax", [scores]), x])
+    graph = builder.finish(feed_forward(builder, context))
+    inputs = inputs_of(graph)
+    want = interpret(graph, inputs, np.float64)[0]
+    sizes = set()
+    for chosen in range(2 ** len(DEFAULT_PASSES)):
+        passes = [name for bit, name in enumerate(DEFAULT_PASSES) if chosen >> bit & 1]
+        GENERATOR.shuffle(passes)
+        after, _ = optimize(graph, passes)
+        verify(after)
+        np.testing.assert_allclose(
+            interpret(after, inputs, np.float64)[0], want, rtol=1e-10, atol=1e-12
+        )
+        sizes.add(len(after.nodes))
+    assert min(sizes) == 4 and max(sizes) == len(graph.nodes) == 13
+
+
+def test_passes_run_in_the_pipeline_order_whatever_the_order_given() -> None:
+    after, log = optimize(linear_graph(), ["fold_constants", "absorb_into_matmul"])
+    assert log.entries[0].pass_name == "absorb_into_matmul"
+    assert after.nodes[0].attribute("transpose_b") is True
+    assert "absorb_into_matmul: absorb_transpose fired 1 times" in str(log)
+
+
+def test_an_unknown_pass_is_named_with_its_nearest() -> None:
+    with pytest.raises(ValueError, match="unknown pass 'fuse_atention'; did you mean 'fuse_atten"):
+        optimize(linear_graph(), ["fuse_atention"])
+
+
+def test_no_passes_leave_the_graph_as_it_is() -> None:
+    graph = linear_graph()
+    after, log = optimize(graph, ())
+    assert str(after) == str(graph) and after is not graph and not log.entries
