@@ -4,6 +4,7 @@
 
 #include "bindings_convert.h"
 #include "core/blas.h"
+#include "core/ceilings.h"
 #include "core/clock.h"
 #include "core/parallel.h"
 #include "core/simd.h"
@@ -64,6 +65,20 @@ nb::dict build_info() {
     return info;
 }
 
+void initialize(const std::string& blas_path) {
+    simd();  // an ABLATION_SIMD that cannot be had fails here: kernels must not throw
+    blas_initialize(blas_path);
+}
+
+nb::tuple ceilings_row() {
+    const auto measured = [] {
+        const nb::gil_scoped_release released;
+        return measure_ceilings();
+    }();
+    return nb::make_tuple(measured.provider, num_threads(), measured.multiply_add_flops_per_s,
+                          measured.memory_bytes_per_s);
+}
+
 void set_threads(int n) {
     if (n < 1 || n > kMaxThreads) {
         throw ValueError("set_num_threads: argument 'n' is " + std::to_string(n) +
@@ -80,13 +95,15 @@ void set_threads(int n) {
 NB_MODULE(_native, m) {
     using namespace ablation;
     m.doc() = "Native half of ablation_kernels.";
-    m.def("initialize", &blas_initialize, nb::arg("blas_path"), "Loads the BLAS library, once.");
+    m.def("initialize", &initialize, nb::arg("blas_path"),
+          "Chooses the vector instructions and loads the BLAS library, once.");
     m.def("kernel_rows", &kernel_rows);
     m.def("op_rows", &op_rows);
     m.def("build_info", &build_info);
     m.def("set_num_threads", &set_threads, nb::arg("n"));
     m.def("get_num_threads", &num_threads);
     m.def("clock_overhead_ns", &clock_overhead_ns);
+    m.def("measure_ceilings", &ceilings_row);
     bind_functions(m);
     bind_program(m);
 }

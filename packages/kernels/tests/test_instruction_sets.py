@@ -49,7 +49,7 @@ def test_build_info_tells(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["avx1024", "AVX2 ", "none"])
 def test_unknown_name(name: str) -> None:
-    done = run(["-c", "import ablation_kernels as k; k.relu(k.relu.__name__)"], simd=name)
+    done = run(["-c", "import ablation_kernels"], simd=name)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert "ABLATION_SIMD" in last and f"'{name}'" in last
@@ -58,13 +58,16 @@ def test_unknown_name(name: str) -> None:
 
 def test_built_sets_that_this_machine_lacks_are_refused() -> None:
     for name in set(INFO["isa_built"]) - set(INFO["isa_available"]):
-        done = run(["-c", "import ablation_kernels as k; k.op_table()"], simd=name)
+        done = run(["-c", "import ablation_kernels"], simd=name)
         assert done.returncode == 1 and "ABLATION_SIMD" in done.stderr
 
 
 def test_the_best_available_is_used() -> None:
     environment = {key: value for key, value in os.environ.items() if key != "ABLATION_SIMD"}
-    code = "import ablation_kernels as k; print(*map(k.build_info().get, ('isa_used', 'isa_available')))"
+    code = (
+        "import ablation_kernels as k;"
+        " print(*map(k.build_info().get, ('isa_used', 'isa_available')))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
     )
