@@ -40,12 +40,17 @@ struct SimdProvider {
     Unary gelu;
     /// The tanh approximation of gelu (torch's approximate="tanh").
     Unary gelu_tanh;
+    /// `rounds` multiply-adds on each of 12 independent registers, to measure the ceiling; returns
+    /// the FLOPs done. Null where the provider has no registers of its own (vdsp).
+    std::int64_t (*multiply_add)(std::int64_t rounds, float* sink) = nullptr;
 };
 
 /// The provider in use: the best that the CPU can run, or a lower one forced by ABLATION_SIMD
 /// (avx512, avx2, neon, baseline, vdsp). Throws std::runtime_error naming the valid values if it is
 /// not one of them.
 const SimdProvider& simd();
+/// The provider in use, or the best below it that can measure the multiply-add ceiling.
+const SimdProvider& simd_with_multiply_add();
 /// Providers compiled into this library that this CPU can run, best first.
 std::vector<std::string> simd_available();
 /// Providers compiled into this library, best first.

@@ -63,6 +63,17 @@ const SimdProvider& simd() {
     return chosen;
 }
 
+const SimdProvider& simd_with_multiply_add() {
+    bool below = false;
+    for (const Candidate& candidate : kCandidates) {
+        below = below || candidate.provider == &simd();
+        if (below && candidate.runs_here() && candidate.provider->multiply_add != nullptr) {
+            return *candidate.provider;
+        }
+    }
+    return baseline_provider;
+}
+
 std::vector<std::string> simd_available() {
     std::vector<std::string> names;
     for (const Candidate& candidate : kCandidates) {

@@ -1,4 +1,4 @@
-"""Transformer kernels in float32, from scalar to SIMD to parallel, and a compiled loop over them."""
+"""Float32 transformer kernels, from scalar to SIMD to parallel, and a compiled loop over them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from ablation_kernels.functions import (
     where,
 )
 from ablation_kernels.table import (
+    Ceilings,
     KernelInfo,
     OpInfo,
     best_kernel,
@@ -32,6 +33,7 @@ from ablation_kernels.table import (
     clock_overhead_ns,
     get_num_threads,
     infer_shape,
+    measure_ceilings,
     op_table,
     ops,
     scratch_bytes,
@@ -41,6 +43,7 @@ from ablation_kernels.table import (
 __version__ = version("ablation-kernels")
 
 __all__ = [
+    "Ceilings",
     "KernelInfo",
     "OpInfo",
     "Program",
@@ -56,6 +59,7 @@ __all__ = [
     "infer_shape",
     "layer_norm",
     "matmul",
+    "measure_ceilings",
     "mul",
     "op_table",
     "ops",

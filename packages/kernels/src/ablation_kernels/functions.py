@@ -3,8 +3,8 @@
 Arrays are C-contiguous float32 on the CPU, taken without a copy from anything that speaks DLPack or
 the buffer protocol (NumPy, torch tensors that do not require grad, ...). The functions share two
 keywords: `kernel` names a line of `op_table()`, whole (`"softmax_simd"`) or without the op
-(`"simd"`), and None takes the best for this shape and machine; `out` is the array to write, which is
-then returned, and None makes a new NumPy array.
+(`"simd"`), and None takes the best for this shape and machine; `out` is the array to write, which
+is then returned, and None makes a new NumPy array.
 
 Each raises TypeError (not an array, wrong dtype or device) or ValueError (shape, layout, overlap,
 unknown kernel or attribute) with the argument's name, what was given and what is accepted. NaN and
@@ -140,7 +140,7 @@ def gelu(
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
-    """x * Phi(x), any shape, or its tanh approximation (Hendrycks and Gimpel, 2016). out may be x."""
+    """x * Phi(x) or its tanh approximation (Hendrycks and Gimpel, 2016). out may be x."""
     return _call("gelu", (x,), {"approximate": approximate}, kernel, out)
 
 
@@ -152,7 +152,7 @@ def bias_relu(
 
 
 def softmax(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """Softmax over the last axis. A row of only -infinity gives NaN, as torch.softmax. out may be x."""
+    """Softmax over the last axis; a row of only -infinity gives NaN, as in torch. out may be x."""
     return _call("softmax", (x,), {}, kernel, out)
 
 
@@ -187,9 +187,9 @@ def attention(
 ) -> Float32Array:
     """softmax(scale * q @ k^T + mask) @ v for each batch and head.
 
-    q is (batch, heads, Sq, head_dim), k and v are (batch, heads, Sk, head_dim). mask is added to the
-    scores (-infinity hides a key) and broadcasts to (batch, heads, Sq, Sk). causal hides key j from
-    query i where j > i, counted from the top left as in torch's is_causal. scale None is
+    q is (batch, heads, Sq, head_dim), k and v are (batch, heads, Sk, head_dim). mask is added to
+    the scores (-infinity hides a key) and broadcasts to (batch, heads, Sq, Sk). causal hides key j
+    from query i where j > i, counted from the top left as in torch's is_causal. scale None is
     1 / sqrt(head_dim). A row whose keys are all hidden gives 0, as torch's
     scaled_dot_product_attention. tile_q and tile_k are rows and keys per tile; 0 lets the kernel
     choose from the cache sizes.

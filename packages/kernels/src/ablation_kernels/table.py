@@ -37,6 +37,29 @@ class OpInfo:
     in_place: frozenset[str]
 
 
+@dataclass(frozen=True)
+class Ceilings:
+    """What this machine can do at most, measured now on `threads` threads.
+
+    multiply_add_flops_per_s: float32 FLOP/s of independent multiply-adds in the registers of
+    `provider`, the instruction set in use. memory_bytes_per_s: bytes read and written per second by
+    y = a * s + b over arrays that are larger than the caches (a write counts once).
+    """
+
+    provider: str
+    threads: int
+    multiply_add_flops_per_s: float
+    memory_bytes_per_s: float
+
+
+def measure_ceilings() -> Ceilings:
+    """Measures the multiply-add and the memory ceiling on get_num_threads() threads.
+
+    Takes about half a second. Best of several runs each; the memory ceiling touches 192 MiB.
+    """
+    return Ceilings(*_native.measure_ceilings())
+
+
 def op_table() -> list[KernelInfo]:
     """Every kernel that exists here, the plainest of each op first."""
     return [KernelInfo(*row) for row in _native.kernel_rows()]

@@ -1,0 +1,60 @@
+#include "ceilings.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "clock.h"
+#include "parallel.h"
+#include "simd.h"
+
+namespace ablation {
+
+namespace {
+
+constexpr int kRepeats = 10;
+constexpr std::int64_t kRounds = 200'000;                         // about 10 ms
+constexpr std::int64_t kElements = (std::int64_t{64} << 20) / 4;  // 64 MiB an array
+
+double multiply_add_flops_per_s(const SimdProvider& provider) {
+    const int threads = num_threads();
+    std::vector<float> sinks(static_cast<std::size_t>(threads) * 16);
+    double best = 0.0;
+    for (int repeat = 0; repeat < kRepeats; ++repeat) {
+        const std::int64_t start = clock_ns();
+        parallel_items(threads, threads, [&](std::int64_t item, int) {
+            provider.multiply_add(kRounds, &sinks[static_cast<std::size_t>(item) * 16]);
+        });
+        const auto elapsed = static_cast<double>(clock_ns() - start);
+        float sink = 0.0F;
+        const auto flops = static_cast<double>(provider.multiply_add(1, &sink));
+        best = std::max(best, flops * static_cast<double>(kRounds) * threads / elapsed * 1e9);
+    }
+    return best;
+}
+
+double memory_bytes_per_s() {
+    const auto count = static_cast<std::size_t>(kElements);
+    std::vector<float> y(count, 0.0F), a(count, 1.0F), b(count, 2.0F);
+    double best = 0.0;
+    for (int repeat = 0; repeat < kRepeats; ++repeat) {
+        const std::int64_t start = clock_ns();
+        parallel_ranges(kElements, 1024, num_threads(),
+                        [&](std::int64_t begin, std::int64_t end, int) {
+                            simd().scale_add(y.data() + begin, a.data() + begin, 2.0F,
+                                             b.data() + begin, end - begin);
+                        });
+        const auto elapsed = static_cast<double>(clock_ns() - start);
+        best = std::max(best, 3.0 * 4.0 * static_cast<double>(kElements) / elapsed * 1e9);
+    }
+    return best;
+}
+
+}  // namespace
+
+Ceilings measure_ceilings() {
+    const SimdProvider& provider = simd_with_multiply_add();
+    return {provider.name, multiply_add_flops_per_s(provider), memory_bytes_per_s()};
+}
+
+}  // namespace ablation
