@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from ablation_executor.bench.cells import RunIdentity
+from ablation_executor.bench.cells import RunIdentity, Settings
 from ablation_executor.bench.configs import find_config
 from ablation_executor.bench.protocol import WORKER_VARIABLE
 from ablation_executor.bench.record import Row
-from ablation_executor.bench.schedule import ConfigRun, Settings
+from ablation_executor.bench.schedule import ConfigRun
 from ablation_executor.variants import BY_NAME
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")

@@ -84,6 +84,20 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """How to measure; the same for every config of a run."""
+
+    threads: int
+    seed: int
+    samples: int
+    budget_s: float
+    warm_up: int
+    warm_up_long: int
+    can_extend: bool
+    memory_limit_bytes: int | None
+
+
+@dataclass(frozen=True)
 class RunIdentity:
     """What every row of a session has in common."""
 

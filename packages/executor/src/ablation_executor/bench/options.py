@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..variants import LARGE_VARIANTS, VARIANTS
-from .cells import printed_name
+from .cells import Settings, printed_name
 from .configs import CONFIGS, QUICK_CONFIGS, Config, UsageError, resolve_names
 from .machine import affinity_cores
-from .schedule import Settings
 
 DEFAULT_SAMPLES = 10
 DEFAULT_BUDGET_S = 300.0

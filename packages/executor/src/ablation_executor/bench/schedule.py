@@ -8,30 +8,22 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..variants import SAME_PROGRAM_PAIRS, Variant
-from .cells import Cell, RunIdentity, to_row
+from .cells import Cell, RunIdentity, Settings, to_row
 from .check import reference_bytes
 from .configs import Config
-from .machine import available_bytes, system_kills
-from .protocol import (
-    THREAD_VARIABLES,
-    CellFailed,
-    Message,
-    WorkerDied,
-    WorkerProcess,
-    WorkerTimeout,
-)
+from .crew import Crew
+from .machine import available_bytes
+from .protocol import THREAD_VARIABLES
 from .record import Row, utc_now
 
 MIN_SAMPLES = 3
@@ -42,20 +34,6 @@ TURN_LIMIT_NS = 10_000_000
 SHORT_ROUND_S = 2.0
 # A process that has imported torch, or our wheel and torch for the export, without any model.
 PROCESS_BYTES = 400 << 20
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to measure; the same for every config of a run."""
-
-    threads: int
-    seed: int
-    samples: int
-    budget_s: float
-    warm_up: int
-    warm_up_long: int
-    can_extend: bool
-    memory_limit_bytes: int | None
 
 
 class Progress(Protocol):
@@ -144,12 +122,8 @@ class ConfigRun:
         self._identity = identity
         self._write = write
         self._progress = progress
-        self._workers: dict[str, WorkerProcess] = {}
-        self._generations: dict[str, int] = {}
         self._reference: subprocess.Popen[bytes] | None = None
         self._calibration_before: list[int] | None = None
-        self._last_runtime: str | None = None
-        self._system_kills = system_kills()
         # Processes and their weights.
         self._resident_bytes = 0
         self._available_bytes = available_bytes(settings.memory_limit_bytes)
@@ -158,11 +132,12 @@ class ConfigRun:
         """Measure; every cell ends as one written row unless an exception ends the run."""
         with tempfile.TemporaryDirectory(prefix="ablation-bench-") as folder:
             self._folder = Path(folder)
+            self._crew = Crew(self._config, self._settings, self._folder, self._active, self._fail)
             try:
                 self._start()
                 self._check()
                 if self._active():
-                    self._calibration_before = self._calibrate()
+                    self._calibration_before = self._crew.calibrate(self._progress.note)
                     self._warm_up()
                     self._rounds()
                     self._finish()
@@ -208,8 +183,7 @@ class ConfigRun:
         self._progress.stage(config.name, "workers")
         for runtime in dict.fromkeys(cell.variant.runtime for cell in self._cells):
             self._admit_runtime(runtime)
-        for runtime in list(self._workers):
-            self._load(runtime)
+        self._crew.load_all()
         for cell in self._cells:
             if cell.is_active:
                 self._progress.stage(config.name, f"build {cell.variant.name}")
@@ -234,31 +208,12 @@ class ConfigRun:
                 self._fail(cell, "oom", self._shortage(total, f"the {runtime} worker"))
             return
         self._resident_bytes = total
-        self._spawn(runtime)
-
-    def _spawn(self, runtime: str) -> None:
-        self._generations[runtime] = self._generations.get(runtime, -1) + 1
-        log = self._folder / f"{runtime}-{self._generations[runtime]}.log"
-        worker = WorkerProcess(runtime, self._settings.threads, log)
-        self._workers[runtime] = worker
-        worker.send(
-            {"request": "load", "config": self._config.to_dict(), "seed": self._settings.seed}
-        )
-
-    def _load(self, runtime: str) -> None:
-        """Wait until a worker has loaded; without it, none of its cells can run."""
-        try:
-            self._workers[runtime].receive()
-        except (WorkerDied, CellFailed) as error:
-            status, signal_ = self._status_of(error)
-            self._workers.pop(runtime).kill()
-            for cell in self._active(runtime):
-                self._fail(cell, status, str(error), signal_)
+        self._crew.hire(runtime)
 
     def _build(self, cell: Cell) -> None:
         """Build a cell, which touches no arena yet, and predict its memory."""
         cell.started_utc = utc_now()
-        if self._ask(cell, {"request": "build"}) is None:
+        if self._crew.ask(cell, {"request": "build"}) is None:
             return
         needed = cell.facts["resident_bytes"] + cell.facts["transient_bytes"]
         cell.predicted_bytes = self._config.weights_bytes + needed
@@ -272,7 +227,7 @@ class ConfigRun:
                 reason = self._shortage(
                     self._resident_bytes + needed, "the cell beside the loaded weights"
                 )
-                if self._ask(cell, {"request": "drop"}) is not None:
+                if self._crew.ask(cell, {"request": "drop"}) is not None:
                     self._fail(cell, "oom", reason)
             else:
                 self._release(cell)
@@ -280,7 +235,7 @@ class ConfigRun:
     def _release(self, cell: Cell) -> None:
         """Give up the memory of a cell that cannot stay."""
         if cell.is_evicted and cell.is_active:
-            self._ask(cell, {"request": "release"})
+            self._crew.ask(cell, {"request": "release"})
 
     def _start_reference(self) -> None:
         environment = dict(os.environ)
@@ -303,66 +258,6 @@ class ConfigRun:
             for cell in self._active():
                 self._fail(cell, "error", f"the float64 reference ended with status {returncode}")
 
-    # Talking to workers.
-
-    def _status_of(self, error: WorkerDied | CellFailed) -> tuple[str, int | None]:
-        """A dead worker is an error, unless the system says that it killed for memory."""
-        if isinstance(error, CellFailed):
-            return error.status, None
-        if error.signal == signal.SIGKILL and system_kills() != self._system_kills:
-            self._system_kills = system_kills()
-            return "oom", error.signal
-        return "error", error.signal
-
-    def _revive(self, runtime: str) -> None:
-        """A new worker for the cells that a dead one left behind; they are built when needed."""
-        if self._active(runtime):
-            self._spawn(runtime)
-            self._load(runtime)
-
-    def _ask(self, cell: Cell, message: Message, timeout_s: float | None = None) -> Message | None:
-        """Send a request about a cell; None if that has ended the cell (its row is written).
-
-        A cell that the present worker does not know is built first. The time counts as the
-        cell's own.
-        """
-        runtime = cell.variant.runtime
-        request = message["request"]
-        start = time.monotonic()
-        try:
-            worker = self._workers[runtime]
-            self._settle(runtime)
-            if cell.generation != self._generations[runtime]:
-                build = {"request": "build", "variant": cell.variant.name}
-                cell.facts = worker.request(build)
-                cell.generation = self._generations[runtime]
-                cell.is_cold = True
-                if request == "build":
-                    return cell.facts
-            return worker.request({**message, "variant": cell.variant.name}, timeout_s)
-        except CellFailed as error:
-            self._fail(cell, error.status, str(error))
-        except WorkerDied as error:
-            status, signal_ = self._status_of(error)
-            self._workers.pop(runtime).kill()
-            self._fail(cell, status, f"{error} during {request}", signal_)
-            self._revive(runtime)
-        except WorkerTimeout:
-            self._workers.pop(runtime).kill()
-            reason = f"{request} took longer than the {self._settings.budget_s:g} s budget allows"
-            self._fail(cell, "timeout", reason)
-            self._revive(runtime)
-        finally:
-            cell.used_s += time.monotonic() - start
-        return None
-
-    def _settle(self, runtime: str) -> None:
-        """Before another runtime computes, wait until the last one's threads are parked."""
-        last = self._workers.get(self._last_runtime or "")
-        if last is not None and self._last_runtime != runtime:
-            last.settle()
-        self._last_runtime = runtime
-
     # Right before fast.
 
     def _check(self) -> None:
@@ -374,7 +269,7 @@ class ConfigRun:
 
     def _check_cell(self, cell: Cell) -> None:
         budget_s = self._settings.budget_s
-        probe = self._ask(cell, {"request": "probe"})
+        probe = self._crew.ask(cell, {"request": "probe"})
         if probe is None:
             return
         if probe["reason"] is not None:
@@ -383,13 +278,13 @@ class ConfigRun:
             return
         # The build and the probe are not the cell's own running time.
         cell.used_s = 0.0
-        first = self._ask(cell, {"request": "first"}, budget_s)
+        first = self._crew.ask(cell, {"request": "first"}, budget_s)
         if first is None:
             return
         cell.first_call_ns = cell.estimate_ns = first["first_call_ns"]
         cell.n_warmup = 1
         used_s = cell.used_s
-        verdict = self._ask(cell, {"request": "check", "reference": str(self._reference_path)})
+        verdict = self._crew.ask(cell, {"request": "check", "reference": str(self._reference_path)})
         cell.used_s = used_s
         if verdict is None:
             return
@@ -399,22 +294,6 @@ class ConfigRun:
         self._release(cell)
 
     # Rounds.
-
-    def _calibrate(self) -> list[int] | None:
-        """Times of a fixed matrix product, if a kernels worker is there."""
-        worker = self._workers.get("kernels")
-        if worker is None:
-            return None
-        try:
-            samples: list[int] | None = worker.request({"request": "calibrate", "count": 10}, 60)[
-                "samples_ns"
-            ]
-        except (WorkerDied, WorkerTimeout, CellFailed) as error:
-            self._progress.note(f"calibration failed: {error}")
-            self._workers.pop("kernels").kill()
-            self._revive("kernels")
-            return None
-        return samples
 
     def _warm_up(self) -> None:
         """Calls before the first sample; the first call was one of them."""
@@ -427,7 +306,7 @@ class ConfigRun:
             if count < 1:
                 continue
             budget_left_s = max(1.0, settings.budget_s - cell.used_s)
-            reply = self._ask(cell, {"request": "warm", "count": count}, budget_left_s)
+            reply = self._crew.ask(cell, {"request": "warm", "count": count}, budget_left_s)
             if reply is not None:
                 cell.n_warmup = 1 + count
                 cell.estimate_ns = min(reply["samples_ns"])
@@ -502,7 +381,7 @@ class ConfigRun:
         }
         before_s = cell.used_s
         timeout_s = max(1.0, settings.budget_s - cell.used_s)
-        reply = self._ask(cell, message, timeout_s)
+        reply = self._crew.ask(cell, message, timeout_s)
         if reply is None:
             return
         cell.is_cold = False
@@ -528,11 +407,11 @@ class ConfigRun:
 
     def _finish(self) -> None:
         """Write the rows of everything that was measured, in one go."""
-        after = self._calibrate()
+        after = self._crew.calibrate(self._progress.note)
         done = []
         for cell in self._active():
             used_s = cell.used_s
-            reply = self._ask(cell, {"request": "finish"}, 60)
+            reply = self._crew.ask(cell, {"request": "finish"}, 60)
             cell.used_s = used_s
             if reply is not None:
                 cell.finish = reply
@@ -544,6 +423,4 @@ class ConfigRun:
         if self._reference is not None:
             self._reference.kill()
             self._reference.wait()
-        for worker in self._workers.values():
-            worker.kill()
-        self._workers.clear()
+        self._crew.close()

@@ -99,6 +99,17 @@ def _part(row: Row, parts: Sequence[str]) -> float | None:
     return median([sum(entry) for entry in zip(*lists, strict=True)])
 
 
+def _flops(count: int) -> str:
+    return f"{count / 1e9:.1f} GFLOP" if count >= 1e9 else f"{count / 1e6:.1f} MFLOP"
+
+
+def _percent(share: float) -> str:
+    """A share with one decimal, none from 100% on, and an end where nothing more is to be said."""
+    if share >= 10:
+        return ">999%"
+    return f"{100 * share:.0f}%" if share >= 1 else f"{100 * share:.1f}%"
+
+
 def _time_cell(value: float | None) -> str:
     return "-" if value is None else print_time(value)
 
@@ -129,7 +140,7 @@ def variant_line(config: ConfigRows, row: Row, floor: float | None) -> Text:
     profiled = f"{total / wall.median:.2f}" if total else "-"
     flag = "*" if is_noisy(wall) else " "
     text = (
-        f"{name}{print_time(wall.median):>10}{100 * wall.half_width:>6.1f}%{flag}"
+        f"{name}{print_time(wall.median):>10}{_percent(wall.half_width):>7}{flag}"
         f"{_time_cell(attention):>10}{_time_cell(norm):>10}{_time_cell(other):>10}"
         f"{share(attention):>6}{share(norm):>6}{versus:>9}{profiled:>6}"
     )
@@ -141,7 +152,7 @@ def config_lines(config: ConfigRows) -> list[Text]:
     first = config.rows[0]
     title = (
         f"{config.name}  d_model {first['d_model']}, {first['n_heads']} heads, "
-        f"seq_len {first['seq_len']}, {first['threads']} threads, {first['flops'] / 1e9:.4g} GFLOP"
+        f"seq_len {first['seq_len']}, {first['threads']} threads, {_flops(first['flops'])}"
     )
     header = (
         f"  {'Variant':<21}{'Total':>10}{'±':>7} {'Attn':>10}{'LN':>10}{'Other':>10}"
@@ -155,7 +166,7 @@ def config_lines(config: ConfigRows) -> list[Text]:
             group = row["group"]
             lines.append(Text(group, style="cyan"))
         lines.append(variant_line(config, row, floor))
-    told = "not measured" if floor is None else f"{100 * floor:.1f}%"
+    told = "not measured" if floor is None else _percent(floor)
     notes = [f"A/A floor {told}"]
     for row in config.ok.values():
         before, after = row["calibration_before_ns"], row["calibration_after_ns"]
@@ -186,7 +197,7 @@ def summary_lines(configs: Sequence[ConfigRows]) -> list[Text]:
         baselines = f"{total(config.ok.get(NAIVE)):>10}{total(config.ok.get(SDPA)):>10}"
         word = verdict(sdpa, floor) if sdpa is not None else "not measured"
         ratio_naive, ratio_sdpa = (f"{r.median:.2f}x" if r else "-" for r in (naive, sdpa))
-        told = "-" if floor is None else f"{100 * floor:.1f}%"
+        told = "-" if floor is None else _percent(floor)
         style = {"faster": "green", "slower": "red"}.get(word, "")
         lines.append(
             Text(
