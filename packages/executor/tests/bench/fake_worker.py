@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -147,7 +148,11 @@ class FakeRuntime:
     """Prepares at once."""
 
     def prepare(self, config: Config, weights: dict[str, Array], x: Array) -> FakePrepared:
-        """Keep the arrays."""
+        """Keep the arrays, or leave if the environment says so."""
+        if "dies_loading" in os.environ.get("ABLATION_FAKE", ""):
+            sys.stderr.write("the last words\n")
+            sys.stderr.flush()
+            os._exit(3)
         return FakePrepared(config, weights, x)
 
 

@@ -168,9 +168,12 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
     assert "line 4" in done.stdout
     assert cells.read_bytes().startswith(before)
     assert_complete(tmp_path, 2)
+    info = (tmp_path / "run" / "run.json").read_bytes()
     again = run_bench("--resume", "run", folder=tmp_path)
     assert again.returncode == 0
+    assert "SUMMARY" in again.stdout
     assert_complete(tmp_path, 2)
+    assert (tmp_path / "run" / "run.json").read_bytes() == info
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -132,6 +132,13 @@ def test_fewer_than_three_samples_in_the_budget_is_a_timeout(measure: Measure) -
     assert rows[TWO]["status"] == "ok"
 
 
+def test_a_worker_that_dies_loading_ends_all_its_cells(measure: Measure) -> None:
+    rows, _ = measure([ONE, TWO], {"": "dies_loading"})
+    for row in rows.values():
+        assert row["status"] == "error"
+        assert "ended with status 3: the last words" in row["reason"]
+
+
 def test_build_failures(measure: Measure) -> None:
     rows, _ = measure([ONE, TWO, OTHER], {ONE: "build_fails", TWO: "unsupported"})
     assert [rows[name]["status"] for name in (ONE, TWO, OTHER)] == ["error", "unsupported", "ok"]

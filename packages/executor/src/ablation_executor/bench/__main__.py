@@ -21,7 +21,7 @@ from .run import Run, new_run, resume_run
 from .table import print_run
 
 EXIT_USAGE = 2
-EXIT_WRONG_CELLS = 1
+EXIT_FAILED = 1
 
 
 class Interrupted(BaseException):
@@ -52,8 +52,8 @@ def _report(run: Run, console: Console) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0: done; 1: done, but a cell is incorrect or failed; 2: the request was refused;
-    130 and 143: interrupted by Ctrl-C and SIGTERM.
+    0: done; 1: done, but a cell is incorrect or failed, or a row could not be written; 2: the
+    request was refused; 130 and 143: interrupted by Ctrl-C and SIGTERM.
     """
     options = make_parser().parse_args(arguments)
     console = Console(no_color=options.no_color or None, width=None)
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     progress.close()
     _report(run, console)
     wrong = any(row["status"] in ("incorrect", "error") for row in run.folder.rows)
-    return EXIT_WRONG_CELLS if wrong else 0
+    return EXIT_FAILED if wrong else 0
 
 
 def console_main() -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Callable
@@ -58,9 +59,10 @@ class Crew:
         log = self._folder / f"{runtime}-{self._generations[runtime]}.log"
         worker = WorkerProcess(runtime, self._settings.threads, log)
         self._workers[runtime] = worker
-        worker.send(
-            {"request": "load", "config": self._config.to_dict(), "seed": self._settings.seed}
-        )
+        request = {"config": self._config.to_dict(), "seed": self._settings.seed}
+        # A worker that is dead already is found out by whoever waits for its answer.
+        with contextlib.suppress(WorkerDied):
+            worker.send({"request": "load", **request})
 
     def load_all(self) -> None:
         """Wait until every worker has loaded."""

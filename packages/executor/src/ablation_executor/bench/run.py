@@ -43,8 +43,10 @@ class Run:
 
     def measure(self, progress: Progress) -> None:
         """Measure every missing cell; run.json is brought up to date whatever happens."""
+        if not self.missing:
+            return
         info = self.folder.info
-        busy = busy_share() if self.missing else 0.0
+        busy = busy_share()
         if busy > BUSY_SHARE:
             progress.note(f"other programs use {busy:.0%} of the processor: times will be noisy")
         identity = RunIdentity(

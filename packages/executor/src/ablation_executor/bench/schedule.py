@@ -192,9 +192,10 @@ class ConfigRun:
         self._await_reference()
 
     def _shortage(self, needed: int, what: str) -> str:
+        available = self._available_bytes
         return (
-            f"{what} needs {gibibytes(needed)} ({needed} bytes), "
-            f"{gibibytes(self._available_bytes)} ({self._available_bytes} bytes) available"
+            f"needs {gibibytes(needed)}, {gibibytes(available)} available: {what} "
+            f"({needed} bytes needed, {available} bytes available)"
         )
 
     def _admit_runtime(self, runtime: str) -> None:
