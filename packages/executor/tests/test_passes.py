@@ -139,6 +139,48 @@ def test_absorb_refuses_a_product_with_a_second_reader() -> None:
     ]
 
 
+def test_absorb_multiplies_factors() -> None:
+    builder = GraphBuilder()
+    a = builder.node("mul", [builder.input("a", (3, 4)), builder.constant("c", 0.5)])
+    out = builder.node("matmul", [a, builder.input("b", (4, 5))], {"alpha": 3.0}, name="product")
+    out = builder.node("div", [out, builder.constant("d", 4.0)])
+    after, log = run_pass("absorb_into_matmul", builder.finish(out))
+    assert log.fired("absorb_into_matmul") == 2
+    assert nodes_of(after) == ["%product = matmul(%a, %b, alpha=0.375)  # [3, 5]"]
+
+
+@pytest.mark.parametrize(
+    ("slots", "attributes", "reason"),
+    [
+        ((True, False), {}, "the product already has a bias or an addend, which alpha does not"),
+        ((False, True), {}, "the product already has a bias or an addend, which alpha does not"),
+        ((False, False), {"activation": "relu"}, "the product already has an activation"),
+    ],
+)
+def test_absorb_refuses_to_scale_more_than_the_product(
+    slots: tuple[bool, bool], attributes: dict[str, str], reason: str
+) -> None:
+    builder = GraphBuilder()
+    inputs: list[Value | None] = [builder.input("a", (3, 4)), builder.input("b", (4, 5))]
+    inputs.append(builder.input("bias", (5,)) if slots[0] else None)
+    inputs.append(builder.input("addend", (3, 5)) if slots[1] else None)
+    product = builder.node("matmul", inputs, attributes)
+    graph = builder.finish(builder.node("mul", [product, builder.constant("c", 2.0)]))
+    after, log = run_pass("absorb_into_matmul", graph)
+    assert log.fired("absorb_into_matmul") == 0 and ops_of(after) == ["matmul", "mul"]
+    assert log.refused("absorb_scale_of_product")[0][1].startswith(reason)
+
+
+def test_absorb_leaves_a_scaled_operand_that_others_read() -> None:
+    builder = GraphBuilder()
+    a = builder.node("mul", [builder.input("a", (3, 4)), builder.constant("c", 0.5)], name="scaled")
+    graph = builder.finish(builder.node("matmul", [a, builder.input("b", (4, 5))]), a)
+    _, log = run_pass("absorb_into_matmul", graph)
+    assert log.refused("absorb_scale_of_operand") == [
+        ("matmul", "scaled is also read by the graph's output")
+    ]
+
+
 # fold_constants
 
 
@@ -234,6 +276,28 @@ def test_matmul_add_refuses_a_product_with_a_second_reader() -> None:
     graph = builder.finish(added, builder.node("softmax", [product]))
     _, log = run_pass("fuse_matmul_add", graph)
     assert log.refused("add_to_addend") == [("add", "matmul is also read by softmax")]
+
+
+def test_matmul_add_refuses_a_slot_that_is_taken() -> None:
+    builder = GraphBuilder()
+    product = builder.node("matmul", [builder.input("a", (2, 4)), builder.input("b", (4, 4))])
+    for _ in range(2):
+        product = builder.node("add", [product, builder.constant("vector", random(4))])
+    for _ in range(2):
+        product = builder.node("add", [product, builder.input("full", (2, 4))])
+    after, log = run_pass("fuse_matmul_add", builder.finish(product))
+    assert (log.fired("add_to_bias"), log.fired("add_to_addend")) == (1, 0)
+    assert ("add_2", "the product already has a bias") in log.refused("add_to_bias")
+    assert ops_of(after) == ["matmul", "add", "add", "add"]
+
+    builder = GraphBuilder()
+    product = builder.node("matmul", [builder.input("a", (2, 4)), builder.input("b", (4, 4))])
+    for _ in range(2):
+        product = builder.node("add", [product, builder.input("full", (2, 4))])
+    after, log = run_pass("fuse_matmul_add", builder.finish(product))
+    assert log.fired("add_to_addend") == 1
+    assert ("add_2", "the product already has an addend") in log.refused("add_to_addend")
+    assert ops_of(after) == ["matmul", "add"]
 
 
 # fuse_bias_relu
@@ -350,6 +414,76 @@ def test_attention_finds_a_mask_that_matmul_add_took() -> None:
     assert only_attention(after) == ", mask=%mask, scale=0.5"
 
 
+def test_attention_multiplies_scales_and_takes_a_where_of_either_kind() -> None:
+    builder = GraphBuilder()
+    q, k, v = (builder.input(name, (1, 2, 4, 8)) for name in "qkv")
+    scores = builder.node("matmul", [q, k], {"transpose_b": True, "alpha": 3.0})
+    scores = builder.node("mul", [builder.constant("c", 0.5), scores])
+    scores = builder.node("div", [scores, builder.constant("d", 4.0)])
+    hidden = builder.constant("hidden", 1 - np.tri(4))
+    scores = builder.node("where", [hidden, builder.constant("low", -np.inf), scores])
+    graph = builder.finish(builder.node("matmul", [builder.node("softmax", [scores]), v]))
+    after, log = run_pass("fuse_attention", graph)
+    assert log.fired("attention") == 1
+    assert only_attention(after) == ", scale=0.375, causal=True"
+
+
+def test_attention_refuses_a_mask_that_widens_the_scores() -> None:
+    builder = GraphBuilder()
+    q, k = builder.input("q", (1, 2, 4, 8)), builder.input("k", (1, 2, 4, 8))
+    scores = builder.node("matmul", [q, k], {"transpose_b": True})
+    scores = builder.node("add", [scores, builder.constant("mask", random(3, 1, 4, 4))])
+    v = builder.input("v", (3, 2, 4, 8))
+    graph = builder.finish(builder.node("matmul", [builder.node("softmax", [scores]), v]))
+    _, log = run_pass("fuse_attention", graph)
+    assert [why for _, why in log.refused("attention")] == ["the mask widens the scores"]
+
+
+def test_attention_refuses_a_mask_below_the_scale() -> None:
+    builder = GraphBuilder()
+    q, k, v = (builder.input(name, (1, 1, 4, 8)) for name in "qkv")
+    mask = builder.input("mask", (1, 1, 4, 4))
+    scores = builder.node("matmul", [q, k, None, mask], {"transpose_b": True})
+    scores = builder.node("mul", [scores, builder.constant("c", 0.5)])
+    graph = builder.finish(builder.node("matmul", [builder.node("softmax", [scores]), v]))
+    _, log = run_pass("fuse_attention", graph)
+    assert [why for _, why in log.refused("attention")] == [
+        "a mask is added before the scores are scaled"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("second", "attributes", "reason"),
+    [
+        (None, {"transpose_b": True}, "the second product transposes v or scales"),
+        (None, {"alpha": 2.0}, "the second product transposes v or scales"),
+        ("addend", {}, "the second product already has a bias or an addend"),
+        (None, {"activation": "relu"}, "the second product already has an activation"),
+    ],
+)
+def test_attention_refuses_a_second_product_that_does_more(
+    second: str | None, attributes: dict[str, object], reason: str
+) -> None:
+    builder = GraphBuilder()
+    q, k, v = (builder.input(name, (1, 1, 8, 8)) for name in "qkv")
+    weights = builder.node("softmax", [builder.node("matmul", [q, k], {"transpose_b": True})])
+    addend = builder.input("addend", (1, 1, 8, 8)) if second else None
+    graph = builder.finish(builder.node("matmul", [weights, v, None, addend], attributes))
+    _, log = run_pass("fuse_attention", graph)
+    assert [why for _, why in log.refused("attention")] == [reason]
+
+
+def test_attention_refuses_keys_that_all_heads_share() -> None:
+    builder = GraphBuilder()
+    q, (k, v) = builder.input("q", (1, 2, 4, 8)), (builder.input(name, (5, 8)) for name in "kv")
+    weights = builder.node("softmax", [builder.node("matmul", [q, k], {"transpose_b": True})])
+    graph = builder.finish(builder.node("matmul", [weights, v]))
+    _, log = run_pass("fuse_attention", graph)
+    assert [why for _, why in log.refused("attention")] == [
+        "q [1, 2, 4, 8], k [5, 8] and v [5, 8] differ in batch or heads"
+    ]
+
+
 def unlike_attention(change: str) -> Graph:
     """Attention written out with one thing that cannot be fused."""
     builder = GraphBuilder()
@@ -395,15 +529,18 @@ def test_attention_refuses(graph: Graph, reason: str) -> None:
     assert ops_of(after) == ops_of(graph)
 
 
-@pytest.mark.parametrize("how", ["mask", "where", "both"])
+@pytest.mark.parametrize("how", ["mask", "where", "both", "bias"])
 def test_attention_refuses_a_row_without_keys(how: str) -> None:
     """Softmax makes it NaN, the attention op 0; joined masks may hide it only together."""
     rows = np.ones((4, 5), np.float32)
     rows[2] = [0, 0, 0, 1, 0] if how == "both" else 0
-    graph = attention_graph(
-        mask=additive(PADDING if how == "both" else rows) if how != "where" else None,
-        where=(rows, -np.inf) if how != "mask" else None,
-    )
+    masks = {
+        "mask": additive(rows),
+        "both": additive(PADDING),
+        "bias": additive(rows) + random(4, 5),
+    }
+    where = (rows, -np.inf) if how in ("where", "both") else None
+    graph = attention_graph(mask=masks.get(how), where=where)
     after, log = run_pass("fuse_attention", graph)
     assert np.isnan(interpret(after, inputs_of(after))[0][:, :, 2]).all()
     assert [why for _, why in log.refused("attention")] == [

@@ -60,7 +60,7 @@ class Context:
     def __init__(self, builder: GraphBuilder) -> None:
         self.builder = builder
         self.module_path = ""
-        self._numbers: dict[float, Value] = {}
+        self._numbers: dict[str, Value] = {}
 
     def emit(self, op: str, *inputs: Tensor | float | None, **attributes: Any) -> Value:
         """Append a node."""
@@ -76,10 +76,11 @@ class Context:
             if part.value is None:
                 part.value = part.express() if part.express else self._materialize(part)
             return part.value
-        number = float(part)
-        if number not in self._numbers:
-            self._numbers[number] = self.builder.constant("scalar", np.float32(number))
-        return self._numbers[number]
+        # By its digits: as numbers, 0.0 and -0.0 are equal, and NaN is not equal to itself.
+        digits = float(part).hex()
+        if digits not in self._numbers:
+            self._numbers[digits] = self.builder.constant("scalar", np.float32(part))
+        return self._numbers[digits]
 
     def _materialize(self, constant: Constant) -> Value:
         tensor = constant.tensor.detach()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ExportError", "UnsupportedOpError", "export", "supported_ops"]
 
 # Nodes that state a fact about a tensor and compute nothing.
-_IGNORED = frozenset({"aten._assert_tensor_metadata.default", "aten.sym_size.int"})
+_IGNORED = frozenset({"aten._assert_tensor_metadata.default"})
 
 
 def supported_ops() -> list[str]:

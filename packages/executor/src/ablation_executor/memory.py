@@ -263,7 +263,7 @@ def _check_call(
         for other, begin, length, root in [*spans, *written[:position]]:
             if start >= begin + length or begin >= start + size:
                 continue
-            if value is not None and root in allowed and (start, size) == (begin, length):
+            if value is not None and root in allowed and start == begin:
                 continue
             raise PlanError(
                 f"call {node.name!r}: {what} [{start}, {start + size}) overlaps"
