@@ -106,6 +106,12 @@ nb::object call_op(const char* op_name, const nb::tuple& arguments, const nb::di
     return result.object;
 }
 
+void require_addressable(const OpInfo& op, const char* argument, const Shape& shape) {
+    if (shape.count() > kMaxElements) {
+        reject(op.name, argument, "has shape " + shape.str(), "at most 2^46 elements");
+    }
+}
+
 // A call with shapes only, for questions about scratch and choice of kernel.
 Call call_of_shapes(const OpInfo& op, const nb::sequence& shapes, const nb::dict& attributes) {
     const Slots slots = parse_slots(op);
@@ -118,6 +124,7 @@ Call call_of_shapes(const OpInfo& op, const nb::sequence& shapes, const nb::dict
         if (!shape.is_none()) {
             call.inputs[slot].shape = shape_from(op.name, "shapes", shape);
             call.inputs[slot].present = true;
+            require_addressable(op, "shapes", call.inputs[slot].shape);
         }
         ++slot;
     }
@@ -129,6 +136,7 @@ Call call_of_shapes(const OpInfo& op, const nb::sequence& shapes, const nb::dict
     }
     call.attributes = attributes_from(op.name, attributes, call);
     call.output.shape = op.infer(call);
+    require_addressable(op, "output", call.output.shape);
     return call;
 }
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import EXAMPLES, Float32, function_of
+from harness import EXAMPLES, Float32, function_of, kernels_of
 
 import ablation_kernels
 
@@ -428,7 +428,23 @@ def test_scratch_bytes_arguments(shapes: Any, attributes: Any, threads: int, kin
         ablation_kernels.scratch_bytes("softmax_simd", shapes, attributes, threads)
 
 
-@pytest.mark.parametrize("shape", [(2**32, 2**32), (2**62, 4), (2**40, 2**40, 2**40)])
-def test_sizes_beyond_64_bits(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError):
-        ablation_kernels.scratch_bytes("softmax_simd", [shape], {}, 1)
+@pytest.mark.parametrize(
+    "op,shapes",
+    [
+        ("softmax", [(2**32, 2**32)]),
+        ("softmax", [(2**32 + 1, 2**32 + 1)]),  # 64 bits wrap around to a small positive number
+        ("softmax", [(2**62, 4)]),
+        ("softmax", [(2**40, 2**40, 2**40)]),
+        ("add", [(2**40, 1), (2**40,)]),
+        ("matmul", [(2**40, 1), (1, 2**40)]),
+    ],
+)
+def test_sizes_beyond_64_bits(op: str, shapes: list[tuple[int, ...]]) -> None:
+    kernel = kernels_of(op)[-1]
+    for ask in (
+        lambda: ablation_kernels.scratch_bytes(kernel, shapes, {}, 1),
+        lambda: ablation_kernels.best_kernel(op, shapes),
+        lambda: ablation_kernels.infer_shape(op, shapes),
+    ):
+        with pytest.raises(ValueError, match="accepted"):
+            ask()

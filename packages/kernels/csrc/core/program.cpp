@@ -2,7 +2,6 @@
 
 #include <sys/mman.h>
 
-#include <limits>
 #include <new>
 
 #include "clock.h"
@@ -31,9 +30,10 @@ int root_of(const std::vector<ValueSpec>& values, int value) {
 void check_value(const std::vector<ValueSpec>& values, int value, std::int64_t arena_bytes) {
     const ValueSpec& spec = values[static_cast<std::size_t>(value)];
     const std::int64_t count = spec.shape.count();
-    if (count <= 0 || count > std::numeric_limits<std::int64_t>::max() / 8) {
+    if (count <= 0 || count > kMaxElements) {
         reject_program(value_name(value),
-                       "has shape " + spec.shape.str() + "; accepted: no axis of size 0");
+                       "has shape " + spec.shape.str() +
+                           "; accepted: no axis of size 0, at most 2^46 elements");
     }
     if (spec.storage == Storage::alias) {
         if (spec.source < 0 || spec.source >= value) {

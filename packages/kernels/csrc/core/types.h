@@ -13,6 +13,9 @@ namespace ablation {
 
 inline constexpr int kMaxRank = 8;
 inline constexpr int kMaxInputs = 4;
+/// Elements beyond this fit into no address space; sizes below it can be multiplied by a few more
+/// factors.
+inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 46;
 
 /// Bytes to which arena offsets and scratch are aligned: one cache line, one AVX-512 register.
 inline constexpr std::int64_t kAlignment = 64;
@@ -43,9 +46,12 @@ struct Shape {
         if (rank == kMaxRank) throw std::invalid_argument("shape has more than 8 axes");
         sizes[static_cast<std::size_t>(rank++)] = size;
     }
+    /// Number of elements; the largest 64-bit integer if there are more.
     std::int64_t count() const {
         std::int64_t total = 1;
-        for (int axis = 0; axis < rank; ++axis) total *= (*this)[axis];
+        for (int axis = 0; axis < rank; ++axis) {
+            if (__builtin_mul_overflow(total, (*this)[axis], &total)) total = INT64_MAX;
+        }
         return total;
     }
     bool operator==(const Shape& other) const {
