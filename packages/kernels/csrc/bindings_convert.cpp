@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <utility>
 
 #include "core/check.h"
 
@@ -72,6 +74,30 @@ Array checked(const char* function, const char* argument, nb::handle object, con
     result.object = nb::borrow(object);
     result.memory = nb::ndarray<nb::ro>(array);
     return result;
+}
+
+// The quick way for what is right and has the buffer protocol (NumPy). False for everything else:
+// the slow way takes it or explains what is wrong.
+bool import_buffer(nb::handle object, bool writable, Array& result) {
+    if (!PyObject_CheckBuffer(object.ptr())) return false;
+    const int flags = PyBUF_ND | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
+    auto storage = std::make_unique<Py_buffer>();
+    if (PyObject_GetBuffer(object.ptr(), storage.get(), flags) != 0) {
+        PyErr_Clear();
+        return false;
+    }
+    std::unique_ptr<Py_buffer, ReleaseBuffer> buffer(storage.release());
+    if (buffer->format == nullptr || std::string_view(buffer->format) != "f" ||
+        buffer->ndim > kMaxRank || buffer->len == 0 ||
+        reinterpret_cast<std::uintptr_t>(buffer->buf) % alignof(float) != 0) {
+        return false;
+    }
+    for (int axis = 0; axis < buffer->ndim; ++axis) result.view.shape.append(buffer->shape[axis]);
+    result.view.present = true;
+    result.view.data = static_cast<float*>(buffer->buf);
+    result.object = nb::borrow(object);
+    result.buffer = std::move(buffer);
+    return true;
 }
 
 bool as_bool(std::string_view name, nb::handle value) {
@@ -208,6 +234,7 @@ bool set_attribute(std::string_view op, Attributes& all, std::string_view name, 
 void raise_type_error(const std::string& message) { throw nb::type_error(message.c_str()); }
 
 Array import_array(const char* function, const char* argument, nb::handle object, bool writable) {
+    if (Array array; import_buffer(object, writable, array)) return array;
     if (writable) {
         nb::ndarray<> array;
         if (nb::try_cast(object, array, false)) return checked(function, argument, object, array);

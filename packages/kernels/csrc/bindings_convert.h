@@ -5,6 +5,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -15,11 +16,20 @@ namespace nb = nanobind;
 
 namespace ablation {
 
-/// An array that a call reads or writes.
+struct ReleaseBuffer {
+    void operator()(Py_buffer* buffer) const {
+        PyBuffer_Release(buffer);
+        delete buffer;
+    }
+};
+
+/// An array that a call reads or writes. Destroyed with the GIL held.
 struct Array {
     TensorView view;
-    nb::object object;           ///< what Python gave
-    nb::ndarray<nb::ro> memory;  ///< keeps the imported memory alive
+    nb::object object;  ///< what Python gave
+    // What keeps the memory alive: the one by which it came.
+    std::unique_ptr<Py_buffer, ReleaseBuffer> buffer;
+    nb::ndarray<nb::ro> memory;
 };
 
 /// A C-contiguous float32 CPU array. Throws TypeError (not an array, wrong dtype or device) or

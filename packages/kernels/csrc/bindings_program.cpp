@@ -91,7 +91,7 @@ class PyProgram {
     struct Pointers {
         std::vector<float*> inputs;
         std::vector<float*> outputs;
-        std::vector<nb::ndarray<nb::ro>> memory;
+        std::vector<Array> memory;
         nb::list results;
     };
 
@@ -111,7 +111,7 @@ class PyProgram {
                 spec.storage = Storage::constant;
                 spec.shape = array.view.shape;
                 spec.data = array.view.data;
-                constants_.push_back(std::move(array.memory));
+                constants_.push_back(std::move(array));
             } else {
                 spec.shape = shape_from("Program", "values", entry.field(1));
                 if (kind == "input") {
@@ -185,7 +185,7 @@ class PyProgram {
             Array array = import_array("Program.run", "inputs", item, false);
             require_same_shape("inputs", index, array.view.shape, program_.input_shapes()[index]);
             pointers.inputs.push_back(array.view.data);
-            pointers.memory.push_back(std::move(array.memory));
+            pointers.memory.push_back(std::move(array));
             ++index;
         }
         const auto& shapes = program_.output_shapes();
@@ -236,7 +236,7 @@ class PyProgram {
         }
     }
 
-    std::vector<nb::ndarray<nb::ro>> constants_;
+    std::vector<Array> constants_;
     std::vector<ValueSpec> specs_;
     Program program_;
 };
