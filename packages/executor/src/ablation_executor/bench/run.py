@@ -46,9 +46,6 @@ class Run:
         if not self.missing:
             return
         info = self.folder.info
-        busy = busy_share()
-        if busy > BUSY_SHARE:
-            progress.note(f"other programs use {busy:.0%} of the processor: times will be noisy")
         identity = RunIdentity(
             info["run_id"], info["sessions"], self._settings.threads, self._settings.seed
         )
@@ -56,6 +53,10 @@ class Run:
             for name, names in self.missing:
                 variants = [BY_NAME[variant] for variant in names]
                 config = find_config(name)
+                busy = busy_share()
+                if busy > BUSY_SHARE:
+                    told = f"{name}: other programs use {busy:.0%} of the processor"
+                    progress.note(f"{told}: times will be noisy")
                 write = self.folder.append
                 ConfigRun(config, variants, self._settings, identity, write, progress).run()
             info["finished_utc"] = utc_now()

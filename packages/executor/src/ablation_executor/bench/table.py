@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from textwrap import wrap
 
 from rich.console import Console
 from rich.text import Text
@@ -25,15 +26,15 @@ from .stats import (
 NAIVE, SDPA = "torch-naive", "torch-sdpa"
 WIDTH = 100
 LEGEND = (
-    "Total: median wall time of a call; ±: half of its 95% interval; Attn, LN, Other: profiled",
-    "calls; vs PT: ratio to PT naive from paired rounds; prof: profiled over wall time.",
-    "* noisy (interval wider than 5%)   ~ not resolved from PT naive",
+    "Total: median wall time of a call. Attn, LN, Other: of profiled calls. vs PT: ratio to PT",
+    "naive in the same rounds, ~ not resolved from it. ±: half of Total's 95% interval; * noisy: the",
+    "whole interval is wider than 5%. Ops/wall: profiled over wall time.",
 )
 
 
 def print_time(nanoseconds: float) -> str:
     """Three or four digits and a unit."""
-    for unit, scale in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+    for unit, scale in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if nanoseconds >= scale:
             value = nanoseconds / scale
             digits = 1 if value >= 100 else 2
@@ -80,8 +81,8 @@ class ConfigRows:
         return max(known) if known else None
 
     def best(self) -> Row | None:
-        """The fastest of our own variants."""
-        ours = [row for row in self.ok.values() if row["runtime"] != "torch"]
+        """The fastest of the compiled variants."""
+        ours = [row for row in self.ok.values() if row["executor"] == "compiled"]
         return min(ours, key=lambda row: interval_of(row).median) if ours else None
 
     def ratio(self, row: Row | None, base: str) -> Interval | None:
@@ -123,9 +124,9 @@ def _ratio_cell(ratio: Interval | None, floor: float | None) -> str:
 
 def variant_line(config: ConfigRows, row: Row, floor: float | None) -> Text:
     """One line of a config's table."""
-    name = f"  {row['printed_name']:<21}"
+    name = f"  {row['printed_name']:<20}"
     if row["status"] != "ok":
-        return Text(f"{name} {row['status']}: {row['reason']}"[: WIDTH - 1], style="red")
+        return Text(f"{name}{row['status']:>10}", style="red")
     wall = interval_of(row)
     attention, norm = _part(row, ["attention"]), _part(row, ["layer_norm"])
     other = _part(row, ["linear", "element_wise", "movement", "dispatch"])
@@ -137,12 +138,12 @@ def variant_line(config: ConfigRows, row: Row, floor: float | None) -> Text:
     ratio = config.ratio(row, NAIVE)
     # The base itself is exactly one, which is not a result.
     versus = "1.00x " if row["variant"] == NAIVE else _ratio_cell(ratio, floor)
-    profiled = f"{total / wall.median:.2f}" if total else "-"
+    profiled = f"{100 * total / wall.median:.0f}%" if total else "-"
     flag = "*" if is_noisy(wall) else " "
     text = (
-        f"{name}{print_time(wall.median):>10}{_percent(wall.half_width):>7}{flag}"
-        f"{_time_cell(attention):>10}{_time_cell(norm):>10}{_time_cell(other):>10}"
-        f"{share(attention):>6}{share(norm):>6}{versus:>9}{profiled:>6}"
+        f"{name}{print_time(wall.median):>10}{_time_cell(attention):>10}{_time_cell(norm):>10}"
+        f"{_time_cell(other):>10}{share(attention):>6}{share(norm):>6}{versus:>9}"
+        f"{_percent(wall.half_width):>6}{flag}{profiled:>9}"
     )
     return Text(text)
 
@@ -155,8 +156,8 @@ def config_lines(config: ConfigRows) -> list[Text]:
         f"seq_len {first['seq_len']}, {first['threads']} threads, {_flops(first['flops'])}"
     )
     header = (
-        f"  {'Variant':<21}{'Total':>10}{'±':>7} {'Attn':>10}{'LN':>10}{'Other':>10}"
-        f"{'Attn%':>6}{'LN%':>6}{'vs PT':>8} {'prof':>6}"
+        f"  {'Variant':<20}{'Total':>10}{'Attn':>10}{'LN':>10}{'Other':>10}{'Attn%':>6}{'LN%':>6}"
+        f"{'vs PT':>8} {'±':>6} {'Ops/wall':>9}"
     )
     lines = [Text(title, style="bold"), Text(header, style="bold"), Text("-" * len(header))]
     floor = config.floor()
@@ -175,13 +176,17 @@ def config_lines(config: ConfigRows) -> list[Text]:
             notes.append(f"calibration matmul {print_time(median(before))}, {drift:+.1%} after")
             break
     lines.append(Text("; ".join(notes)))
+    for row in config.rows:
+        if row["status"] != "ok":
+            reason = f"{row['printed_name']}: {row['status']}: {row['reason']}"
+            lines += [Text(line, style="red") for line in wrap(reason, WIDTH - 1)]
     return lines
 
 
 def summary_lines(configs: Sequence[ConfigRows]) -> list[Text]:
-    """The summary: the best of ours against both baselines, per config."""
+    """The summary: the best compiled variant against both baselines, per config."""
     header = (
-        f"{'Config':<8}{'PT naive':>10}{'PT SDPA':>10}  {'Best of ours':<21}{'Total':>10}"
+        f"{'Config':<8}{'PT naive':>10}{'PT SDPA':>10}  {'Best compiled':<21}{'Total':>10}"
         f"{'vs naive':>9}{'vs SDPA':>8}  {'verdict':<13}{'floor':>6}"
     )
     lines = [Text("SUMMARY", style="bold"), Text(header, style="bold"), Text("-" * len(header))]
@@ -206,7 +211,7 @@ def summary_lines(configs: Sequence[ConfigRows]) -> list[Text]:
                 style=style,
             )
         )
-    lines.append(Text("verdict: best of ours against PT SDPA, beyond the A/A floor or not at all"))
+    lines.append(Text("verdict: best compiled against PT SDPA, beyond the A/A floor or not at all"))
     statuses = Counter(row["status"] for config in configs for row in config.rows)
     told_statuses = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
     noisy = sum(is_noisy(interval_of(row)) for config in configs for row in config.ok.values())
