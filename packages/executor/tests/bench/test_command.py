@@ -25,7 +25,7 @@ BASE = ("--configs", "Toy", "--variants", FEW, "--samples", "3", "--threads", "1
 @pytest.mark.parametrize(
     ("arguments", "texts"),
     [
-        (["--configs", "Toi"], ["unknown config 'Toi'", "did you mean 'Toy'?", "1B-8K"]),
+        (["--configs", "Toyy"], ["unknown config 'Toyy'", "did you mean 'Toy'?", "1B-8K"]),
         (["--configs", ","], ["no config named", "GPT-2"]),
         (["--variants", "flash"], ["unknown variant 'flash'", "flash-layernorm", "torch-sdpa"]),
         (["--threads", "0"], ["--threads", "accepted: a whole number from 1 to"]),
@@ -68,7 +68,7 @@ def test_refused_with_status_2(
 
 
 def test_refusal_from_the_shell(tmp_path: Path) -> None:
-    done = run_bench("--configs", "Toi", folder=tmp_path)
+    done = run_bench("--configs", "Toyy", folder=tmp_path)
     assert done.returncode == 2
     assert "did you mean 'Toy'?" in done.stderr
     assert "Traceback" not in done.stderr

@@ -27,8 +27,8 @@ NAIVE, SDPA = "torch-naive", "torch-sdpa"
 WIDTH = 100
 LEGEND = (
     "Total: median wall time of a call. Attn, LN, Other: of profiled calls. vs PT: ratio to PT",
-    "naive in the same rounds, ~ not resolved from it. ±: half of Total's 95% interval; * noisy: the",
-    "whole interval is wider than 5%. Ops/wall: profiled over wall time.",
+    "naive in the same rounds, ~ not resolved from it. ±: half of Total's 95% interval; * noisy:",
+    "the whole interval is wider than 5%. Ops/wall: profiled over wall time.",
 )
 
 
