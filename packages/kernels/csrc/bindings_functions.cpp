@@ -98,7 +98,8 @@ nb::object call_op(const char* op_name, const nb::tuple& arguments, const nb::di
     }
     {
         const nb::gil_scoped_release released;
-        const std::int64_t scratch = kernel.scratch(call, num_threads());
+        call.threads = num_threads();
+        const std::int64_t scratch = kernel.scratch(call, call.threads);
         const auto memory = aligned_bytes(scratch);
         call.scratch = memory.get();
         kernel.function(call);

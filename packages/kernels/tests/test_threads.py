@@ -12,7 +12,7 @@ import warnings
 
 import numpy as np
 import pytest
-from harness import EXAMPLES, Example, assert_within, function_of, normal
+from harness import EXAMPLES, Example, assert_within, function_of, kernels_of, normal
 
 import ablation_kernels
 
@@ -81,6 +81,29 @@ def test_threads_change_under_load(random: np.random.Generator) -> None:
         for _ in range(200):
             y = ablation_kernels.softmax(x, kernel="simd_parallel")
             np.testing.assert_array_equal(y, expected)
+    finally:
+        done.set()
+        changer.join()
+
+
+@pytest.mark.parametrize("kernel", kernels_of("attention"))
+def test_threads_change_between_scratch_and_kernel(
+    kernel: str, random: np.random.Generator
+) -> None:
+    """Scratch is sized before the kernel looks how many threads there are."""
+    example = EXAMPLES["attention"](random)
+    done = threading.Event()
+
+    def change() -> None:
+        while not done.is_set():
+            ablation_kernels.set_num_threads(1)
+            ablation_kernels.set_num_threads(16)
+
+    changer = threading.Thread(target=change)
+    changer.start()
+    try:
+        for _ in range(100):
+            assert_within(run(kernel, "attention", example), example.expected, example.allowed)
     finally:
         done.set()
         changer.join()

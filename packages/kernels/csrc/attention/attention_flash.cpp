@@ -109,7 +109,7 @@ void attention_flash_simd_parallel(const Call& call) {
     const std::int64_t worker_bytes = flash_worker_bytes(size);
     const std::int64_t tiles = (sizes.sq + size.q - 1) / size.q;
     parallel_items(
-        sizes.items() * tiles, worthwhile_threads(sizes.serial_ns(causal)),
+        sizes.items() * tiles, std::min(call.threads, worthwhile_threads(sizes.serial_ns(causal))),
         [&](std::int64_t index, int worker) {
             // The last tiles of a causal head see the most keys: the longest work goes first.
             const std::int64_t item = index / tiles;

@@ -85,11 +85,11 @@ void attention_fused_simd_parallel(const Call& call) {
     const AttentionSizes sizes = attention_sizes(call);
     const bool causal = std::get<AttentionAttributes>(call.attributes).causal;
     const std::int64_t worker_bytes = attention_fused_scratch(call, 1);
-    parallel_items(sizes.items(), worthwhile_threads(sizes.serial_ns(causal)),
-                   [&](std::int64_t item, int worker) {
-                       fused_item(call, item, call.scratch + worker * worker_bytes,
-                                  softmax_row_simd);
-                   });
+    parallel_items(
+        sizes.items(), std::min(call.threads, worthwhile_threads(sizes.serial_ns(causal))),
+        [&](std::int64_t item, int worker) {
+            fused_item(call, item, call.scratch + worker * worker_bytes, softmax_row_simd);
+        });
 }
 
 }  // namespace ablation

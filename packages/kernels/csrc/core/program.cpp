@@ -175,6 +175,7 @@ void Program::add_step(const std::vector<ValueSpec>& values, const CallSpec& spe
         reject_program(where,
                        "writes shape " + output_shape.str() + "; the op gives " + inferred.str());
     }
+    step.call.threads = threads_;
     const std::int64_t scratch = kernel.scratch(step.call, threads_);
     if (scratch > 0) {
         if (spec.scratch_offset < 0 || spec.scratch_offset % kAlignment != 0 ||

@@ -113,6 +113,9 @@ struct Call {
     std::array<TensorView, kMaxInputs> inputs;
     TensorView output;
     Attributes attributes;
+    /// Workers that scratch has room for; a kernel with scratch uses no more, whatever
+    /// num_threads() says by then.
+    int threads = 1;
     std::byte* scratch =
         nullptr;  ///< kAlignment-aligned, as many bytes as the kernel's scratch rule says
 };

@@ -245,7 +245,8 @@ class Arrays {
 std::vector<float> run_kernel(const KernelInfo& kernel, Call call) {
     std::vector<float> output(static_cast<std::size_t>(call.output.shape.count()), NAN);
     call.output.data = output.data();
-    const auto bytes = static_cast<std::size_t>(align_up(kernel.scratch(call, num_threads())));
+    call.threads = num_threads();
+    const auto bytes = static_cast<std::size_t>(align_up(kernel.scratch(call, call.threads)));
     const auto release = [](std::byte* memory) {
         ::operator delete(memory, std::align_val_t{kAlignment});
     };
@@ -308,6 +309,22 @@ bool kernels_from_several_threads(int rounds) {
     return wrong == 0;
 }
 
+/// Scratch is sized before the kernel reads num_threads(): a rise in between must not overrun it.
+bool kernels_while_threads_change(int rounds) {
+    std::atomic<bool> done{false};
+    std::thread changer([&done] {
+        while (!done) {
+            set_num_threads(1);
+            set_num_threads(kThreads);
+        }
+    });
+    const bool right = kernels_from_several_threads(rounds);
+    done = true;
+    changer.join();
+    set_num_threads(kThreads);
+    return right;
+}
+
 int run_all(int factor) {
     const char* library = std::getenv("ABLATION_OPENBLAS");
     blas_initialize(library == nullptr ? "" : library);
@@ -323,6 +340,7 @@ int run_all(int factor) {
     expect(many_fork_joins(100 * factor), "parent after fork");
     kernels_against_serial(10 * factor);
     expect(kernels_from_several_threads(10 * factor), "kernels from several threads");
+    expect(kernels_while_threads_change(10 * factor), "kernels while threads change");
     std::printf("%d passed, %d failed\n", passed, failed);
     return failed == 0 ? 0 : 1;
 }
