@@ -211,7 +211,8 @@ def sanitize_address(session: nox.Session) -> None:
     preload = [compiler_library(session, lib) for lib in ("libasan.so", "libstdc++.so.6")]
     session.run(
         "python",
-        *("-m", "pytest", "packages/kernels", *session.posargs),
+        # A sanitizer writes to the file descriptor and ends the process: nothing may hold it back
+        *("-m", "pytest", "--capture=sys", "packages/kernels", *session.posargs),
         env={
             "LD_PRELOAD": " ".join(preload),
             # Python frees little at exit; leaks of the kernels show in the allocation tests
