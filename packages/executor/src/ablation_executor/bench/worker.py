@@ -223,17 +223,20 @@ class Worker:
     def do_turn(
         self, variant: str, discard: int, count: int, limit_ns: int, profile: int
     ) -> Message:
-        """A turn: discarded calls, timed calls until the limit, then profiled calls."""
+        """A turn: discarded calls, timed calls until the limit, then profiled calls.
+
+        Profiled calls run a loop of their own, so as many of them are discarded before it counts.
+        """
         cell = self._cells[variant]
         runner = cell.runner()
         timed_calls(runner, discard, None)
         samples = timed_calls(runner, count, limit_ns)
         entries: list[dict[str, int]] = []
         if profile:
-            taken = runner.profile(profile)
-            entries = profile_parts(taken)
+            taken = runner.profile(discard + profile)
+            entries = profile_parts(taken)[discard:]
             cell.ops = taken.ops
-            cell.op_times.extend(taken.times_ns.tolist())
+            cell.op_times.extend(taken.times_ns[discard:].tolist())
         return {"samples_ns": samples, "profile": entries}
 
     def do_finish(self, variant: str) -> Message:
