@@ -53,7 +53,8 @@ def test_a_text_table_has_a_line_for_each_cell(tmp_path: Path) -> None:
     assert "PT SDPA: oom, needs 12 GB | has 8 GB" in lines
     # Paired: 2000/2010, 2020/2000, 2050/2050, so that half the range is 0.749%
     pair = "attention-fused-parallel 1.000 in 3 rounds"
-    assert lines[-1] == f"Noise floor 0.7%; same program twice: {pair}"
+    assert lines[-1] == "Calibration product 0.5 µs before, +2.0% after"
+    assert lines[-2] == f"Noise floor 0.7%; same program twice: {pair}"
 
 
 def test_a_markdown_table_has_as_many_fields_in_every_row(tmp_path: Path) -> None:
@@ -68,7 +69,26 @@ def test_a_markdown_table_has_as_many_fields_in_every_row(tmp_path: Path) -> Non
 def test_the_summary_takes_the_fastest_compiled_variant(tmp_path: Path) -> None:
     table = summary_table(load(make_run(tmp_path / "run")).collect())
     ((_, (row,)),) = table.groups
-    assert row == ["Toy", "4.10 ms", "-", "1.01 ms (flash-layernorm)", "0.25x", "-", "0.7%"]
+    assert row == ["Toy", "4.10 ms", "-", "1.01 ms (flash-layernorm)", "0.25x", "-", "-", "0.7%"]
+
+
+def test_a_ratio_within_the_noise_is_marked(tmp_path: Path) -> None:
+    times = {
+        "torch-naive": [1000, 1000, 1000],
+        "torch-sdpa": [2000, 2000, 2000],
+        "passes-none": [990, 1010, 980],
+        "attention-fused-parallel": [500, 500, 500],
+        "layernorm-parallel": [510, 505, 490],
+    }
+    cells = [make_timed_cell(name, samples) for name, samples in times.items()]
+    frame = load(write_run(tmp_path / "run", cells)).collect()
+    (table,), summary = config_tables(frame), summary_table(frame)
+    versus = {row[0]: row[7] for _, group in table.groups for row in group}
+    assert versus["passes-none"] == "0.99x ~"
+    assert versus["torch-naive"] == "1.00x"
+    assert versus["torch-sdpa"] == "2.00x"
+    ((_, (row,)),) = summary.groups
+    assert row[3:7] == ["0.5 µs (attention-fused-parallel)", "0.50x", "0.25x", "faster"]
 
 
 def test_the_ladder_is_that_of_the_published_run() -> None:
@@ -88,7 +108,7 @@ def test_the_summary_of_a_config_without_our_times(tmp_path: Path) -> None:
     cells = [make_timed_cell("torch-naive", [4000]), make_failed_cell(variant="passes-none")]
     table = summary_table(load(write_run(tmp_path / "run", cells)).collect())
     ((_, (row,)),) = table.groups
-    assert row == ["Toy", "4.0 µs", "-", "-", "-", "-", "-"]
+    assert row == ["Toy", "4.0 µs", *["-"] * 6]
 
 
 def test_the_published_ratios_are_printed_again(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ablation_report import __version__
 from ablation_report.load import check, load, load_run
 from ablation_report.schema import SchemaError
-from ablation_report.tables import config_tables, summary_table
+from ablation_report.tables import LEGEND, config_tables, summary_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def show(path: Path, layout: str) -> str:
     tables = [*config_tables(frame), summary_table(frame)]
     markdown = layout == "md"
     parts = [table.markdown() if markdown else table.text() for table in tables]
-    return "\n\n".join([_origin(path, markdown), *parts])
+    return "\n\n".join([_origin(path, markdown), *parts, "\n".join(LEGEND)])
 
 
 def _origin(path: Path, markdown: bool) -> str:

@@ -156,6 +156,7 @@ MEASURES: dict[str, pl.DataType | type[pl.DataType]] = {
     "vs_baseline": pl.Float64,
     "vs_baseline_low": pl.Float64,
     "vs_baseline_high": pl.Float64,
+    "verdict_vs_baseline": pl.String,
     "vs_parent": pl.Float64,
     "verdict_vs_parent": pl.String,
 }
@@ -227,6 +228,7 @@ def _ratios(cell: Cell, by_variant: Mapping[str, Cell], floor: float | None) -> 
             "vs_baseline": versus.median,
             "vs_baseline_low": versus.low,
             "vs_baseline_high": versus.high,
+            "verdict_vs_baseline": verdict(versus, floor),
         }
     if parent:
         found |= {"vs_parent": parent.median, "verdict_vs_parent": verdict(parent, floor)}

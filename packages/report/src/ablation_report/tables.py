@@ -8,7 +8,15 @@ from typing import Any
 
 import polars as pl
 
-from ablation_report.metrics import Cell, aa_ratios, measure, noise_floor, paired_ratio
+from ablation_report.metrics import (
+    Cell,
+    aa_ratios,
+    measure,
+    median,
+    noise_floor,
+    paired_ratio,
+    verdict,
+)
 
 HEADER = (
     "Variant",
@@ -23,7 +31,16 @@ HEADER = (
     "Ops/wall",
     "Noisy",
 )
-SUMMARY_HEADER = ("Config", "PT naive", "PT SDPA", "Best ours", "vs naive", "vs SDPA", "A/A floor")
+SUMMARY_HEADER = (
+    *("Config", "PT naive", "PT SDPA", "Best compiled", "vs naive", "vs SDPA"),
+    *("verdict", "A/A floor"),
+)
+LEGEND = (
+    "Total: median wall time of a call. Attn, LN, Other: of profiled calls. vs PT: ratio to PT",
+    "naive in the same rounds, ~ not resolved from it. ±: half of Total's 95% interval; noisy: the",
+    "whole interval is wider than 5%. Ops/wall: profiled over wall time. verdict: best compiled",
+    "against PT SDPA, beyond the A/A floor or not at all.",
+)
 NOTHING = "-"
 # The summary compares these with the best of the compiled variants
 NAIVE, SDPA = "torch-naive", "torch-sdpa"
@@ -118,7 +135,7 @@ def _config_table(config: str, cells: Sequence[Cell]) -> Table:
         groups.setdefault(cell["group"], []).append(_row(cell, measures))
         if cell["status"] != "ok":
             notes.append(f"{cell['printed_name']}: {cell['status']}, {cell['reason']}")
-    notes += _floor_note(cells)
+    notes += [*_floor_note(cells), *_drift_note(cells)]
     return Table(title, HEADER, list(groups.items()), notes)
 
 
@@ -133,9 +150,9 @@ def _row(cell: Cell, measures: Mapping[str, Any]) -> Sequence[str]:
         duration(measures["other_ns"]),
         _percent(measures["attention_share"]),
         _percent(measures["layer_norm_share"]),
-        _times(measures["vs_baseline"]),
+        _versus(cell, measures),
         _percent(measures["half_width"]),
-        _percent(measures["profile_over_total"]),
+        _percent(measures["profile_over_total"], digits=0),
         "noisy" if measures["is_noisy"] else "",
     ]
 
@@ -148,6 +165,16 @@ def _floor_note(cells: Sequence[Cell]) -> list[str]:
     return [f"Noise floor {_percent(floor)}; same program twice: {', '.join(pairs)}"]
 
 
+def _drift_note(cells: Sequence[Cell]) -> list[str]:
+    """Say how the fixed matrix product changed between the start and the end of the config."""
+    for cell in cells:
+        before, after = cell["calibration_before_ns"], cell["calibration_after_ns"]
+        if before and after:
+            change = median(after) / median(before) - 1
+            return [f"Calibration product {duration(median(before))} before, {change:+.1%} after"]
+    return []
+
+
 def _summary_row(config: str, cells: Sequence[Cell]) -> Sequence[str]:
     by_variant = {cell["variant"]: cell for cell in cells}
     totals = {row["variant"]: row["total_ns"] for row in measure(cells).iter_rows(named=True)}
@@ -156,17 +183,30 @@ def _summary_row(config: str, cells: Sequence[Cell]) -> Sequence[str]:
     if not ours:
         return [*row, *[NOTHING] * (len(SUMMARY_HEADER) - len(row))]
     best = by_variant[min(ours, key=lambda variant: ours[variant])]
-    ratios = [paired_ratio(best, by_variant.get(base)) for base in (NAIVE, SDPA)]
+    naive, sdpa = (paired_ratio(best, by_variant.get(base)) for base in (NAIVE, SDPA))
+    floor = noise_floor(cells)
     return [
         *row,
         f"{duration(ours[best['variant']])} ({best['printed_name']})",
-        *(_times(ratio.median if ratio else None) for ratio in ratios),
-        _percent(noise_floor(cells)),
+        _times(naive.median if naive else None),
+        _times(sdpa.median if sdpa else None),
+        NOTHING if sdpa is None or floor is None else verdict(sdpa, floor),
+        _percent(floor),
     ]
 
 
-def _percent(part: float | None) -> str:
-    return NOTHING if part is None else f"{100 * part:.1f}%"
+def _versus(cell: Cell, measures: Mapping[str, Any]) -> str:
+    """Write the ratio to PT naive, marked where the run's own noise may account for it."""
+    is_unclear = measures["verdict_vs_baseline"] == "not resolved" and cell["variant"] != NAIVE
+    # A published figure has no noise to be judged by
+    mark = " ~" if is_unclear and measures["half_width"] is not None else ""
+    return _times(measures["vs_baseline"]) + mark
+
+
+def _percent(part: float | None, digits: int = 1) -> str:
+    if part is None:
+        return NOTHING
+    return f"{100 * part:.{digits}f}%" if part < 10 else ">999%"
 
 
 def _times(ratio: float | None) -> str:
