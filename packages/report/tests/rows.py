@@ -44,6 +44,7 @@ def make_header(**changes: Any) -> dict[str, Any]:
             "clock": "monotonic",
         },
         "build_info": {"compiler": "test"},
+        "ceilings": None,
         "threads": 2,
         "seed": 0,
         "samples": 10,

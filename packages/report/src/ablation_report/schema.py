@@ -248,6 +248,12 @@ RUN_COLUMNS: Mapping[str, Column] = {
     ),
     "providers": _providers(),
     "build_info": Column("a table", _table, pl.Object),
+    "ceilings": Column(
+        "a table with provider, threads, multiply_add_flops_per_s, memory_bytes_per_s",
+        _has("provider", "threads", "multiply_add_flops_per_s", "memory_bytes_per_s"),
+        pl.Object,
+        nullable=True,
+    ),
     "threads": _count(),
     "seed": _count(),
     "samples": _count(),

@@ -41,8 +41,8 @@ ROW_KEYS: tuple[str, ...] = (
 
 RUN_KEYS: tuple[str, ...] = (
     *("schema_version", "run_id", "created_utc", "finished_utc", "elapsed_s", "command"),
-    *("versions", "machine", "providers", "build_info", "threads", "seed", "samples", "budget_s"),
-    *("configs", "variants", "git_sha", "sessions"),
+    *("versions", "machine", "providers", "build_info", "ceilings", "threads", "seed", "samples"),
+    *("budget_s", "configs", "variants", "git_sha", "sessions"),
 )
 
 # Enough for the rows of the largest run; a disk with less is refused before measuring.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -31,6 +33,23 @@ def kernels_info() -> dict[str, Any]:
     return dict(ablation_kernels.build_info())
 
 
+_CEILINGS_PROGRAM = """
+import dataclasses, json, sys, ablation_kernels
+ablation_kernels.set_num_threads(int(sys.argv[1]))
+print(json.dumps(dataclasses.asdict(ablation_kernels.measure_ceilings())))
+"""
+
+
+def measure_ceilings(threads: int) -> dict[str, Any] | None:
+    """ablation_kernels.measure_ceilings() in a process of its own; None where that fails."""
+    command = [sys.executable, "-c", _CEILINGS_PROGRAM, str(threads)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        return None
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
+
+
 class Run:
     """A run in its folder, new or resumed."""
 
@@ -46,6 +65,9 @@ class Run:
         if not self.missing:
             return
         info = self.folder.info
+        if info["ceilings"] is None:
+            info["ceilings"] = measure_ceilings(self._settings.threads)
+            self.folder.write_info()
         identity = RunIdentity(
             info["run_id"], info["sessions"], self._settings.threads, self._settings.seed
         )
@@ -81,6 +103,7 @@ def new_run(request: Request, out: Path | None) -> Run:
         "machine": describe_machine(),
         "providers": {key: build_info.get(key) for key in PROVIDER_KEYS},
         "build_info": build_info,
+        "ceilings": None,
         "threads": settings.threads,
         "seed": settings.seed,
         "samples": settings.samples,
