@@ -128,9 +128,9 @@ def lint(session: nox.Session) -> None:
     fix = "--fix" in session.posargs
     session.run("ruff", "check", *(["--fix"] if fix else []), *PYTHON_SOURCES)
     session.run("ruff", "format", *([] if fix else ["--check"]), *PYTHON_SOURCES)
-    session.run("mypy", "noxfile.py", ".ci/check_versions.py")
+    session.run("mypy", "noxfile.py", *(str(path) for path in sorted((ROOT / ".ci").glob("*.py"))))
     for name in PACKAGES:
-        session.run("mypy", f"packages/{name}/src")
+        session.run("mypy", f"packages/{name}/src", f"packages/{name}/tests")
     sources = [
         str(path.relative_to(ROOT))
         for suffix in ("h", "cpp")
