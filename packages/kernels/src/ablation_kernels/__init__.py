@@ -39,12 +39,14 @@ from ablation_kernels.table import (
     scratch_bytes,
     set_num_threads,
 )
+from ablation_kernels.timing import KernelTime, time_kernels
 
 __version__ = version("ablation-kernels")
 
 __all__ = [
     "Ceilings",
     "KernelInfo",
+    "KernelTime",
     "OpInfo",
     "Program",
     "add",
@@ -70,6 +72,7 @@ __all__ = [
     "slice",
     "softmax",
     "sub",
+    "time_kernels",
     "where",
 ]
 

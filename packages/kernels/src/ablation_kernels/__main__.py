@@ -1,11 +1,17 @@
-"""`python -m ablation_kernels`: what this wheel is, uses and can reach on this machine."""
+"""`python -m ablation_kernels`: what this wheel is, uses and can reach on this machine.
+
+`python -m ablation_kernels softmax 6144x512` times every kernel of an op side by side.
+"""
 
 from __future__ import annotations
 
-from ablation_kernels.table import build_info, measure_ceilings, op_table
+import argparse
+
+from ablation_kernels.table import build_info, measure_ceilings, op_table, set_num_threads
+from ablation_kernels.timing import time_kernels
 
 
-def main() -> None:
+def print_wheel() -> None:
     """Print the build, the op table and the machine's measured ceilings."""
     for key, value in build_info().items():
         print(f"{key:16} {value}")
@@ -17,6 +23,47 @@ def main() -> None:
     flops, memory = ceilings.multiply_add_flops_per_s / 1e9, ceilings.memory_bytes_per_s / 1e9
     print(f"\nceilings on {ceilings.threads} threads:")
     print(f"{flops:.0f} GFLOP/s multiply-add ({ceilings.provider}), {memory:.0f} GB/s memory")
+
+
+def print_times(op: str, shape: tuple[int, ...], rounds: int) -> None:
+    """Print minimum, median and the ratio to the op's first kernel."""
+    times = time_kernels(op, shape, rounds)
+    width = max(len(time.kernel) for time in times)
+    print(f"{'':{width}}  {'min us':>10}  {'median us':>10}  {'first / this':>12}")
+    for time in times:
+        ratio = f"{times[0].min_ns / time.min_ns:.2f}x"
+        print(
+            f"{time.kernel:{width}}  {time.min_ns / 1e3:10.1f}  {time.median_ns / 1e3:10.1f}  "
+            f"{ratio:>12}"
+        )
+
+
+def shape_of(text: str) -> tuple[int, ...]:
+    """ "6144x512" as (6144, 512)."""
+    return tuple(int(size) for size in text.split("x"))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m ablation_kernels", description=__doc__)
+    parser.add_argument("op", nargs="?", help="an op of the table; without it, the wheel itself")
+    parser.add_argument("shape", nargs="?", type=shape_of, help="of the first input: 6144x512")
+    parser.add_argument("--threads", type=int, help="default: the cores of this process")
+    parser.add_argument("--rounds", type=int, default=20, help="calls of each kernel (20)")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error(f"--rounds is {options.rounds}; accepted: 1 or more")
+    try:
+        if options.threads is not None:
+            set_num_threads(options.threads)
+        if options.op is None:
+            print_wheel()
+        elif options.shape is None:
+            parser.error("the following argument is required: shape, for example 6144x512")
+        else:
+            print_times(options.op, options.shape, options.rounds)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

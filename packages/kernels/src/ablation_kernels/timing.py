@@ -1,0 +1,87 @@
+"""Times every kernel of an op on one shape, side by side."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from ablation_kernels import _native
+from ablation_kernels.table import infer_shape, op_table, ops, scratch_bytes
+
+_SMALL = ("weight", "bias")
+
+
+@dataclass(frozen=True)
+class KernelTime:
+    """Nanoseconds of a kernel's calls, one a round, by the clock of `Program.run_timed`."""
+
+    kernel: str
+    times_ns: tuple[int, ...]
+
+    @property
+    def min_ns(self) -> int:
+        """The fastest call."""
+        return min(self.times_ns)
+
+    @property
+    def median_ns(self) -> float:
+        """The median call."""
+        return median(self.times_ns)
+
+
+def input_shapes(op: str, shape: tuple[int, ...]) -> list[tuple[int, ...] | None]:
+    """Shapes of an op's inputs when its first input has this one; optional inputs are absent.
+
+    A weight or bias is a vector of the last size, the b of matmul is square; the others have the
+    first input's shape. Raises ValueError for an unknown op or one whose attributes have no default
+    (permute, slice).
+    """
+    table = ops()
+    if op not in table or op in ("permute", "slice"):
+        valid = ", ".join(name for name in table if name not in ("permute", "slice"))
+        raise ValueError(f"argument 'op' is {op!r}; accepted: {valid}")
+    shapes: list[tuple[int, ...] | None] = []
+    for slot in table[op].slots:
+        if slot in table[op].optional:
+            shapes.append(None)
+        elif slot in _SMALL:
+            shapes.append(shape[-1:])
+        elif op == "matmul" and slot == "b":
+            shapes.append(shape[-1:] * 2)
+        else:
+            shapes.append(shape)
+    return shapes
+
+
+def time_kernels(op: str, shape: tuple[int, ...], rounds: int = 20) -> list[KernelTime]:
+    """Times of every kernel of an op, in the table's order, on get_num_threads() threads.
+
+    `shape` is the first input's; see `input_shapes` for the others. Inputs are normal random
+    numbers. After one call that is not counted, each round has one call of each kernel, in random
+    order. Raises ValueError for an unknown op or a shape that it does not accept.
+    """
+    shapes = input_shapes(op, shape)
+    generator = np.random.default_rng(0)
+    given = [size for size in shapes if size is not None]
+    inputs = [generator.standard_normal(size, dtype=np.float32) for size in given]
+    output = np.empty(infer_shape(op, shapes), np.float32)
+    threads = _native.get_num_threads()
+    programs = {}
+    for kernel in [kernel.name for kernel in op_table() if kernel.op == op]:
+        values = [*(("input", size) for size in given), ("output", output.shape)]
+        numbers = iter(range(len(given)))
+        slots = [None if size is None else next(numbers) for size in shapes]
+        call: tuple[Any, ...] = (kernel, slots, len(given), {}, 0, kernel)
+        arena_bytes = scratch_bytes(kernel, shapes, threads=threads)
+        programs[kernel] = _native.Program(values, [call], arena_bytes)
+        programs[kernel].run(inputs, [output])
+    times: dict[str, list[int]] = {kernel: [] for kernel in programs}
+    order = random.Random(0)
+    for _ in range(rounds):
+        for kernel in order.sample(list(programs), len(programs)):
+            times[kernel].append(int(programs[kernel].run_timed(inputs, [output])[1][0]))
+    return [KernelTime(kernel, tuple(taken)) for kernel, taken in times.items()]
