@@ -5,9 +5,9 @@ from __future__ import annotations
 #: Row lengths: W - 1, W, W + 1 for every vector width and unroll in use, 1, primes, long tails.
 LENGTHS = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 129, 257, 1000, 1021)
 #: Enough work for a parallel kernel to split, and no size a multiple of another.
-LARGE_ROWS, LARGE_LENGTH = 67, 1031
+LARGE_ROWS, LARGE_LENGTH = 67, 2053
 
-#: (M, K, N) of products.
+#: (M, K, N) of products; the last ones are cut among threads along M, along N, along both.
 PRODUCTS = (
     (1, 1, 1),
     (1, 7, 1),
@@ -19,6 +19,8 @@ PRODUCTS = (
     (2, 257, 3),
     (64, 65, 63),
     (131, 70, 97),
+    (29, 70, 331),
+    (211, 70, 223),
 )
 
 #: (B, H, Sq, Sk, D) of attention: ones, cross lengths both ways, primes, enough to split.
@@ -52,7 +54,8 @@ BROADCASTS = (
     ((2, 1, 4, 1), (3, 1, 33)),
     ((1, 1, 31, 31), (2, 3, 31, 31)),
     ((2, 3, 4, 5, 6), (4, 1, 6)),
-    ((67, 1031), (67, 1031)),
-    ((67, 1031), (1031,)),
-    ((67, 1), (1, 1031)),
+    ((67, 2053), (67, 2053)),
+    ((67, 2053), (2053,)),
+    ((67, 1), (1, 2053)),
+    ((2053, 67), (2053, 1)),
 )

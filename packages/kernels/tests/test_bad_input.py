@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import EXAMPLES, Float32, function_of, kernels_of
+from harness import EXAMPLES, Float32, example_of, function_of, kernels_of
 
 import ablation_kernels
 
@@ -57,7 +57,7 @@ def refused(
 
 def replaced(op: str, argument: str, value: Any) -> tuple[list[Any], dict[str, Any]]:
     """A good call with one array argument replaced."""
-    example = EXAMPLES[op](np.random.default_rng(5))
+    example = example_of(op)
     args, keywords = list(example.args), dict(example.keywords)
     if argument in keywords:
         keywords[argument] = value
@@ -67,7 +67,7 @@ def replaced(op: str, argument: str, value: Any) -> tuple[list[Any], dict[str, A
 
 
 def current(op: str, argument: str) -> Float32:
-    example = EXAMPLES[op](np.random.default_rng(5))
+    example = example_of(op)
     if argument in example.keywords:
         found: Float32 = example.keywords[argument]
         return found
@@ -313,7 +313,7 @@ def test_empty_slices(start: int, stop: int) -> None:
 
 @pytest.mark.parametrize("op", OPS)
 def test_unknown_kernel_names_the_nearest(op: str) -> None:
-    example = EXAMPLES[op](np.random.default_rng(5))
+    example = example_of(op)
     name = ablation_kernels.op_table()[0].name
     for info in ablation_kernels.op_table():
         if info.op == op:
@@ -331,7 +331,7 @@ def test_unknown_kernel_names_the_nearest(op: str) -> None:
 
 @pytest.mark.parametrize("op", OPS)
 def test_bad_outputs(op: str) -> None:
-    example = EXAMPLES[op](np.random.default_rng(5))
+    example = example_of(op)
     shape = example.expected.shape
     read_only = zeros(*shape)
     read_only.flags.writeable = False
@@ -351,7 +351,7 @@ def test_bad_outputs(op: str) -> None:
 @pytest.mark.parametrize("op", OPS)
 def test_overlapping_outputs(op: str) -> None:
     """An output that shares part of an input's memory, for every input of every op."""
-    example = EXAMPLES[op](np.random.default_rng(5))
+    example = example_of(op)
     shape = example.expected.shape
     size = int(np.prod(shape))
     for argument in ARRAYS[op]:
@@ -405,7 +405,7 @@ def test_wrong_number_of_arguments() -> None:
         with pytest.raises(TypeError):
             function_of(op)()
         with pytest.raises(TypeError):
-            function_of(op)(*EXAMPLES[op](np.random.default_rng(5)).args, unknown=1)
+            function_of(op)(*example_of(op).args, unknown=1)
 
 
 @pytest.mark.parametrize(

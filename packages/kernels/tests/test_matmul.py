@@ -34,6 +34,20 @@ def test_product(
 
 
 @each_kernel
+@pytest.mark.parametrize("threads", [2, 3, 4, 7, 16])
+@pytest.mark.parametrize("shape", [(29, 64, 331), (331, 64, 29), (211, 64, 223), (50, 2000, 50)])
+def test_cuts(
+    kernel: str, shape: tuple[int, int, int], threads: int, random: np.random.Generator
+) -> None:
+    """Tiles of the output for every number of threads: none missing, none beyond the edge."""
+    ablation_kernels.set_num_threads(threads)
+    m, k, n = shape
+    a, bias, addend = normal(random, 2, m, k), normal(random, n), normal(random, 2, m, n)
+    check(kernel, a, normal(random, k, n), bias=bias, addend=addend, activation="relu")
+    check(kernel, a, normal(random, 2, n, k), transpose_b=True)
+
+
+@each_kernel
 @pytest.mark.parametrize("transpose_b", [False, True])
 @pytest.mark.parametrize("batch", [(1,), (3,), (2, 3), (1, 1, 5), (2, 1, 3, 2)])
 def test_batches_fold_or_pair(

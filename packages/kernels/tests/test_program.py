@@ -184,16 +184,23 @@ def test_attention_with_scratch_in_the_arena(form: str, random: np.random.Genera
             Program(values, calls, size + scratch)
 
 
-def test_concurrent_runs(chain: Chain, random: np.random.Generator) -> None:
-    """Two threads, one program and one arena: they take turns."""
-    program = chain.program()
-    inputs = [normal(random, ROWS, DEPTH) for _ in range(3)]
+def test_concurrent_runs(random: np.random.Generator) -> None:
+    """Three threads, one program and one arena: they take turns. Runs are long enough to meet."""
+    shape = (257, 1021)
+    values: Values = [("input", shape), ("arena", shape, 0), ("output", shape)]
+    calls: Calls = [
+        ("softmax_simd", [0], 1, {}, 0, "first"),
+        ("softmax_simd", [1], 1, {}, 0, "second"),
+        ("softmax_simd", [1], 2, {}, 0, "third"),
+    ]
+    program = Program(values, calls, aligned(257 * 1021 * 4))
+    inputs = [normal(random, *shape, spread=3) for _ in range(3)]
     expected = [program.run([x])[0] for x in inputs]
     wrong: list[int] = []
 
     def work(index: int) -> None:
-        out = np.empty((LENGTH, 1, ROWS), np.float32)
-        for _ in range(200):
+        out = np.empty(shape, np.float32)
+        for _ in range(30):
             program.run([inputs[index]], [out])
             if not np.array_equal(out, expected[index]):
                 wrong.append(index)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import EXAMPLES, Example, assert_within, function_of, guarded
+from harness import EXAMPLES, Example, assert_within, example_of, function_of, guarded
 
 import ablation_kernels
 
@@ -31,11 +31,9 @@ def attributes_of(op: str, example: Example) -> dict[str, Any]:
 
 @pytest.mark.parametrize("info", TABLE, ids=[info.name for info in TABLE])
 @pytest.mark.parametrize("short", [False, True])
-def test_every_kernel_of_the_table(
-    info: ablation_kernels.KernelInfo, short: bool, random: np.random.Generator
-) -> None:
+def test_every_kernel_of_the_table(info: ablation_kernels.KernelInfo, short: bool) -> None:
     """By its full name and by the part after the op."""
-    example = EXAMPLES[info.op](random)
+    example = example_of(info.op)
     name = info.name.removeprefix(info.op + "_") if short else info.name
     keywords = {**example.keywords, "kernel": name}
     actual = guarded(info.op, example.expected.shape, *example.args, **keywords)
@@ -107,8 +105,8 @@ def test_clock_overhead() -> None:
 
 
 @pytest.mark.parametrize("op", OPS)
-def test_no_kernel_means_the_best_one(op: str, random: np.random.Generator) -> None:
-    example = EXAMPLES[op](random)
+def test_no_kernel_means_the_best_one(op: str) -> None:
+    example = example_of(op)
     arrays = [x for x in example.args if isinstance(x, np.ndarray)]
     if op != "matmul":  # whose bias is a keyword here and a slot there
         shapes = [x.shape for x in arrays] + [
@@ -144,7 +142,7 @@ ATTENTION_KERNELS = [info.name for info in TABLE if info.op == "attention"]
 
 @pytest.mark.parametrize("info", TABLE, ids=[info.name for info in TABLE])
 def test_scratch_is_aligned_and_grows_with_threads(info: ablation_kernels.KernelInfo) -> None:
-    example = EXAMPLES[info.op](np.random.default_rng(1))
+    example = example_of(info.op)
     shapes = [x.shape for x in example.args if isinstance(x, np.ndarray)]
     attributes = attributes_of(info.op, example)
     sizes = [

@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import reference
 import tolerance
-from harness import EXAMPLES, Example, assert_within, function_of, kernels_of, normal
+from harness import EXAMPLES, Example, assert_within, example_of, function_of, kernels_of, normal
+from shapes import LARGE_LENGTH, LARGE_ROWS
 
 import ablation_kernels
 
@@ -29,10 +31,8 @@ def run(kernel: str, op: str, example: Example) -> np.ndarray:
 
 @each_parallel
 @pytest.mark.parametrize("threads", [2, 3, 5, 16])
-def test_threaded_equals_serial(
-    info: ablation_kernels.KernelInfo, threads: int, random: np.random.Generator
-) -> None:
-    example = EXAMPLES[info.op](random)
+def test_threaded_equals_serial(info: ablation_kernels.KernelInfo, threads: int) -> None:
+    example = example_of(info.op)
     ablation_kernels.set_num_threads(1)
     serial = run(info.name, info.op, example)
     ablation_kernels.set_num_threads(threads)
@@ -68,7 +68,7 @@ def test_several_callers(info: ablation_kernels.KernelInfo, random: np.random.Ge
 
 
 def test_threads_change_under_load(random: np.random.Generator) -> None:
-    x = normal(random, 67, 331)
+    x = normal(random, LARGE_ROWS, LARGE_LENGTH)
     expected = ablation_kernels.softmax(x, kernel="simd")
     done = threading.Event()
 
@@ -125,8 +125,45 @@ def test_default_is_the_cores_of_this_process() -> None:
         assert int(printed) == os.cpu_count()
 
 
+def wait_for(child: int) -> int:
+    """Exit code of a child made by fork."""
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def fork() -> int:
+    """os.fork; an alarm ends a child that waits for threads which it does not have."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork of a process with threads
+        child = os.fork()
+    if child == 0:
+        signal.alarm(30)
+    return child
+
+
+TASKS = Path("/proc/self/task")
+
+
+@pytest.mark.skipif(
+    ablation_kernels.build_info()["parallel"] != "pool" or not TASKS.exists(),
+    reason="counts the threads that a pool made in a fresh child",
+)
+@each_parallel
+def test_examples_are_large_enough_to_split(info: ablation_kernels.KernelInfo) -> None:
+    """Without this the tests of parallel kernels could all run serially and say nothing."""
+    example = example_of(info.op)
+    child = fork()
+    if child == 0:
+        tasks = 0
+        try:
+            run(info.name, info.op, example)
+            tasks = len(list(TASKS.iterdir()))
+        finally:
+            os._exit(tasks)
+    assert 1 < wait_for(child) <= ablation_kernels.get_num_threads()
+
+
 def _in_child(x: np.ndarray, expected: np.ndarray) -> int:
-    signal.alarm(30)  # a child that waits for threads it does not have must not hang the tests
     for threads in (3, 2, 4):
         ablation_kernels.set_num_threads(threads)
         for _ in range(20):
@@ -140,30 +177,29 @@ def _in_child(x: np.ndarray, expected: np.ndarray) -> int:
 @pytest.mark.parametrize("under_load", [False, True])
 def test_fork(under_load: bool, random: np.random.Generator) -> None:
     """A child has none of the parent's threads and makes its own; the parent goes on as before."""
-    x = normal(random, 67, 331)
+    x = normal(random, LARGE_ROWS, LARGE_LENGTH)
     expected = ablation_kernels.softmax(x, kernel="simd_parallel")
     done = threading.Event()
 
+    large = normal(random, 2000, 1021)  # long enough that a fork meets it at work
+
     def load() -> None:
         while not done.is_set():
-            ablation_kernels.softmax(x, kernel="simd_parallel")
+            ablation_kernels.softmax(large, kernel="simd_parallel", out=large)
 
     worker = threading.Thread(target=load)
     if under_load:
         worker.start()
     try:
         for _ in range(3):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # fork of a threaded process
-                child = os.fork()
+            child = fork()
             if child == 0:
                 status = 2
                 try:
                     status = _in_child(x, expected)
                 finally:
                     os._exit(status)
-            _, status = os.waitpid(child, 0)
-            assert os.waitstatus_to_exitcode(status) == 0
+            assert wait_for(child) == 0
     finally:
         done.set()
         if under_load:

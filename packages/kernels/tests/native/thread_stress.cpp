@@ -166,7 +166,9 @@ std::int64_t between(Random& random, std::int64_t low, std::int64_t high) {
 /// Shapes and attributes of one random call of an op; sizes that are large enough to be split.
 Call random_call(std::string_view op, Random& random) {
     Call call;
-    const std::int64_t rows = between(random, 1, 90), columns = between(random, 1, 300);
+    const bool dense = op == "matmul" || op == "attention";  // work per element, not only traffic
+    const std::int64_t rows = between(random, 1, 130);
+    const std::int64_t columns = between(random, 1, dense ? 300 : 4000);
     auto give = [&call](std::size_t slot, const Shape& shape) {
         call.inputs[slot].shape = shape;
         call.inputs[slot].present = true;
