@@ -25,9 +25,10 @@ using ParallelBody = void (*)(void* context, std::int64_t item, int worker);
 /// thread holds the pool.
 void parallel_for(std::int64_t n_items, void* context, ParallelBody body, int max_workers = 0);
 
-/// Nanoseconds of work below which a split costs more than it saves: measured fork-join cost with
-/// margin.
-inline constexpr double kMinimumParallelNs = 4000.0;
+/// Nanoseconds of work below which a split costs more than it saves. The fork-join itself costs
+/// under a microsecond; more comes after it, when the next op finds half of its input, and the
+/// lines it will write, in another core's cache.
+inline constexpr double kMinimumParallelNs = 8000.0;
 
 /// Number of threads worth using for work that takes `serial_ns` on one thread.
 inline int worthwhile_threads(double serial_ns) {
