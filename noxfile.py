@@ -128,7 +128,8 @@ def lint(session: nox.Session) -> None:
     fix = "--fix" in session.posargs
     session.run("ruff", "check", *(["--fix"] if fix else []), *PYTHON_SOURCES)
     session.run("ruff", "format", *([] if fix else ["--check"]), *PYTHON_SOURCES)
-    session.run("mypy", "noxfile.py", *(str(path) for path in sorted((ROOT / ".ci").glob("*.py"))))
+    scripts = (str(path.relative_to(ROOT)) for path in sorted((ROOT / ".ci").glob("*.py")))
+    session.run("mypy", "noxfile.py", *scripts)
     for name in PACKAGES:
         session.run("mypy", f"packages/{name}/src", f"packages/{name}/tests")
     sources = [
@@ -139,9 +140,10 @@ def lint(session: nox.Session) -> None:
     if sources:
         session.run("clang-format", *(["-i"] if fix else ["--dry-run", "--Werror"]), *sources)
     session.run("codespell")
-    workflows = [str(path) for path in sorted((ROOT / ".github/workflows").glob("*.yml"))]
-    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
-    session.run("zizmor", "--offline", "--no-progress", ".github/workflows")
+    workflows = ".github/workflows"
+    files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / workflows).glob("*.yml"))]
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *files)
+    session.run("zizmor", "--offline", "--no-progress", workflows)
 
 
 @nox.session(requires=["wheel"])
@@ -202,7 +204,7 @@ def compiler_library(session: nox.Session, name: str) -> str:
 def sanitize_address(session: nox.Session) -> None:
     """Run the kernel tests under AddressSanitizer and UBSan (Linux, GCC)."""
     if sys.platform != "linux":
-        session.skip("needs LD_PRELOAD")
+        session.skip("needs LD_PRELOAD and GCC's runtime libraries")
     wheel = build_wheel(session, "address", "ABLATION_SANITIZE=address")
     pip_install(session, str(wheel), "pytest")
     replace_kernels(session, wheel)
@@ -225,7 +227,9 @@ def sanitize_address(session: nox.Session) -> None:
 
 @nox.session
 def sanitize_thread(session: nox.Session) -> None:
-    """Run the pool and the parallel kernels under ThreadSanitizer, in a plain C++ program."""
+    """Run the pool and the parallel kernels under ThreadSanitizer, in a C++ program (Linux)."""
+    if sys.platform != "linux":
+        session.skip("needs the OpenBLAS library")
     pip_install(session, *BUILD_TOOLS, "numpy", "scipy-openblas32")
     folder = BUILD / "thread"
     session.run(

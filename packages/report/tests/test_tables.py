@@ -146,7 +146,16 @@ def test_show_says_what_ran_where(tmp_path: Path, capsys: pytest.CaptureFixture[
     printed = capsys.readouterr().out
     assert "Machine:   Test CPU, 2 cores, 24.0 GiB, Linux x86_64" in printed
     assert "2026-01-02T03:06:05Z, 2.0 minutes" in printed
+    assert "Ceilings:  not measured" in printed
     assert "SUMMARY: best compiled variant vs PyTorch" in printed
+
+
+def test_show_prints_the_ceilings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rates = {"multiply_add_flops_per_s": 234.4e9, "memory_bytes_per_s": 34.1e9}
+    header = make_header(ceilings={"provider": "avx512", "threads": 2} | rates)
+    run = write_run(tmp_path / "run", [make_timed_cell("torch-naive", [4000])], header)
+    assert main(["show", str(run)]) == 0
+    assert "Ceilings:  234 GFLOP/s (avx512), 34 GB/s on 2 threads" in capsys.readouterr().out
 
 
 def test_show_of_a_run_that_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ablation_report import __version__
 from ablation_report.load import check, load, load_run
@@ -58,12 +59,22 @@ def _origin(path: Path, markdown: bool) -> str:
         "Machine": f"{machine['cpu_model']}, {machine['cores']} cores, {memory_gib:.1f} GiB, "
         f"{machine['os']} {machine['arch']}",
         "Providers": ", ".join(f"{k} {v}" for k, v in providers.items() if v),
+        "Ceilings": _ceilings(header["ceilings"]),
         "Versions": ", ".join(f"{name} {v}" for name, v in versions.items() if v),
         "Threads": f"{header['threads']}, seed {header['seed']}, sessions {header['sessions']}",
     }
     if markdown:
         return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
     return "\n".join(f"{name + ':':<11}{fact}" for name, fact in facts.items())
+
+
+def _ceilings(found: Mapping[str, Any] | None) -> str:
+    """Write what the machine can do at best, as the run measured it."""
+    if found is None:
+        return "not measured"
+    flops, memory = found["multiply_add_flops_per_s"], found["memory_bytes_per_s"]
+    rates = f"{flops / 1e9:.0f} GFLOP/s ({found['provider']}), {memory / 1e9:.0f} GB/s"
+    return f"{rates} on {found['threads']} threads"
 
 
 def _check(paths: Sequence[Path]) -> int:
