@@ -176,9 +176,10 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def check_versions(session: nox.Session) -> None:
-    """Check that versions, ranges, pins and changelogs agree, and a tag if one is named."""
+    """Check that versions, ranges, pins and changelogs agree; `-- --tag=kernels-v0.1.0` a tag."""
     pip_install(session, "packaging")
-    session.run("python", ".ci/check_versions.py", *session.posargs)
+    tags = [word.removeprefix("--tag=") for word in session.posargs if word.startswith("--tag=")]
+    session.run("python", ".ci/check_versions.py", *tags)
 
 
 @nox.session
@@ -253,7 +254,8 @@ def sanitize_thread(session: nox.Session) -> None:
     session.run(
         *fixed,
         str(folder / "thread_stress"),
-        *session.posargs,
+        # How many times as long as usual; words for pytest in the same call are not for this
+        *(word for word in session.posargs if word.isdigit()),
         env={"ABLATION_OPENBLAS": str(openblas), "TSAN_OPTIONS": "halt_on_error=1"},
         external=True,
     )
