@@ -60,6 +60,7 @@ nb::dict build_info() {
     info["parallel"] = parallel_provider();
     info["blas"] = blas_info().provider;
     info["blas_core"] = blas_info().core;
+    info["blas_core_wanted"] = blas_info().wanted_core;
     info["blas_library"] = blas_info().library;
     info["clock"] = clock_name();
     return info;

@@ -47,6 +47,29 @@ def test_build_info_tells(name: str) -> None:
     assert done.stdout.split() == [name, name, name]
 
 
+@pytest.mark.skipif(INFO["blas"] != "openblas", reason="Accelerate chooses by itself")
+@pytest.mark.parametrize("name", [n for n in INFO["isa_available"] if not n.startswith("neon")])
+def test_products_follow_the_instruction_set(name: str) -> None:
+    code = "import ablation_kernels as k; print(k.build_info()['blas_core'])"
+    done = run(["-W", "error", "-c", code], simd=name)
+    assert done.returncode == 0, done.stderr
+    # Where 512-bit registers multiply no faster, AVX2 products serve AVX-512 machines too.
+    accepted = {"avx512": {"SkylakeX", "Haswell"}, "avx2": {"Haswell"}, "baseline": {"Nehalem"}}
+    if INFO["blas_core_wanted"]:
+        assert done.stdout.strip() in accepted[name]
+
+
+@pytest.mark.skipif(not INFO["blas_core_wanted"], reason="the library's own choice stands here")
+def test_a_library_loaded_before_is_told() -> None:
+    code = "import scipy_openblas32, ablation_kernels as k; print(k.build_info()['blas_core'])"
+    environment = {**os.environ, "ABLATION_SIMD": "baseline", "OPENBLAS_CORETYPE": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() != "Nehalem"
+    assert "import ablation_kernels first" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["avx1024", "AVX2 ", "none"])
 def test_unknown_name(name: str) -> None:
     done = run(["-c", "import ablation_kernels"], simd=name)

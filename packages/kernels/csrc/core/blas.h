@@ -12,6 +12,9 @@ struct BlasInfo {
     std::string core;  ///< kernels in use, as the library names them ("SkylakeX"); empty if it does
                        ///< not tell
     std::string library;  ///< version or configuration string of the library
+    /// Core asked of the library when it was loaded; empty where its own choice or the user's
+    /// stands. A library that another package has loaded before keeps the core it has.
+    std::string wanted_core;
 };
 
 /// Loads the library on first use. `path` is the shared library for providers that need one; called

@@ -49,6 +49,9 @@ struct SimdProvider {
 /// (avx512, avx2, neon, baseline, vdsp). Throws std::runtime_error naming the valid values if it is
 /// not one of them.
 const SimdProvider& simd();
+/// FLOPs per nanosecond of independent multiply-adds of one provider on one core, the best of
+/// several runs of some 10 us. 0 if it is not built, can't run here or has no registers of its own.
+double multiply_add_flops_per_ns(const std::string& provider);
 /// The provider in use, or the best below it that can measure the multiply-add ceiling.
 const SimdProvider& simd_with_multiply_add();
 /// Providers compiled into this library that this CPU can run, best first.

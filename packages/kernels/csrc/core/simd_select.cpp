@@ -1,8 +1,10 @@
 // Which SIMD provider is used: the best that the CPU can run, unless ABLATION_SIMD names another.
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <stdexcept>
 
+#include "clock.h"
 #include "cpu_features.h"
 #include "simd.h"
 
@@ -61,6 +63,24 @@ const SimdProvider& choose() {
 const SimdProvider& simd() {
     static const SimdProvider& chosen = choose();
     return chosen;
+}
+
+double multiply_add_flops_per_ns(const std::string& provider) {
+    constexpr int kRepeats = 9;
+    constexpr std::int64_t kRounds = 8000;
+    double best = 0.0;
+    for (const Candidate& candidate : kCandidates) {
+        const auto multiply_add = candidate.provider->multiply_add;
+        if (provider != candidate.provider->name || !candidate.runs_here()) continue;
+        if (multiply_add == nullptr) return 0.0;
+        for (int repeat = 0; repeat < kRepeats; ++repeat) {
+            float sink = 0.0F;
+            const std::int64_t start = clock_ns();
+            const auto flops = static_cast<double>(multiply_add(kRounds, &sink));
+            best = std::max(best, flops / static_cast<double>(clock_ns() - start));
+        }
+    }
+    return best;
 }
 
 const SimdProvider& simd_with_multiply_add() {

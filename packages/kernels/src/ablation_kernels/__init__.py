@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from ablation_kernels import _native
@@ -81,9 +83,24 @@ def _blas_path() -> str:
     """Path of the OpenBLAS library; empty where the provider needs none (Accelerate)."""
     if sys.platform == "darwin":
         return ""
-    import scipy_openblas32
+    # Not imported: that would load the library, which chooses its kernels when it is loaded.
+    spec = find_spec("scipy_openblas32")
+    if spec is None or spec.origin is None:
+        raise ImportError("ablation_kernels needs the package scipy-openblas32")
+    return str(Path(spec.origin).parent / "lib" / "libscipy_openblas.so")
 
-    return str(Path(scipy_openblas32.get_lib_dir()) / "libscipy_openblas.so")
+
+def _load_blas() -> None:
+    _native.initialize(_blas_path())
+    info = build_info()
+    used, wanted = info["blas_core"], info["blas_core_wanted"]
+    if wanted and used != wanted:
+        warnings.warn(
+            f"OpenBLAS runs its {used} kernels instead of {wanted}: scipy_openblas32 was loaded "
+            "before; import ablation_kernels first",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
-_native.initialize(_blas_path())
+_load_blas()

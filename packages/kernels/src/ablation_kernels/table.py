@@ -83,7 +83,8 @@ def build_info() -> dict[str, Any]:
     """How the wheel was built and what it uses here.
 
     Keys: table_version, compiler, flags, sanitizer, isa_built, isa_available, isa_used, simd,
-    parallel, blas, blas_core (the kernels that the BLAS library really runs), blas_library, clock.
+    parallel, blas, blas_core (the kernels that the BLAS library really runs), blas_core_wanted
+    (those asked of it; empty: its own choice), blas_library, clock.
     """
     return _native.build_info()
 
