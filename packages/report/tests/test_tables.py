@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,27 @@ def test_a_markdown_table_has_as_many_fields_in_every_row(tmp_path: Path) -> Non
 def test_the_summary_takes_the_fastest_compiled_variant(tmp_path: Path) -> None:
     table = summary_table(load(make_run(tmp_path / "run")).collect())
     ((_, (row,)),) = table.groups
-    assert row == ["Toy", "4.10 ms", "-", "1.01 ms (flash-layernorm)", "0.25x", "-", "-", "0.7%"]
+    best = ["1.01 ms (flash-layernorm)", "0.25x", "-", "-", "0.7%"]
+    assert row == ["Toy", "4.10 ms", "-", *best, "-"]
+
+
+def test_the_summary_has_the_share_of_the_ceiling(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    # Toy: 24 * 32 * 64^2 + 4 * 32^2 * 64 = 3,407,872 FLOPs in 1.01 ms are 3.374 GFLOP/s
+    table = summary_table(load(run).collect(), 10e9)
+    assert table.header[-1] == "of ceiling"
+    assert table.groups[0][1][0][-1] == "34%"
+
+
+def test_a_run_is_shown_against_its_own_ceiling(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ceilings = {"provider": "avx2", "threads": 2, "memory_bytes_per_s": 1e10}
+    run = make_run(tmp_path / "run")
+    header = make_header(ceilings={**ceilings, "multiply_add_flops_per_s": 10e9})
+    (run / "run.json").write_text(json.dumps(header), encoding="utf-8")
+    assert main(["show", str(run)]) == 0
+    assert "34%" in capsys.readouterr().out
 
 
 def test_a_ratio_within_the_noise_is_marked(tmp_path: Path) -> None:
@@ -108,7 +129,7 @@ def test_the_summary_of_a_config_without_our_times(tmp_path: Path) -> None:
     cells = [make_timed_cell("torch-naive", [4000]), make_failed_cell(variant="passes-none")]
     table = summary_table(load(write_run(tmp_path / "run", cells)).collect())
     ((_, (row,)),) = table.groups
-    assert row == ["Toy", "4.0 µs", *["-"] * 6]
+    assert row == ["Toy", "4.0 µs", *["-"] * 7]
 
 
 def test_the_published_ratios_are_printed_again(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,7 @@ def show(path: Path, layout: str) -> str:
     sources = frame["path"].unique().to_list()
     if len(sources) > 1:
         raise FileNotFoundError(f"{path}: holds {len(sources)} runs, name one")
-    tables = [*config_tables(frame), summary_table(frame)]
+    tables = [*config_tables(frame), summary_table(frame, _ceiling_flops_per_s(path))]
     markdown = layout == "md"
     parts = [table.markdown() if markdown else table.text() for table in tables]
     return "\n\n".join([_origin(path, markdown), *parts, "\n".join(LEGEND)])
@@ -66,6 +66,11 @@ def _origin(path: Path, markdown: bool) -> str:
     if markdown:
         return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
     return "\n".join(f"{name + ':':<11}{fact}" for name, fact in facts.items())
+
+
+def _ceiling_flops_per_s(path: Path) -> float | None:
+    found = load_run(path).header["ceilings"] if path.is_dir() else None
+    return None if found is None else float(found["multiply_add_flops_per_s"])
 
 
 def _ceilings(found: Mapping[str, Any] | None) -> str:

@@ -33,13 +33,14 @@ HEADER = (
 )
 SUMMARY_HEADER = (
     *("Config", "PT naive", "PT SDPA", "Best compiled", "vs naive", "vs SDPA"),
-    *("verdict", "A/A floor"),
+    *("verdict", "A/A floor", "of ceiling"),
 )
 LEGEND = (
     "Total: median wall time of a call. Attn, LN, Other: of profiled calls. vs PT: ratio to PT",
     "naive in the same rounds, ~ not resolved from it. ±: half of Total's 95% interval; noisy: the",
     "whole interval is wider than 5%. Ops/wall: profiled over wall time. verdict: best compiled",
-    "against PT SDPA, beyond the A/A floor or not at all.",
+    "against PT SDPA, beyond the A/A floor or not at all. of ceiling: the block's FLOPs in that",
+    "time, over the multiply-add ceiling that the run measured.",
 )
 NOTHING = "-"
 # The summary compares these with the best of the compiled variants
@@ -97,9 +98,14 @@ def config_tables(frame: pl.DataFrame) -> list[Table]:
     return [_config_table(name, cells) for name, cells in _by_config(frame).items()]
 
 
-def summary_table(frame: pl.DataFrame) -> Table:
-    """Return the best compiled variant of each config beside the two PyTorch baselines."""
-    rows = [_summary_row(name, cells) for name, cells in _by_config(frame).items()]
+def summary_table(frame: pl.DataFrame, ceiling_flops_per_s: float | None = None) -> Table:
+    """Return the best compiled variant of each config beside the two PyTorch baselines.
+
+    With the machine's multiply-add ceiling, its share that the best variant reaches.
+    """
+    rows = [
+        _summary_row(name, cells, ceiling_flops_per_s) for name, cells in _by_config(frame).items()
+    ]
     return Table("SUMMARY: best compiled variant vs PyTorch", SUMMARY_HEADER, [("", rows)])
 
 
@@ -175,7 +181,7 @@ def _drift_note(cells: Sequence[Cell]) -> list[str]:
     return []
 
 
-def _summary_row(config: str, cells: Sequence[Cell]) -> Sequence[str]:
+def _summary_row(config: str, cells: Sequence[Cell], ceiling: float | None) -> Sequence[str]:
     by_variant = {cell["variant"]: cell for cell in cells}
     totals = {row["variant"]: row["total_ns"] for row in measure(cells).iter_rows(named=True)}
     ours = {v: ns for v, ns in totals.items() if v not in NOT_COMPILED and ns is not None}
@@ -185,6 +191,7 @@ def _summary_row(config: str, cells: Sequence[Cell]) -> Sequence[str]:
     best = by_variant[min(ours, key=lambda variant: ours[variant])]
     naive, sdpa = (paired_ratio(best, by_variant.get(base)) for base in (NAIVE, SDPA))
     floor = noise_floor(cells)
+    flops_per_s = best["flops"] / ours[best["variant"]] * 1e9
     return [
         *row,
         f"{duration(ours[best['variant']])} ({best['printed_name']})",
@@ -192,6 +199,7 @@ def _summary_row(config: str, cells: Sequence[Cell]) -> Sequence[str]:
         _times(sdpa.median if sdpa else None),
         NOTHING if sdpa is None or floor is None else verdict(sdpa, floor),
         _percent(floor),
+        _percent(flops_per_s / ceiling if ceiling else None, digits=0),
     ]
 
 
