@@ -192,3 +192,16 @@ def test_categories() -> None:
 def test_category_of_a_graph_of_attention_alone() -> None:
     graph = attention_graph(mask=random(4, 5))
     assert [category(node, graph) for node in graph.nodes] == ["movement"] + ["attention"] * 5
+
+
+@pytest.mark.parametrize("name", list(ablation_kernels.ops()))
+def test_slots_are_those_of_the_kernel_table(name: str) -> None:
+    mine, theirs = OPS[name], ablation_kernels.ops()[name]
+    assert tuple(slot.name for slot in mine.slots) == theirs.slots
+    assert {slot.name for slot in mine.slots if slot.optional} == theirs.optional
+    # The planner may do less in place than the kernels allow, never more.
+    assert {mine.slots[index].name for index in mine.in_place_slots} <= theirs.in_place
+
+
+def test_every_op_but_an_alias_has_kernels() -> None:
+    assert {name for name, spec in OPS.items() if not spec.is_alias} == set(ablation_kernels.ops())

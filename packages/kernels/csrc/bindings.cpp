@@ -13,8 +13,6 @@ namespace ablation {
 
 namespace {
 
-constexpr int kMaxThreads = 1024;
-
 const char* gemm_name(Gemm gemm) {
     return gemm == Gemm::blas ? "blas" : gemm == Gemm::scalar ? "scalar" : "none";
 }
@@ -69,6 +67,9 @@ nb::dict build_info() {
 void initialize(const std::string& blas_path) {
     simd();  // an ABLATION_SIMD that cannot be had fails here: kernels must not throw
     blas_initialize(blas_path);
+    // Fills its statics while one thread is here: a second one would wait for them with the GIL
+    // held.
+    new_array(Shape{1});
 }
 
 nb::tuple ceilings_row() {
@@ -77,7 +78,7 @@ nb::tuple ceilings_row() {
         return measure_ceilings();
     }();
     return nb::make_tuple(measured.provider, num_threads(), measured.multiply_add_flops_per_s,
-                          measured.memory_bytes_per_s);
+                          measured.memory_bytes_per_s, measured.fork_join_ns);
 }
 
 void set_threads(int n) {

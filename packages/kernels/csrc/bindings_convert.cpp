@@ -255,8 +255,10 @@ Array import_array(const char* function, const char* argument, nb::handle object
 }
 
 Array new_array(const Shape& shape) {
-    static const nb::object empty = nb::module_::import_("numpy").attr("empty");
-    static const nb::object float32 = nb::module_::import_("numpy").attr("float32");
+    // Handles that are never given back: a destructor would run after the interpreter's end.
+    static const nb::handle empty = nb::getattr(nb::module_::import_("numpy"), "empty").release();
+    static const nb::handle float32 =
+        nb::getattr(nb::module_::import_("numpy"), "float32").release();
     return import_array("empty", "out", empty(shape_to_tuple(shape), float32), true);
 }
 
@@ -283,7 +285,11 @@ nb::tuple shape_to_tuple(const Shape& shape) {
 Attributes attributes_from(std::string_view op, const nb::dict& given, const Call& call) {
     Attributes attributes = defaults_of(op, call);
     for (auto [key, value] : given) {
-        const auto name = nb::cast<std::string>(key);
+        std::string name;
+        if (!nb::try_cast<std::string>(key, name)) {
+            raise_type_error(std::string(op) + ": the name of an attribute is " + type_of(key) +
+                             "; accepted: a str");
+        }
         if (!set_attribute(op, attributes, name, value, call)) {
             throw ValueError(std::string(op) + ": has no attribute '" + name + "'");
         }

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <memory>
 #include <new>
 
@@ -19,39 +18,6 @@ struct AlignedFree {
 std::unique_ptr<std::byte[], AlignedFree> aligned_bytes(std::int64_t bytes) {
     return std::unique_ptr<std::byte[], AlignedFree>(new (std::align_val_t{
         static_cast<std::size_t>(kAlignment)}) std::byte[static_cast<std::size_t>(bytes)]);
-}
-
-bool names_slot(std::string_view slots, std::string_view name) {
-    std::size_t begin = 0;
-    while (begin < slots.size()) {
-        const std::size_t end = std::min(slots.find(' ', begin), slots.size());
-        if (slots.substr(begin, end - begin) == name) return true;
-        begin = end + 1;
-    }
-    return false;
-}
-
-void check_overlap(const OpInfo& op, const Slots& slots, const Call& call) {
-    const float* out = call.output.data;
-    const float* out_end = out + call.output.shape.count();
-    for (int slot = 0; slot < slots.count; ++slot) {
-        const auto index = static_cast<std::size_t>(slot);
-        const TensorView& input = call.inputs[index];
-        if (!input.present) continue;
-        const float* end = input.data + input.shape.count();
-        const bool apart = end <= out || out_end <= input.data;
-        const bool in_place = input.data == out && input.shape == call.output.shape &&
-                              names_slot(op.in_place, slots.names[index]);
-        if (!apart && !in_place) {
-            const std::string accepted = std::string("memory of its own") +
-                                         (*op.in_place == 0 ? ""
-                                                            : ", or exactly the array given for " +
-                                                                  std::string(op.in_place) +
-                                                                  " if it has the output's shape");
-            reject(op.name, "out", "overlaps argument '" + std::string(slots.names[index]) + "'",
-                   accepted);
-        }
-    }
 }
 
 // Imports the arguments in slot order, checks the call, runs the kernel with the GIL released.
@@ -94,7 +60,7 @@ nb::object call_op(const char* op_name, const nb::tuple& arguments, const nb::di
         result = import_array(op_name, "out", out, true);
         call.output = result.view;
         require_shape(op_name, "out", result.view, shape, "the output's shape");
-        check_overlap(op, slots, call);
+        require_no_overlap(op, slots, call);
     }
     {
         const nb::gil_scoped_release released;
@@ -144,8 +110,9 @@ Call call_of_shapes(const OpInfo& op, const nb::sequence& shapes, const nb::dict
 std::int64_t scratch_bytes(const char* kernel_name, const nb::sequence& shapes,
                            const nb::dict& attributes, int threads) {
     const KernelInfo& kernel = find_kernel(kernel_name);
-    if (threads < 1) {
-        reject(kernel.name, "threads", "is " + std::to_string(threads), "1 or more");
+    if (threads < 1 || threads > kMaxThreads) {
+        reject(kernel.name, "threads", "is " + std::to_string(threads),
+               "1 to " + std::to_string(kMaxThreads));
     }
     return kernel.scratch(call_of_shapes(find_op(kernel.op), shapes, attributes), threads);
 }

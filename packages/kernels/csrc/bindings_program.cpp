@@ -26,6 +26,7 @@ class Entry {
         fields_ = nb::borrow<nb::sequence>(entry);
         size_ = nb::len(fields_);
     }
+    const std::string& where() const { return where_; }
     nb::object field(std::size_t index) const {
         if (index >= size_) refuse();
         return fields_[index];
@@ -125,7 +126,7 @@ class PyProgram {
                     spec.storage = Storage::alias;
                     spec.source = entry.get<int>(2);
                 } else {
-                    throw ValueError("Program: argument 'values' has an entry of kind '" + kind +
+                    throw ValueError(entry.where() + " is of kind '" + kind +
                                      "'; accepted: input, constant, arena, output, alias");
                 }
             }
@@ -139,6 +140,7 @@ class PyProgram {
         for (nb::handle item : calls) {
             const Entry entry("calls", result.size(), item, kAcceptedCall);
             CallSpec spec;
+            spec.name = entry.get<std::string>(5);
             spec.kernel = entry.get<std::string>(0);
             Call shapes;
             for (nb::handle input : entry.get<nb::sequence>(1)) {
@@ -151,13 +153,25 @@ class PyProgram {
                 spec.inputs.push_back(value);
             }
             spec.output = entry.get<int>(2);
-            spec.attributes =
-                attributes_from(find_kernel(spec.kernel).op, entry.get<nb::dict>(3), shapes);
+            spec.attributes = attributes_of(spec, entry.get<nb::dict>(3), shapes);
             spec.scratch_offset = entry.get<std::int64_t>(4);
-            spec.name = entry.get<std::string>(5);
             result.push_back(std::move(spec));
         }
         return result;
+    }
+
+    /// Its errors name the call.
+    static Attributes attributes_of(const CallSpec& spec, const nb::dict& given,
+                                    const Call& shapes) {
+        const std::string where = "Program: call '" + spec.name + "' (" + spec.kernel + "): ";
+        try {
+            return attributes_from(find_kernel(spec.kernel).op, given, shapes);
+        } catch (const ValueError& error) {
+            throw ValueError(where + error.what());
+        } catch (const nb::builtin_exception& error) {
+            if (error.type() != nb::exception_type::type_error) throw;
+            raise_type_error(where + error.what());
+        }
     }
 
     static void require_same_shape(const char* argument, std::size_t index, const Shape& given,
@@ -253,8 +267,11 @@ void bind_program(nb::module_& module) {
         "calls: list of tuples (kernel, [value id or None per input slot], output id, "
         "attributes, scratch offset in bytes, name), run in order.\n"
         "arena_bytes: size of the arena; offsets are multiples of 64.\n\n"
-        "Scratch and worker slots are sized for get_num_threads() at construction. Raises "
-        "ValueError that names the call or value.")
+        "An output lies apart from the call's inputs and scratch, or takes exactly the place of an "
+        "input in a slot of OpInfo.in_place.\n\n"
+        "Scratch and worker slots are sized for get_num_threads() at construction. A child made by "
+        "fork while another thread runs the program must build its own. Raises ValueError that "
+        "names the call or value.")
         .def(nb::init<const nb::sequence&, const nb::sequence&, std::int64_t>(), nb::arg("values"),
              nb::arg("calls"), nb::arg("arena_bytes"))
         .def("run", &PyProgram::run, nb::arg("inputs"), nb::arg("outputs").none() = nb::none(),

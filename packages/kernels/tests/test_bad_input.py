@@ -420,12 +420,35 @@ def test_wrong_number_of_arguments() -> None:
         ([(1,) * 9], {}, 1, ValueError),
         ([("a",)], {}, 1, TypeError),
         ([(3, 4)], {}, 0, ValueError),
+        ([(3, 4)], {}, 1025, ValueError),
         (3, {}, 1, TypeError),
     ],
 )
 def test_scratch_bytes_arguments(shapes: Any, attributes: Any, threads: int, kind: Any) -> None:
     with pytest.raises(kind):
         ablation_kernels.scratch_bytes("softmax_simd", shapes, attributes, threads)
+
+
+@pytest.mark.parametrize(
+    "argument,q,k,attributes",
+    [
+        ("q", (1, 1, 2**31, 1), (1, 1, 3, 1), {}),
+        ("q", (1, 1, 3, 2**31), (1, 1, 3, 2**31), {}),
+        ("k", (1, 1, 3, 1), (1, 1, 2**31 - 31, 1), {}),
+        ("tile_q", (1, 1, 2**31 - 1, 1), (1, 1, 2**31 - 32, 1), {"tile_q": 2**31 - 1}),
+        ("tile_q", (1, 1, 2**23, 1), (1, 1, 2**23, 1), {"tile_q": 2**23}),
+    ],
+)
+def test_attention_beyond_its_limits(
+    argument: str, q: tuple[int, ...], k: tuple[int, ...], attributes: dict[str, int]
+) -> None:
+    """32 bits of the BLAS interface; scratch that 64 bits could not count."""
+    for kernel in kernels_of("attention"):
+        with pytest.raises(ValueError, match=f"'{argument}'.*accepted"):
+            ablation_kernels.scratch_bytes(kernel, [q, k, k, None], attributes, 1)
+    most = (1, 1, 2**31 - 32, 1)
+    for kernel in kernels_of("attention"):
+        assert ablation_kernels.scratch_bytes(kernel, [most] * 3, {"tile_q": 2**14}, 1024) > 0
 
 
 @pytest.mark.parametrize(

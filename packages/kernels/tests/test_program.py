@@ -178,7 +178,7 @@ def test_attention_with_scratch_in_the_arena(form: str, random: np.random.Genera
         assert_within(program.run([q, k, v])[0], reference.relu(expected.value), allowed)
     with pytest.raises(ValueError, match=r"'attention'.*scratch"):
         Program(values, calls, size + scratch - 64)
-    for offset in (size + 64, size + 32, -64, 2**63 - 64):
+    for offset in (size + 64, size + 32, -64, 2**63 - 64, 0, size - 64):
         calls[0] = (*calls[0][:4], offset, "attention")
         with pytest.raises(ValueError, match=r"'attention'.*scratch"):
             Program(values, calls, size + scratch)
@@ -378,11 +378,28 @@ def negative_arena(chain: Chain) -> None:
     chain.arena_bytes = -64
 
 
-#: (what is wrong, a word of the error, the change to a program that works)
+def extra_call(value: tuple[Any, ...], call: tuple[Any, ...]) -> Callable[[Chain], None]:
+    """One more value, number 7, and one more call at the end."""
+
+    def change(chain: Chain) -> None:
+        chain.values.append(value)
+        chain.calls.append(call)
+
+    return change
+
+
+def broadcast_in_place(chain: Chain) -> None:
+    """The row at the start of the matrix is read again after it was overwritten."""
+    chain.values.append(("arena", (LENGTH,), 64))
+    chain.calls.append(("relu_simd", [2], 7, {}, 0, "row"))
+    chain.calls.append(("add_simd", [7, 5], 4, {}, 0, "added"))
+
+
+#: (what is wrong, a pattern in the error, the change to a program that works)
 DEFECTS: list[tuple[str, str, Callable[[Chain], None]]] = [
-    ("unknown kernel", "softmax_simd", change_call(2, 0, "softmax_smid_parallel")),
-    ("unknown attribute", "beta", change_call(0, 3, {"beta": 1.0})),
-    ("bad attribute", "activation", change_call(0, 3, {"activation": "swish"})),
+    ("unknown kernel", "'softmax' .*softmax_simd", change_call(2, 0, "softmax_smid_parallel")),
+    ("unknown attribute", "'product' .*beta", change_call(0, 3, {"beta": 1.0})),
+    ("bad attribute", "'product' .*activation", change_call(0, 3, {"activation": "swish"})),
     ("missing input", "product", change_call(0, 1, [0, None, None, None])),
     ("too few inputs", "product", change_call(0, 1, [0])),
     ("too many inputs", "in_place", change_call(1, 1, [3, 2, 2])),
@@ -396,7 +413,7 @@ DEFECTS: list[tuple[str, str, Callable[[Chain], None]]] = [
     ("shapes that do not fit", "product", change_call(0, 1, [3, 1, None, None])),
     ("read before written", "in_place", drop_call(0)),
     ("output never written", "6", drop_call(3)),
-    ("bad permutation", "perm", change_call(3, 3, {"perm": (0, 0, 1)})),
+    ("bad permutation", "'transposed' .*perm", change_call(3, 3, {"perm": (0, 0, 1)})),
     ("misaligned offset", "3", change_value(3, "arena", (ROWS, LENGTH), 4)),
     ("negative offset", "3", change_value(3, "arena", (ROWS, LENGTH), -64)),
     ("offset beyond the arena", "5", change_value(5, "arena", (1, ROWS, LENGTH), 2**40)),
@@ -410,7 +427,17 @@ DEFECTS: list[tuple[str, str, Callable[[Chain], None]]] = [
     ("zero size", "accepted", change_value(0, "input", (0, DEPTH))),
     ("negative size", "negative", change_value(0, "input", (-1, DEPTH))),
     ("size that overflows", "accepted", change_value(5, "arena", (2**62, 4), 0)),
-    ("unknown kind", "accepted", change_value(3, "stack", (ROWS, LENGTH), 0)),
+    ("unknown kind", r"\[3\].*accepted", change_value(3, "stack", (ROWS, LENGTH), 0)),
+    ("output over part of an input", "'softmax' .*overlaps argument 'x'",
+        change_value(5, "arena", (1, ROWS, LENGTH), 128)),
+    ("output over an input of a slot that is not in place", "'overlaid' .*overlaps argument 'x'",
+        extra_call(("arena", (LENGTH, ROWS), 64),
+                   ("permute_parallel", [3], 7, {"perm": (1, 0)}, 0, "overlaid"))),
+    ("output over a smaller input that broadcasts", "'added' .*overlaps argument 'a'",
+        broadcast_in_place),
+    ("output value read in a slot that is not in place", "'again' .*overlaps argument 'x'",
+        extra_call(("alias", (1, ROWS, LENGTH), 6),
+                   ("permute_parallel", [6], 7, {"perm": (1, 2, 0)}, 0, "again"))),
 ]  # fmt: skip
 
 
@@ -442,6 +469,7 @@ def test_defective_programs(
         change_call(0, 1, ["x"]),
         change_call(0, 2, None),
         change_call(0, 3, []),
+        change_call(0, 3, {3: 1.0}),
         change_call(0, 4, "0"),
         change_call(0, 5, None),
         change_call(0, 2, 2**70),
@@ -454,6 +482,32 @@ def test_malformed_programs(change: Callable[[Chain], None], chain: Chain) -> No
     change(chain)
     with pytest.raises((TypeError, ValueError), match="accepted"):
         chain.program()
+
+
+def test_attribute_of_another_type_names_the_call(chain: Chain) -> None:
+    change_call(3, 3, {"perm": ("a", 0, 1)})(chain)
+    with pytest.raises(TypeError, match=r"'transposed' .*perm"):
+        chain.program()
+
+
+def test_in_place_under_another_shape(random: np.random.Generator) -> None:
+    """As many elements from the same start on: an axis of size 1 in front changes nothing."""
+    values: Values = [
+        ("input", (3, 4)),
+        ("input", (1, 3, 4)),
+        ("arena", (3, 4), 0),
+        ("arena", (1, 3, 4), 0),
+        ("output", (1, 3, 4)),
+    ]
+    calls: Calls = [
+        ("relu_simd", [0], 2, {}, 0, "relu"),
+        ("add_simd_parallel", [2, 1], 3, {}, 0, "sum"),
+        ("mul_simd", [3, 1], 4, {}, 0, "product"),
+        ("sub_simd", [4, 1], 4, {}, 0, "output_in_place"),
+    ]
+    x, y = normal(random, 3, 4), normal(random, 1, 3, 4)
+    (out,) = Program(values, calls, 64).run([x, y])
+    np.testing.assert_array_equal(out, (np.maximum(x, 0) + y) * y - y)
 
 
 def test_constants_that_are_not_contiguous(chain: Chain) -> None:

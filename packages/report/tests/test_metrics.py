@@ -129,6 +129,8 @@ def test_no_floor_without_a_pair() -> None:
         (Interval(1.3, 1.2, 1.4, 10), 0.1, "slower"),
         (Interval(1.3, 0.9, 1.4, 10), 0.1, "not resolved"),
         (Interval(0.1, 0.1, 0.1, 10), None, "not resolved"),
+        (Interval(0.8, 0.7, 0.9, 6), 0.1, "faster"),
+        (Interval(0.8, 0.7, 0.9, 5), 0.1, "not resolved"),
         (None, 0.1, "not resolved"),
     ],
 )

@@ -95,11 +95,11 @@ def test_a_run_is_shown_against_its_own_ceiling(
 
 def test_a_ratio_within_the_noise_is_marked(tmp_path: Path) -> None:
     times = {
-        "torch-naive": [1000, 1000, 1000],
-        "torch-sdpa": [2000, 2000, 2000],
-        "passes-none": [990, 1010, 980],
-        "attention-fused-parallel": [500, 500, 500],
-        "layernorm-parallel": [510, 505, 490],
+        "torch-naive": [1000] * 6,
+        "torch-sdpa": [2000] * 6,
+        "passes-none": [990, 1010, 980] * 2,
+        "attention-fused-parallel": [500] * 6,
+        "layernorm-parallel": [510, 505, 490] * 2,
     }
     cells = [make_timed_cell(name, samples) for name, samples in times.items()]
     frame = load(write_run(tmp_path / "run", cells)).collect()

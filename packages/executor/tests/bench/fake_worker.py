@@ -91,6 +91,7 @@ class FakeRunner:
             raise NotImplementedError("no such op")
         self._behavior = behavior if config.name not in PROBE_NAMES else behavior + "?"
         defect = behavior
+        self._is_stale = behavior == "stale"
         self._result = block(config, weights, x, defect)
         self._is_small = config.name == "Small"
         self._calls = 0
@@ -108,6 +109,8 @@ class FakeRunner:
                 os.kill(os.getpid(), getattr(signal, self._behavior))
             if self._behavior == "memory":
                 raise MemoryError("no memory left")
+            if self._is_stale:
+                return self._result + 1
         return self._result
 
     def output(self, result: Any) -> Any:

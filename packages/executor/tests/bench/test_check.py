@@ -56,6 +56,12 @@ def test_one_thousandth_is_too_much(config: Config) -> None:
     assert f"row {config.seq_len - 1} column 3" in str(verdict.reason)
 
 
+def test_a_tolerance_that_is_no_number_is_not_kept() -> None:
+    reference = reference_of(find_config("Toy"))
+    unknown = dataclasses.replace(reference, tolerance=np.full_like(reference.tolerance, np.nan))
+    assert not compare(reference.expected[None], unknown).is_right
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_what_is_not_finite_is_wrong(value: float) -> None:
     reference = reference_of(find_config("Toy"))

@@ -132,6 +132,33 @@ def test_fewer_than_three_samples_in_the_budget_is_a_timeout(measure: Measure) -
     assert rows[TWO]["status"] == "ok"
 
 
+def test_a_first_call_that_alone_is_right_is_wrong(measure: Measure) -> None:
+    rows, _ = measure([ONE, TWO], {ONE: "stale"})
+    assert rows[ONE]["status"] == "incorrect"
+    assert "second call" in rows[ONE]["reason"]
+    assert rows[TWO]["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("estimate_ns", "is_cold", "expected"),
+    [(1_000, False, True), (50_000_000, False, True), (2_000_000_000, False, False),
+     (2_000_000_000, True, True)],
+)  # fmt: skip
+def test_the_first_call_of_a_turn_counts_only_where_caches_do_not(
+    estimate_ns: int, is_cold: bool, expected: bool
+) -> None:
+    cell = Cell(BY_NAME[ONE], estimate_ns=estimate_ns, is_cold=is_cold)
+    assert cell.needs_discard is expected
+
+
+def test_samples_stand_from_the_third_round_on() -> None:
+    cell = Cell(BY_NAME[ONE], samples_ns=[5] * 10, sample_rounds=[0] * 5 + [1] * 5)
+    assert not cell.has_enough_rounds
+    cell.samples_ns.append(5)
+    cell.sample_rounds.append(2)
+    assert cell.has_enough_rounds
+
+
 def test_a_worker_that_dies_loading_ends_all_its_cells(measure: Measure) -> None:
     rows, _ = measure([ONE, TWO], {"": "dies_loading"})
     for row in rows.values():

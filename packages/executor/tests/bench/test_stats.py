@@ -70,6 +70,7 @@ def test_noise_floor_is_the_larger_of_offset_and_half_width() -> None:
     assert stats.noise_floor(stats.Interval(1.02, 1.01, 1.03, 10)) == pytest.approx(0.02)
     assert stats.noise_floor(stats.Interval(1.0, 0.95, 1.07, 10)) == pytest.approx(0.06)
     assert stats.noise_floor(None) is None
+    assert stats.noise_floor(stats.Interval(1.0, 1.0, 1.0, 1)) is None
 
 
 @pytest.mark.parametrize(
@@ -89,8 +90,10 @@ def test_verdict(
     assert stats.verdict(stats.Interval(median, low, high, 10), floor) == expected
 
 
-def test_verdict_without_a_ratio() -> None:
+def test_verdict_without_a_ratio_or_with_few_rounds() -> None:
     assert stats.verdict(None, 0.01) == "not resolved"
+    assert stats.verdict(stats.Interval(0.5, 0.5, 0.5, 5), 0.01) == "not resolved"
+    assert stats.verdict(stats.Interval(0.5, 0.5, 0.5, 6), 0.01) == "faster"
 
 
 def test_noisy() -> None:

@@ -1,14 +1,14 @@
 #include "attention/attention.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <limits>
 #include <string>
-#include <utility>
 #include <variant>
 
 #include "attention/tiles.h"
 #include "core/check.h"
 #include "core/parallel.h"
-#include "core/table.h"
 
 namespace ablation {
 
@@ -31,6 +31,18 @@ void require_mask(const TensorView& mask, const Shape& scores) {
     if (!fits) reject("attention", "mask", "has shape " + mask.shape.str(), accepted);
 }
 
+/// The BLAS interface counts rows, columns and strides in 32 bits.
+void require_blas_sizes(const TensorView& q, const TensorView& k) {
+    constexpr std::int64_t kLimit = std::numeric_limits<std::int32_t>::max();
+    if (q.shape[2] > kLimit || q.shape[3] > kLimit) {
+        reject("attention", "q", "has shape " + q.shape.str(),
+               "a seq_len and a head_dim of at most 2147483647");
+    }
+    if (score_stride(k.shape[2]) > kLimit) {
+        reject("attention", "k", "has shape " + k.shape.str(), "a seq_len of at most 2147483616");
+    }
+}
+
 void require_tile(const char* argument, std::int64_t value) {
     if (value < 0) {
         reject("attention", argument, "is " + std::to_string(value),
@@ -48,16 +60,15 @@ Shape infer_attention(const Call& call) {
     const Shape keys{q.shape[0], q.shape[1], k.shape[2], q.shape[3]};
     require_shape("attention", "k", k, keys, "(B, H, Sk, D) with B, H and D of q");
     require_shape("attention", "v", v, keys, "the shape of k");
-    for (const auto& [argument, view] : {std::pair{"q", &q}, std::pair{"k", &k}}) {
-        if (view->shape[2] > std::numeric_limits<std::int32_t>::max()) {
-            reject("attention", argument, "has shape " + view->shape.str(),
-                   "a seq_len of at most 2147483647");
-        }
-    }
+    require_blas_sizes(q, k);
     if (mask.present) require_mask(mask, {q.shape[0], q.shape[1], q.shape[2], k.shape[2]});
     const auto& attributes = std::get<AttentionAttributes>(call.attributes);
     require_tile("tile_q", attributes.tile_q);
     require_tile("tile_k", attributes.tile_k);
+    if (std::min(attributes.tile_q, q.shape[2]) * score_stride(k.shape[2]) > kMaxElements) {
+        reject("attention", "tile_q", "is " + std::to_string(attributes.tile_q),
+               "at most 2^46 scores in a tile of rows");
+    }
     return q.shape;
 }
 

@@ -8,7 +8,8 @@
 //   Query i sees keys 0 ... i, aligned at the top left also where Sq and Sk differ. A mask holds
 //   besides.
 // Dtype
-//   float32. Sq and Sk are at most 2^31 - 1 (32-bit BLAS interface).
+//   float32. Sq and D are at most 2^31 - 1, Sk at most 2^31 - 32, as the stride of a row of scores
+//   counts too (32-bit BLAS interface).
 // Aliasing
 //   output overlaps no input.
 // Values
@@ -24,11 +25,10 @@
 
 #include <cstdint>
 
-#include "core/types.h"
+#include "core/table.h"
 
 namespace ablation {
 
-Shape infer_attention(const Call& call);
 std::int64_t attention_fused_scratch(const Call& call, int threads);
 std::int64_t attention_fused_parallel_scratch(const Call& call, int threads);
 std::int64_t attention_flash_scratch(const Call& call, int threads);

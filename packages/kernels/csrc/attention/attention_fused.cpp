@@ -36,7 +36,8 @@ float softmax_row_simd(float* scores, const float* mask, std::int64_t mask_step,
 
 }  // namespace
 
-void fused_item(const Call& call, std::int64_t item, std::byte* scratch, SoftmaxRow softmax_row) {
+void fused_item(const Call& call, std::int64_t item, std::byte* scratch, SoftmaxRow softmax_row,
+                ScaleRow scale_row) {
     const AttentionSizes sizes = attention_sizes(call);
     const auto& attributes = std::get<AttentionAttributes>(call.attributes);
     const MaskView mask = mask_view(call);
@@ -67,29 +68,30 @@ void fused_item(const Call& call, std::int64_t item, std::byte* scratch, Softmax
         for (std::int64_t row = 0; row < rows; ++row) {
             const float sum = scores[row * stride + stride - 1];
             float* output_row = output + row * sizes.d;
-            simd().scale(output_row, output_row, sum == 0.0F ? 0.0F : 1.0F / sum, sizes.d);
+            scale_row(output_row, output_row, sum == 0.0F ? 0.0F : 1.0F / sum, sizes.d);
         }
     }
 }
 
-void fused_serial(const Call& call, SoftmaxRow softmax_row) {
+void fused_serial(const Call& call, SoftmaxRow softmax_row, ScaleRow scale_row) {
     const std::int64_t items = attention_sizes(call).items();
     for (std::int64_t item = 0; item < items; ++item) {
-        fused_item(call, item, call.scratch, softmax_row);
+        fused_item(call, item, call.scratch, softmax_row, scale_row);
     }
 }
 
-void attention_fused_simd(const Call& call) { fused_serial(call, softmax_row_simd); }
+void attention_fused_simd(const Call& call) { fused_serial(call, softmax_row_simd, simd().scale); }
 
 void attention_fused_simd_parallel(const Call& call) {
     const AttentionSizes sizes = attention_sizes(call);
     const bool causal = std::get<AttentionAttributes>(call.attributes).causal;
     const std::int64_t worker_bytes = attention_fused_scratch(call, 1);
-    parallel_items(
-        sizes.items(), std::min(call.threads, worthwhile_threads(sizes.serial_ns(causal))),
-        [&](std::int64_t item, int worker) {
-            fused_item(call, item, call.scratch + worker * worker_bytes, softmax_row_simd);
-        });
+    parallel_items(sizes.items(),
+                   std::min(call.threads, worthwhile_threads(sizes.serial_ns(causal))),
+                   [&](std::int64_t item, int worker) {
+                       fused_item(call, item, call.scratch + worker * worker_bytes,
+                                  softmax_row_simd, simd().scale);
+                   });
 }
 
 }  // namespace ablation

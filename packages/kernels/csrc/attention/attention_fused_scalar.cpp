@@ -1,6 +1,6 @@
 // fused with a scalar softmax: the scores stay in scratch, a tile of query rows at a time; maximum,
-// exponential and sum go through the row one element at a time with the C library's exp. The matrix
-// products are sgemm's.
+// exponential and sum, and the division of the output, go through the row one element at a time
+// with the C library's exp. The matrix products are sgemm's.
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -30,8 +30,14 @@ float softmax_row_scalar(float* scores, const float* mask, std::int64_t mask_ste
     return sum;
 }
 
+void scale_row_scalar(float* y, const float* x, float factor, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) y[i] = x[i] * factor;
+}
+
 }  // namespace
 
-void attention_fused_scalar(const Call& call) { fused_serial(call, softmax_row_scalar); }
+void attention_fused_scalar(const Call& call) {
+    fused_serial(call, softmax_row_scalar, scale_row_scalar);
+}
 
 }  // namespace ablation

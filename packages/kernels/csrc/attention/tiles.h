@@ -56,10 +56,14 @@ std::int64_t flash_worker_bytes(FlashTile tile);
 using SoftmaxRow = float (*)(float* scores, const float* mask, std::int64_t mask_step,
                              std::int64_t n);
 
+/// y = x * factor, as SimdProvider::scale.
+using ScaleRow = void (*)(float* y, const float* x, float factor, std::int64_t n);
+
 /// The fused form for query rows of one (batch, head) item.
-void fused_item(const Call& call, std::int64_t item, std::byte* scratch, SoftmaxRow softmax_row);
+void fused_item(const Call& call, std::int64_t item, std::byte* scratch, SoftmaxRow softmax_row,
+                ScaleRow scale_row);
 
 /// The fused form, all items on the calling thread.
-void fused_serial(const Call& call, SoftmaxRow softmax_row);
+void fused_serial(const Call& call, SoftmaxRow softmax_row, ScaleRow scale_row);
 
 }  // namespace ablation

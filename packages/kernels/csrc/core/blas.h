@@ -8,10 +8,12 @@
 namespace ablation {
 
 struct BlasInfo {
-    std::string provider;  ///< "openblas" or "accelerate"
-    std::string core;  ///< kernels in use, as the library names them ("SkylakeX"); empty if it does
-                       ///< not tell
-    std::string library;  ///< version or configuration string of the library
+    /// "openblas" or "accelerate".
+    std::string provider;
+    /// Kernels in use, as the library names them ("SkylakeX"); empty if it does not tell.
+    std::string core;
+    /// Version or configuration string of the library.
+    std::string library;
     /// Core asked of the library when it was loaded; empty where its own choice or the user's
     /// stands. A library that another package has loaded before keeps the core it has.
     std::string wanted_core;

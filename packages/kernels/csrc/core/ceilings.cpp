@@ -18,12 +18,12 @@ constexpr std::int64_t kElements = (std::int64_t{64} << 20) / 4;  // 64 MiB an a
 
 double multiply_add_flops_per_s(const SimdProvider& provider) {
     const int threads = num_threads();
-    std::vector<float> sinks(static_cast<std::size_t>(threads) * 16);
     double best = 0.0;
     for (int repeat = 0; repeat < kRepeats; ++repeat) {
         const std::int64_t start = clock_ns();
-        parallel_items(threads, threads, [&](std::int64_t item, int) {
-            provider.multiply_add(kRounds, &sinks[static_cast<std::size_t>(item) * 16]);
+        parallel_items(threads, threads, [&](std::int64_t, int) {
+            float sink = 0.0F;
+            provider.multiply_add(kRounds, &sink);
         });
         const auto elapsed = static_cast<double>(clock_ns() - start);
         float sink = 0.0F;
@@ -50,11 +50,32 @@ double memory_bytes_per_s() {
     return best;
 }
 
+/// One item of known length for each thread; what the call takes beyond it is the fork-join.
+double fork_join_ns() {
+    constexpr std::int64_t kItemNs = 10'000;
+    constexpr int kCalls = 501;
+    const int threads = num_threads();
+    if (threads == 1) return 0.0;
+    std::vector<std::int64_t> beyond(kCalls);
+    for (std::int64_t& ns : beyond) {
+        const std::int64_t start = clock_ns();
+        parallel_items(threads, threads, [&](std::int64_t, int) {
+            const std::int64_t until = clock_ns() + kItemNs;
+            while (clock_ns() < until) {
+            }
+        });
+        ns = clock_ns() - start - kItemNs;
+    }
+    std::nth_element(beyond.begin(), beyond.begin() + kCalls / 2, beyond.end());
+    return static_cast<double>(beyond[kCalls / 2]);
+}
+
 }  // namespace
 
 Ceilings measure_ceilings() {
     const SimdProvider& provider = simd_with_multiply_add();
-    return {provider.name, multiply_add_flops_per_s(provider), memory_bytes_per_s()};
+    return {provider.name, multiply_add_flops_per_s(provider), memory_bytes_per_s(),
+            fork_join_ns()};
 }
 
 }  // namespace ablation

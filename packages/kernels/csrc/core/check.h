@@ -2,7 +2,9 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
+#include "table.h"
 #include "types.h"
 
 namespace ablation {
@@ -17,5 +19,13 @@ void require_rank(const char* op, const char* argument, const TensorView& view, 
 /// Throws unless the view has exactly this shape.
 void require_shape(const char* op, const char* argument, const TensorView& view, const Shape& shape,
                    const std::string& accepted);
+
+/// Throws unless the op may write its output over the input of this slot.
+void require_in_place(const OpInfo& op, std::string_view slot);
+
+/// Throws unless the output lies apart from every input, or takes the whole place of one in a slot
+/// in which the op works in place: same start, same number of elements (their shapes differ in
+/// leading axes of size 1 at most, as the shape rule holds). Views without memory are left out.
+void require_no_overlap(const OpInfo& op, const Slots& slots, const Call& call);
 
 }  // namespace ablation

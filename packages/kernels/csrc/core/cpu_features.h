@@ -5,8 +5,8 @@ namespace ablation {
 
 struct CpuFeatures {
     bool avx2_fma = false;
-    bool avx512 = false;  ///< F, DQ, BW, VL and CD: what the AVX-512 bodies and OpenBLAS's SkylakeX
-                          ///< kernels use
+    /// F, DQ, BW, VL and CD: what the AVX-512 bodies and OpenBLAS's SkylakeX kernels use.
+    bool avx512 = false;
     bool amx_bf16 = false;
     bool neon = false;
 };

@@ -9,10 +9,13 @@ namespace ablation {
 /// Name of the provider: "pool" or "gcd".
 const char* parallel_provider();
 
+/// Largest number of threads that can be asked for; scratch of any call times it fits in 64 bits.
+inline constexpr int kMaxThreads = 1024;
+
 /// Threads that a parallel kernel may use, the calling one included. Default: the cores this
 /// process may use.
 int num_threads();
-/// Sets num_threads() to n >= 1. Waits for a fork-join in flight.
+/// Sets num_threads() to n, 1 to kMaxThreads. Waits for a fork-join in flight.
 void set_num_threads(int n);
 /// Cores in this process's affinity mask.
 int available_cores();
@@ -20,10 +23,10 @@ int available_cores();
 /// Body of a fork-join: item is in [0, n_items), worker in [0, num_threads()). Must not throw.
 using ParallelBody = void (*)(void* context, std::int64_t item, int worker);
 
-/// Runs body for each item, on at most max_workers threads (0: num_threads()). Items are claimed
-/// dynamically, in order. Serial (worker 0) when nested in another fork-join or while another
-/// thread holds the pool.
-void parallel_for(std::int64_t n_items, void* context, ParallelBody body, int max_workers = 0);
+/// Runs body for each item, on at most max_workers >= 1 threads and at most num_threads(). Items
+/// are claimed dynamically, in order. Serial (worker 0) when nested in another fork-join or while
+/// another thread holds the pool.
+void parallel_for(std::int64_t n_items, void* context, ParallelBody body, int max_workers);
 
 /// Nanoseconds of work below which a split costs more than it saves. The fork-join itself costs
 /// under a microsecond; more comes after it, when the next op finds half of its input, and the

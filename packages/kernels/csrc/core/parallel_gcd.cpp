@@ -79,7 +79,7 @@ void set_num_threads(int n) {
 
 void parallel_for(std::int64_t n_items, void* context, ParallelBody body, int max_workers) {
     State& shared = state();
-    const bool alone = inside_fork_join || n_items <= 1 || max_workers == 1 ||
+    const bool alone = inside_fork_join || n_items <= 1 || max_workers <= 1 ||
                        shared.forked.load(std::memory_order_relaxed) ||
                        shared.busy.exchange(true, std::memory_order_acquire);
     if (alone) {
@@ -89,8 +89,7 @@ void parallel_for(std::int64_t n_items, void* context, ParallelBody body, int ma
     // Read while the pool is held, so that set_num_threads cannot change it under a caller's
     // scratch.
     std::int64_t workers = shared.threads.load(std::memory_order_relaxed);
-    if (max_workers > 0) workers = std::min<std::int64_t>(workers, max_workers);
-    workers = std::min(workers, n_items);
+    workers = std::min({workers, std::int64_t{max_workers}, n_items});
     Join join{context, body, n_items};
     dispatch_apply_f(static_cast<std::size_t>(workers),
                      dispatch_get_global_queue(QOS_CLASS_USER_INITIATED, 0), &join, work);

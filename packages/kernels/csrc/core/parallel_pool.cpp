@@ -13,9 +13,10 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <exception>
 #include <memory>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -36,23 +37,25 @@ thread_local bool inside_parallel = false;
 enum State : std::uint32_t { idle, announced, running };
 
 struct alignas(64) Worker {
-    std::atomic<std::uint32_t> state{
-        idle};  // announced by the caller, running and idle by the worker
+    /// Announced by the caller, running and idle by the worker.
+    std::atomic<std::uint32_t> state{idle};
     std::atomic<std::uint32_t> parked{0};
-    std::atomic<std::uint32_t> wakeups{
-        0};  // what a parked worker waits on: it never goes back, as state may
+    /// What a parked worker waits on: it never goes back, as state may.
+    std::atomic<std::uint32_t> wakeups{0};
 };
 
 struct Pool {
     std::atomic<int> threads{available_cores()};
     std::atomic<bool> busy{false};
-    std::vector<std::unique_ptr<Worker>> workers;  // grows only, by the holder of busy
+    /// Grows only, by the holder of busy.
+    std::vector<std::unique_ptr<Worker>> workers;
 
     // The fork in flight; written before it is announced to the workers.
     void* context = nullptr;
     ParallelBody body = nullptr;
     std::int64_t n_items = 0;
-    std::atomic<std::uint32_t> forks{0};  // so far; tells idle workers that the pool is in use
+    /// So far; tells idle workers that the pool is in use.
+    std::atomic<std::uint32_t> forks{0};
     alignas(64) std::atomic<std::int64_t> next{0};
 
     void work(int worker_index) {
@@ -124,20 +127,22 @@ bool try_hold(Pool& pool) {
            !pool.busy.exchange(true, std::memory_order_acquire);
 }
 
-// Returns how many workers there are: fewer than asked for when the system gives no more threads.
-int grow(Pool& pool, int wanted) {
-    while (static_cast<int>(pool.workers.size()) < wanted) {
-        auto worker = std::make_unique<Worker>();
-        try {
+// Returns how many workers there are, at most `wanted`; never throws, as its caller holds the pool.
+int grow(Pool& pool, int wanted) noexcept {
+    try {
+        // Room first: once its thread runs, a worker must stay.
+        pool.workers.reserve(static_cast<std::size_t>(wanted));
+        while (static_cast<int>(pool.workers.size()) < wanted) {
+            auto worker = std::make_unique<Worker>();
             std::thread(worker_main, &pool, worker.get(), static_cast<int>(pool.workers.size()) + 1)
                 .detach();
-        } catch (const std::system_error&) {
-            break;
+            pool.workers.push_back(std::move(worker));
         }
-        pool.workers.push_back(std::move(worker));
+    } catch (const std::exception&) {
+        // No thread or no memory left: fewer workers do the work, and the caller still holds the
+        // pool.
     }
-    const int available = static_cast<int>(pool.workers.size());
-    return available < wanted ? available : wanted;
+    return std::min(static_cast<int>(pool.workers.size()), wanted);
 }
 
 void announce(Worker& worker) {
@@ -175,21 +180,22 @@ int num_threads() { return pool().threads.load(std::memory_order_relaxed); }
 
 void set_num_threads(int n) {
     Pool& p = pool();
-    while (!try_hold(p)) cpu_pause();
+    while (!try_hold(p)) sched_yield();
     p.threads.store(n, std::memory_order_relaxed);
     p.busy.store(false, std::memory_order_release);
 }
 
 void parallel_for(std::int64_t n_items, void* context, ParallelBody body, int max_workers) {
     Pool& p = pool();
-    int threads = p.threads.load(std::memory_order_relaxed);
-    if (max_workers > 0 && max_workers < threads) threads = max_workers;
-    if (n_items < threads) threads = static_cast<int>(n_items);
-    if (threads <= 1 || inside_parallel || !try_hold(p)) {
+    const bool alone = n_items <= 1 || max_workers <= 1 || inside_parallel ||
+                       p.threads.load(std::memory_order_relaxed) == 1 || !try_hold(p);
+    if (alone) {
         for (std::int64_t item = 0; item < n_items; ++item) body(context, item, 0);
         return;
     }
-    const int helpers = grow(p, threads - 1);
+    // Read again while the pool is held: set_num_threads may have changed it in between.
+    const std::int64_t threads = std::min(p.threads.load(std::memory_order_relaxed), max_workers);
+    const int helpers = grow(p, static_cast<int>(std::min(threads, n_items)) - 1);
     p.context = context;
     p.body = body;
     p.n_items = n_items;

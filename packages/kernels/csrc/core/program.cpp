@@ -2,8 +2,10 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <new>
 
+#include "check.h"
 #include "clock.h"
 #include "parallel.h"
 
@@ -54,6 +56,41 @@ void check_value(const std::vector<ValueSpec>& values, int value, std::int64_t a
                 "; accepted: a multiple of 64 with the whole value inside the arena of " +
                 std::to_string(arena_bytes) + " bytes");
     }
+}
+
+/// Outputs get their memory in run(): those are compared by value, all others by address.
+void check_aliasing(const std::vector<ValueSpec>& values, const CallSpec& spec, const OpInfo& op,
+                    const Slots& slots, const Call& call) {
+    require_no_overlap(op, slots, call);
+    for (std::size_t slot = 0; slot < spec.inputs.size(); ++slot) {
+        const int value = spec.inputs[slot];
+        if (value != -1 && root_of(values, value) == root_of(values, spec.output)) {
+            require_in_place(op, slots.names[slot]);
+        }
+    }
+}
+
+/// Gives the call its scratch inside the arena, apart from all that the call reads and writes.
+void place_scratch(const Arena& arena, std::int64_t offset, std::int64_t bytes, Call& call) {
+    const std::string needs = "needs " + std::to_string(bytes) + " bytes of scratch";
+    if (bytes < 0) throw ValueError(needs + "; accepted: 0 or more");
+    if (bytes == 0) return;
+    if (offset < 0 || offset % kAlignment != 0 || offset > arena.bytes() - bytes) {
+        throw ValueError(needs + " at offset " + std::to_string(offset) + "; the arena has " +
+                         std::to_string(arena.bytes()));
+    }
+    std::byte* const begin = arena.data() + offset;
+    const auto overlaps = [begin, bytes](const TensorView& view) {
+        if (view.data == nullptr) return false;
+        const auto* data = reinterpret_cast<const std::byte*>(view.data);
+        const auto* end = reinterpret_cast<const std::byte*>(view.data + view.shape.count());
+        return data < begin + bytes && begin < end;
+    };
+    if (overlaps(call.output) || std::ranges::any_of(call.inputs, overlaps)) {
+        throw ValueError(needs + " at offset " + std::to_string(offset) +
+                         ", where an input or the output lies; accepted: memory of its own");
+    }
+    call.scratch = begin;
 }
 
 }  // namespace
@@ -165,27 +202,17 @@ void Program::add_step(const std::vector<ValueSpec>& values, const CallSpec& spe
     bind(values, spec.output, kMaxInputs);
     written[static_cast<std::size_t>(output_root)] = true;
 
-    Shape inferred;
+    step.call.threads = threads_;
     try {
-        inferred = op.infer(step.call);
+        const Shape inferred = op.infer(step.call);
+        if (!(inferred == output_shape)) {
+            throw ValueError("writes shape " + output_shape.str() + "; the op gives " +
+                             inferred.str());
+        }
+        check_aliasing(values, spec, op, slots, step.call);
+        place_scratch(arena_, spec.scratch_offset, kernel.scratch(step.call, threads_), step.call);
     } catch (const ValueError& error) {
         reject_program(where, error.what());
-    }
-    if (!(inferred == output_shape)) {
-        reject_program(where,
-                       "writes shape " + output_shape.str() + "; the op gives " + inferred.str());
-    }
-    step.call.threads = threads_;
-    const std::int64_t scratch = kernel.scratch(step.call, threads_);
-    if (scratch > 0) {
-        if (spec.scratch_offset < 0 || spec.scratch_offset % kAlignment != 0 ||
-            spec.scratch_offset > arena_.bytes() - scratch) {
-            reject_program(where, "needs " + std::to_string(scratch) +
-                                      " bytes of scratch at offset " +
-                                      std::to_string(spec.scratch_offset) + "; the arena has " +
-                                      std::to_string(arena_.bytes()));
-        }
-        step.call.scratch = arena_.data() + spec.scratch_offset;
     }
     names_.push_back(spec.name);
 }

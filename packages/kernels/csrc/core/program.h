@@ -48,11 +48,14 @@ class Arena {
     std::int64_t bytes_ = 0;
 };
 
+/// A child made by fork while another thread runs a program must build its own: the one it has
+/// inherited stays locked.
 class Program {
   public:
-    /// Checks every call against its op's shape rule, every offset against the arena and that no
-    /// value is read before it is written. Throws ValueError that names the call. Scratch is sized
-    /// for the num_threads() of now.
+    /// Checks every call against its op's shape rule, every offset against the arena, that no value
+    /// is read before it is written and that what a call writes overlaps nothing it reads (in-place
+    /// slots apart). Throws ValueError that names the call. Scratch is sized for the num_threads()
+    /// of now.
     Program(const std::vector<ValueSpec>& values, const std::vector<CallSpec>& calls,
             std::int64_t arena_bytes);
 

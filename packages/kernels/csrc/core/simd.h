@@ -41,7 +41,8 @@ struct SimdProvider {
     /// The tanh approximation of gelu (torch's approximate="tanh").
     Unary gelu_tanh;
     /// `rounds` multiply-adds on each of 12 independent registers, to measure the ceiling; returns
-    /// the FLOPs done. Null where the provider has no registers of its own (vdsp).
+    /// the FLOPs done. *sink must be 0; what is left in it means nothing. Null where the provider
+    /// has no registers of its own (vdsp).
     std::int64_t (*multiply_add)(std::int64_t rounds, float* sink) = nullptr;
 };
 

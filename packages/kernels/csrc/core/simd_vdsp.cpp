@@ -42,24 +42,30 @@ float max(const float* x, std::int64_t n) {
     return largest;
 }
 
+// The sums of blocks are gathered in double: the error doesn't grow with n, whatever the order in
+// which vDSP_sve adds.
 float sum(const float* x, std::int64_t n) {
-    float total = 0.0F;
-    vDSP_sve(x, 1, &total, length(n));
-    return total;
+    double total = 0.0;
+    for (std::int64_t start = 0; start < n; start += kBlock) {
+        float part = 0.0F;
+        vDSP_sve(x + start, 1, &part, length(std::min(kBlock, n - start)));
+        total += static_cast<double>(part);
+    }
+    return static_cast<float>(total);
 }
 
 float sum_squared_difference(const float* x, float mean, std::int64_t n) {
     float difference[kBlock];
     const float shift = -mean;
-    float total = 0.0F;
+    double total = 0.0;
     for (std::int64_t start = 0; start < n; start += kBlock) {
         const vDSP_Length count = length(std::min(kBlock, n - start));
         float part = 0.0F;
         vDSP_vsadd(x + start, 1, &shift, difference, 1, count);
         vDSP_svesq(difference, 1, &part, count);
-        total += part;
+        total += static_cast<double>(part);
     }
-    return total;
+    return static_cast<float>(total);
 }
 
 float exp_shifted(float* y, const float* x, float shift, std::int64_t n) {

@@ -20,8 +20,6 @@ inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 46;
 /// Bytes to which arena offsets and scratch are aligned: one cache line, one AVX-512 register.
 inline constexpr std::int64_t kAlignment = 64;
 
-enum class DType : std::uint8_t { float32 };
-
 /// Sizes of up to kMaxRank axes. Rank 0 is a scalar of one element.
 struct Shape {
     std::array<std::int64_t, kMaxRank> sizes{};
@@ -70,7 +68,6 @@ struct Shape {
 struct TensorView {
     float* data = nullptr;
     Shape shape;
-    DType dtype = DType::float32;
     /// False for an optional input that was not given. Shape rules look at this, never at `data`.
     bool present = false;
 };
@@ -116,8 +113,8 @@ struct Call {
     /// Workers that scratch has room for; a kernel with scratch uses no more, whatever
     /// num_threads() says by then.
     int threads = 1;
-    std::byte* scratch =
-        nullptr;  ///< kAlignment-aligned, as many bytes as the kernel's scratch rule says
+    /// kAlignment-aligned, as many bytes as the kernel's scratch rule says.
+    std::byte* scratch = nullptr;
 };
 
 using KernelFunction = void (*)(const Call&);

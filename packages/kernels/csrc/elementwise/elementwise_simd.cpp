@@ -1,6 +1,6 @@
 // Element-wise ops a vector register at a time, by the row primitives of the SIMD provider; the
-// parallel kernels split the elements over the pool, in the middle of a row if need be. Cost: see
-// elementwise.h.
+// parallel kernels split the elements over the pool, in the middle of a row if need be, bias_relu
+// whole rows. Cost: see elementwise.h.
 #include "core/parallel_rows.h"
 #include "core/simd.h"
 #include "elementwise/broadcast.h"

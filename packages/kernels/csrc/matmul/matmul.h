@@ -19,11 +19,9 @@
 
 #include <cstdint>
 
-#include "core/types.h"
+#include "core/table.h"
 
 namespace ablation {
-
-Shape infer_matmul(const Call& call);
 
 /// A matmul as `batch` products of (M, K) by (K, N).
 struct MatmulSizes {

@@ -11,19 +11,16 @@
 // Cost      reads and writes each element of the output once, no FLOPs.
 #pragma once
 
-#include "core/types.h"
+#include "core/table.h"
 
 namespace ablation {
-
-Shape infer_permute(const Call& call);
-Shape infer_slice(const Call& call);
 
 /// A permutation as nested loops over the output with neighbouring axes joined where they stay
 /// neighbours and axes of size 1 dropped; at least one loop.
 struct PermuteLoops {
     std::array<std::int64_t, kMaxRank> sizes{};
-    std::array<std::int64_t, kMaxRank>
-        strides{};  ///< elements of x from one step of the loop to the next
+    /// Elements of x from one step of the loop to the next.
+    std::array<std::int64_t, kMaxRank> strides{};
     int rank = 0;
 };
 PermuteLoops permute_loops(const Call& call);

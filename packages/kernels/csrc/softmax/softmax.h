@@ -9,7 +9,7 @@
 //           of the softmax of the float32 differences x - m. Results below 1.2e-38 are denormal,
 //           not flushed to 0.
 // Cost      per element: 3 reads and 2 writes, all but the first read and the last write of a row
-//           in cache; 1 exp, about 5 FLOPs besides.
+//           in cache; 1 exp, about 5 FLOPs besides. vdsp reads the row once more to look for NaN.
 #pragma once
 
 #include "core/table.h"

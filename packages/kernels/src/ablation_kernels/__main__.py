@@ -23,6 +23,7 @@ def print_wheel() -> None:
     flops, memory = ceilings.multiply_add_flops_per_s / 1e9, ceilings.memory_bytes_per_s / 1e9
     print(f"\nceilings on {ceilings.threads} threads:")
     print(f"{flops:.0f} GFLOP/s multiply-add ({ceilings.provider}), {memory:.0f} GB/s memory")
+    print(f"{ceilings.fork_join_ns / 1e3:.2f} us for a fork-join")
 
 
 def print_times(op: str, shape: tuple[int, ...], rounds: int) -> None:

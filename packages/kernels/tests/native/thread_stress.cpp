@@ -56,7 +56,7 @@ bool each_item_once(std::int64_t n_items, int max_workers) {
         std::atomic<int> out_of_bounds{0};
         int limit = 0;
     } context;
-    context.limit = max_workers > 0 ? max_workers : kThreads;
+    context.limit = max_workers;
     parallel_for(
         n_items, &context,
         [](void* opaque, std::int64_t item, int worker) {
@@ -75,7 +75,7 @@ bool each_item_once(std::int64_t n_items, int max_workers) {
 bool many_fork_joins(int rounds) {
     bool right = true;
     for (int round = 0; round < rounds; ++round) {
-        right = each_item_once(round % 65, round % (kThreads + 1)) && right;
+        right = each_item_once(round % 65, 1 + round % kThreads) && right;
     }
     return right;
 }

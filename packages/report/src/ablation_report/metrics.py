@@ -12,6 +12,8 @@ import polars as pl
 CONFIDENCE = 0.95
 # An interval wider than this part of the median flags its cell
 NOISY_WIDTH = 0.05
+# The range of fewer rounds covers less than 95%
+MIN_ROUNDS = 6
 BASELINE = "torch-naive"
 # The same program under two names each: what their times differ by is noise
 AA_PAIRS = (
@@ -124,9 +126,9 @@ def verdict(ratio: Interval | None, floor: float | None) -> str:
     """Say "faster", "slower" or "not resolved" of a paired ratio of times.
 
     A difference counts when the whole interval lies on one side of 1 and the median is further from
-    1 than the floor.
+    1 than the floor. Fewer than MIN_ROUNDS rounds resolve nothing.
     """
-    if ratio is not None and floor is not None:
+    if ratio is not None and floor is not None and ratio.n >= MIN_ROUNDS:
         if ratio.high < 1 and 1 - ratio.median > floor:
             return "faster"
         if ratio.low > 1 and ratio.median - 1 > floor:

@@ -76,11 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             run = new_run(request, options.out)
         run.measure(progress)
-    except UsageError as error:
+    except (UsageError, OSError) as error:
         if progress is not None:
             progress.close()
         print(f"ablation-bench: error: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
     except Interrupted as interrupted:
         if progress is not None:
             progress.close()

@@ -19,8 +19,13 @@ BUILD_KEYS = (
 )
 CHECK_KEYS = ("max_abs_error", "tolerance", "worst_ratio", "checked_rows")
 
+# Fewer rounds than this are no measurement.
+MIN_ROUNDS = 3
 # Below this a sample is one of several in a turn, after a call that refills the caches.
 FAST_NS = 5_000_000
+# Below this one, too, is taken after a call that is not counted: what the turn before left in the
+# caches, which is a neighbor's weights or another process's, would show in the time.
+SLOW_NS = 1_000_000_000
 
 
 def printed_name(variant: Variant) -> str:
@@ -68,6 +73,16 @@ class Cell:
     def is_fast(self) -> bool:
         """True when several calls make a turn."""
         return self.estimate_ns < FAST_NS
+
+    @property
+    def has_enough_rounds(self) -> bool:
+        """True when the samples so far can stand, whatever comes."""
+        return self.rounds_done >= MIN_ROUNDS
+
+    @property
+    def needs_discard(self) -> bool:
+        """True when the first call of a turn would not be like those after it."""
+        return self.is_cold or self.estimate_ns < SLOW_NS
 
     @property
     def rounds_done(self) -> int:

@@ -188,7 +188,7 @@ def compare(output: npt.NDArray[Any], reference: Reference) -> Verdict:
     ratio = error / reference.tolerance
     worst = float(ratio.max())
     reason_wrong: str | None = None
-    if worst > 1:
+    if not worst <= 1:
         row, column = np.unravel_index(int(ratio.argmax()), ratio.shape)
         reason_wrong = (
             f"row {int(reference.rows[row])} column {int(column)} is off by "

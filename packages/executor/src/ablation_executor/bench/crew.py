@@ -16,6 +16,8 @@ from .protocol import CellFailed, Message, WorkerDied, WorkerProcess, WorkerTime
 
 CALIBRATION_CALLS = 10
 CALIBRATION_TIMEOUT_S = 60.0
+# Building, probing and checking are not the cell's own time, but must end too.
+MIN_TIMEOUT_S = 60.0
 
 
 class ActiveCells(Protocol):
@@ -99,15 +101,19 @@ class Crew:
         """Send a request about a cell; None if that has ended the cell.
 
         A cell that the present worker does not know is built first. The time counts as the
-        cell's own.
+        cell's own. None too for a cell that another cell's failure has ended meanwhile.
         """
         runtime, request = cell.variant.runtime, message["request"]
+        if not cell.is_active or runtime not in self._workers:
+            return None
+        timeout_s = timeout_s or max(MIN_TIMEOUT_S, self._settings.budget_s)
         start = time.monotonic()
         try:
             worker = self._workers[runtime]
             self._settle(runtime)
             if cell.generation != self._generations[runtime]:
-                cell.facts = worker.request({"request": "build", "variant": cell.variant.name})
+                build = {"request": "build", "variant": cell.variant.name}
+                cell.facts = worker.request(build, max(MIN_TIMEOUT_S, self._settings.budget_s))
                 cell.generation = self._generations[runtime]
                 cell.is_cold = True
                 if request == "build":
@@ -120,8 +126,11 @@ class Crew:
             self._fail(cell, status, f"{error} during {request}", signal_)
             self._replace(runtime)
         except WorkerTimeout:
-            budget = f"the {self._settings.budget_s:g} s budget of a cell"
-            self._fail(cell, "timeout", f"{request} took longer than {budget} allows")
+            if cell.has_enough_rounds:
+                cell.is_spent = True
+            else:
+                budget = f"the {self._settings.budget_s:g} s budget of a cell"
+                self._fail(cell, "timeout", f"{request} took longer than {budget} allows")
             self._replace(runtime)
         finally:
             cell.used_s += time.monotonic() - start

@@ -16,6 +16,7 @@ from .. import ops
 from ..compile import CompiledProgram, compile
 from ..export import export
 from ..ir import Graph, Node, Value
+from ..memory import storage_roots
 from ..passes import optimize
 from ..per_op import PerOp
 from ..variants import BY_NAME, Variant
@@ -47,24 +48,35 @@ class GraphProfile:
         self.total_ns = [int(total) for total in profile.total_ns]
 
 
-def live_peak_bytes(graph: Graph) -> int:
-    """Most bytes of computed values alive at once when each is freed after its last use."""
-    constants, given = set(graph.constants), set(graph.inputs)
+def live_peak_bytes(graph: Graph, backend: str) -> int:
+    """Most bytes of computed values alive at once when each is freed after its last use.
+
+    NumPy's attention holds its scores besides.
+    """
+    roots = storage_roots(graph)
+    calls = [node for node in graph.nodes if not ops.OPS[node.op].is_alias]
     last: dict[Value, int] = {}
-    for index, node in enumerate(graph.nodes):
-        for value in node.inputs:
-            if value is not None:
-                last[value] = index
-    kept = set(graph.outputs)
+    for index, node in enumerate(calls):
+        last.update({roots[value]: index for value in node.inputs if value is not None})
+    last.update({roots[value]: len(calls) for value in graph.outputs})
     live = peak = 0
-    for index, node in enumerate(graph.nodes):
-        if not ops.OPS[node.op].is_alias:
-            live += node.output.nbytes
-        peak = max(peak, live)
-        for value in {value for value in node.inputs if value is not None}:
-            if last[value] == index and value not in constants | given | kept:
-                live -= value.nbytes
+    for index, node in enumerate(calls):
+        live += node.output.nbytes
+        is_numpy_attention = backend == "numpy" and node.op == "attention"
+        peak = max(peak, live + (attention_bytes(node) if is_numpy_attention else 0))
+        computed = {roots[value] for value in node.inputs if value is not None}
+        computed -= {*graph.constants, *graph.inputs}
+        live -= sum(value.nbytes for value in computed if last[value] == index)
     return peak
+
+
+def attention_bytes(node: Node) -> int:
+    """Bytes of scores that the NumPy attention holds at once: three arrays of (B, H, Sq, Sk)."""
+    query, key = node.inputs[0], node.inputs[1]
+    if query is None or key is None:
+        raise ValueError(f"attention node {node.name!r} lacks q or k")
+    batch, heads, rows, _ = query.shape
+    return 3 * 4 * batch * heads * rows * key.shape[2]
 
 
 def kernel_of(graph: Graph, kernels: dict[str, str], wanted: Callable[[Node], bool]) -> str | None:
@@ -76,8 +88,18 @@ def kernel_of(graph: Graph, kernels: dict[str, str], wanted: Callable[[Node], bo
 class GraphRunner:
     """One of our variants with its input."""
 
-    def __init__(self, graph: Graph, variant: Variant, config: Config, x: Array, threads: int):
+    def __init__(
+        self,
+        graph: Graph,
+        variant: Variant,
+        config: Config,
+        x: Array,
+        threads: int,
+        shared: set[int],
+    ) -> None:
+        """`shared` has the id of every array that the variants have in common, the weights."""
         self._graph = graph
+        self._shared = shared
         self._variant = variant
         self._config = config
         self._x = x
@@ -106,7 +128,11 @@ class GraphRunner:
         graph, program = self._graph, self._program
         kernels: dict[str, str] = dict(getattr(program, "kernels", {}) or {})
         weights_bytes = sum(array.nbytes for array in graph.constants.values())
-        extra = max(0, weights_bytes - self._config.weights_bytes)
+        extra = sum(
+            array.nbytes
+            for array in graph.constants.values()
+            if not {id(array), id(array.base)} & self._shared
+        )
         block = 4 * self._config.batch * self._config.seq_len * self._config.d_model
         is_compiled = isinstance(program, CompiledProgram)
         arena = program.arena_bytes if is_compiled else None
@@ -119,7 +145,8 @@ class GraphRunner:
         categories = ops.categories(graph)
         return {
             "resident_bytes": extra + (arena or 0),
-            "transient_bytes": 2 * block + (0 if is_compiled else live_peak_bytes(graph)),
+            "transient_bytes": 2 * block
+            + (0 if is_compiled else live_peak_bytes(graph, self._variant.runtime)),
             "weights_bytes": weights_bytes,
             "arena_bytes": arena,
             "attention_scratch_bytes": scratch,
@@ -158,7 +185,8 @@ class GraphPrepared:
         """Rewrite, plan and compile one variant."""
         found = BY_NAME[variant]
         graph, _ = optimize(self._graph.copy(), passes=found.passes)
-        return GraphRunner(graph, found, self._config, self._x, self._threads)
+        shared = {id(array) for array in self._graph.constants.values()}
+        return GraphRunner(graph, found, self._config, self._x, self._threads, shared)
 
 
 class GraphRuntime:

@@ -102,18 +102,23 @@ def versions() -> dict[str, str | None]:
 
 
 def git_sha() -> str | None:
-    """The commit of the source tree that this file lies in, or None."""
+    """The commit of the source tree that this file lies in, or None.
+
+    Ends in "-dirty" when a tracked file of it has been changed since.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        folder = Path(__file__).parent
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
     try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        sha = git("rev-parse", "HEAD")
+        is_dirty = git("status", "--porcelain", "--untracked-files=no", ":/packages")
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip() or None
+    return f"{sha}-dirty" if is_dirty else sha
 
 
 def _control_group_room() -> int | None:

@@ -77,6 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The argument parser of ablation-bench."""
     parser = argparse.ArgumentParser(
         prog="ablation-bench",
+        allow_abbrev=False,
         description="Measure a transformer block under every variant of the ablation ladder, "
         "each checked against a float64 reference before it is timed.",
         epilog="Names are taken without regard to case; --list prints them.",
@@ -114,7 +115,6 @@ class Request:
     configs: list[str]
     variants: list[str] | None
     settings: Settings
-    is_quick: bool
 
 
 def split_names(text: str) -> list[str]:
@@ -164,7 +164,7 @@ def make_request(options: argparse.Namespace) -> Request:
         options.quick,
         options.mem_limit,
     )
-    return Request(chosen_configs(options), chosen_variants(options), settings, options.quick)
+    return Request(chosen_configs(options), chosen_variants(options), settings)
 
 
 def refuse_with_resume(options: argparse.Namespace) -> None:

@@ -19,7 +19,10 @@ from .machine import thread_time_ns
 Message = dict[str, Any]
 
 _LENGTH = struct.Struct("<I")
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_VARIABLES = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+    "VECLIB_MAXIMUM_THREADS",
+)
 # Replaces the worker's command, for tests that need a worker that fails on purpose.
 WORKER_VARIABLE = "ABLATION_BENCH_WORKER"
 

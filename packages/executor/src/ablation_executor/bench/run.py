@@ -20,6 +20,7 @@ from .schedule import ConfigRun, Progress
 
 # Facts of the machine that a resumed run must share with the run so far.
 SAME_MACHINE = ("cpu_model", "cores", "arch", "os", "isa_flags")
+SAME_BUILD = ("compiler", "flags", "sanitizer", "isa_used", "blas_library")
 BUSY_SHARE = 0.1
 PROVIDER_KEYS = ("simd", "parallel", "blas", "blas_core", "clock")
 
@@ -169,6 +170,10 @@ def refuse_other_machine(info: dict[str, Any]) -> None:
     here: dict[str, Any] = describe_machine()
     there = info["machine"]
     pairs = [(f"machine {key}", there.get(key), here[key]) for key in SAME_MACHINE]
+    build = kernels_info()
+    pairs += [
+        (f"kernels' {key}", info["build_info"].get(key), build.get(key)) for key in SAME_BUILD
+    ]
     packages = versions()
     pairs += [(f"version of {key}", info["versions"].get(key), packages[key]) for key in packages]
     for what, recorded, found in pairs:

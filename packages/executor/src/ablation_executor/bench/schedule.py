@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..variants import SAME_PROGRAM_PAIRS, Variant
-from .cells import Cell, RunIdentity, Settings, to_row
+from .cells import MIN_ROUNDS, Cell, RunIdentity, Settings, to_row
 from .check import reference_bytes
 from .configs import Config
 from .crew import Crew
@@ -26,7 +26,6 @@ from .machine import available_bytes
 from .protocol import THREAD_VARIABLES
 from .record import Row, utc_now
 
-MIN_SAMPLES = 3
 MAX_EXTENSION = 3
 TURN_CALLS = 5
 TURN_LIMIT_NS = 10_000_000
@@ -375,7 +374,7 @@ class ConfigRun:
             return
         message = {
             "request": "turn",
-            "discard": 1 if cell.is_fast or cell.is_cold else 0,
+            "discard": 1 if cell.needs_discard else 0,
             "count": TURN_CALLS if cell.is_fast else 1,
             "limit_ns": TURN_LIMIT_NS,
             "profile": profile_share(index, settings.samples, wanted_profiles(cell.estimate_ns)),
@@ -395,10 +394,9 @@ class ConfigRun:
     def _spend(self, cell: Cell) -> None:
         """The budget is used up: enough samples stand, too few are a timeout."""
         cell.is_spent = True
-        taken = len(cell.samples_ns)
-        if taken < MIN_SAMPLES:
+        if not cell.has_enough_rounds:
             reason = (
-                f"{taken} of at least {MIN_SAMPLES} samples in the "
+                f"{cell.rounds_done} of at least {MIN_ROUNDS} rounds in the "
                 f"{self._settings.budget_s:g} s budget (first call "
                 f"{(cell.first_call_ns or 0) / 1e9:.3g} s)"
             )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 CONFIDENCE = 0.95
 NOISY_WIDTH = 0.05
+# The range of fewer samples covers less than 95%.
+MIN_ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,10 @@ def paired_ratio(cell: Mapping[int, float], base: Mapping[int, float]) -> Interv
 def noise_floor(pair: Interval | None) -> float | None:
     """The A/A floor of a pair that should be equal.
 
-    The larger of the distance of its ratio from one and half the width of its interval.
+    The larger of the distance of its ratio from one and half the width of its interval. None
+    without two rounds in common: one tells nothing of noise.
     """
-    if pair is None:
+    if pair is None or pair.n < 2:
         return None
     return max(abs(pair.median - 1), (pair.high - pair.low) / 2)
 
@@ -97,9 +100,10 @@ def verdict(ratio: Interval | None, floor: float | None) -> str:
     """'faster', 'slower' or 'not resolved', for a paired ratio of times.
 
     A difference counts only when the whole interval lies on one side of one and the median is
-    further from one than the noise floor. Without a floor nothing is resolved.
+    further from one than the noise floor. Without a floor, or with fewer rounds than a 95% interval
+    takes, nothing is resolved.
     """
-    if ratio is None or floor is None:
+    if ratio is None or floor is None or ratio.n < MIN_ROUNDS:
         return "not resolved"
     if ratio.high < 1 and 1 - ratio.median > floor:
         return "faster"

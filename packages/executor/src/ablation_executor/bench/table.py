@@ -118,7 +118,7 @@ def _time_cell(value: float | None) -> str:
 def _ratio_cell(ratio: Interval | None, floor: float | None) -> str:
     if ratio is None:
         return "-"
-    mark = "~" if floor is not None and verdict(ratio, floor) == "not resolved" else " "
+    mark = "~" if verdict(ratio, floor) == "not resolved" else " "
     return f"{ratio.median:.2f}x{mark}"
 
 
