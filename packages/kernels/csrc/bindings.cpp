@@ -67,8 +67,8 @@ nb::dict build_info() {
 void initialize(const std::string& blas_path) {
     simd();  // an ABLATION_SIMD that cannot be had fails here: kernels must not throw
     blas_initialize(blas_path);
-    // Fills its statics while one thread is here: a second one would wait for them with the GIL
-    // held.
+    // Fills its static handles while one thread is here: a second one would wait for them with the
+    // GIL held.
     new_array(Shape{1});
 }
 

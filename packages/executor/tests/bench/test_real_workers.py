@@ -136,13 +136,13 @@ def test_a_native_kernel_without_its_causal_mask(
 ) -> None:
     import sys
 
-    compile_module = sys.modules["ablation_executor.compile"]
-    right = compile_module.__dict__["call_attributes"]
-    monkeypatch.setattr(
-        compile_module,
-        "call_attributes",
-        lambda node: {key: value for key, value in right(node).items() if key != "causal"},
-    )
+    right = sys.modules["ablation_executor.compile"].__dict__["call_attributes"]
+    for module in ("compile", "selection"):  # the scratch is planned for what will run
+        monkeypatch.setattr(
+            sys.modules[f"ablation_executor.{module}"],
+            "call_attributes",
+            lambda node: {key: value for key, value in right(node).items() if key != "causal"},
+        )
     reply = ask(workers["kernels"], "probe", "flash-layernorm")
     assert reply["reason"].startswith("probe-causal")
     assert ask(workers["kernels"], "probe", "passes-none")["reason"] is None
