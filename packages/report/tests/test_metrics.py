@@ -19,6 +19,7 @@ from ablation_report.metrics import (
     median,
     median_interval,
     noise_floor,
+    order_agreement,
     paired_ratio,
     rounds_ns,
     verdict,
@@ -187,3 +188,28 @@ def test_measures_of_the_published_run() -> None:
             )
             assert (row["half_width"], row["is_noisy"]) == (None, None)
             assert row["verdict_vs_parent"] is None
+
+
+def make_order(first: int, second: int) -> list[dict[str, Any]]:
+    """Make a run of two variants with these times, and the A/A pair."""
+    times = {"passes-none": first, "passes-fold": second}
+    times |= {"attention-fused-parallel": 500, "layernorm-parallel": 500}
+    return [make_timed_cell(name, [time] * 8) for name, time in times.items()]
+
+
+def test_runs_agree_where_the_order_is_the_same() -> None:
+    found = order_agreement(make_order(1000, 900), make_order(2000, 1500))
+    # Six pairs; the A/A pair is not resolved
+    assert (found.said, found.same, found.contradicted) == (5, 5, [])
+
+
+def test_a_pair_the_other_way_round_is_contradicted() -> None:
+    found = order_agreement(make_order(1000, 900), make_order(900, 1000))
+    assert (found.said, found.same) == (5, 4)
+    assert found.contradicted == [("Toy", "passes-none", "passes-fold")]
+
+
+def test_what_the_first_does_not_resolve_is_not_counted() -> None:
+    found = order_agreement(make_order(1000, 1000), make_order(900, 1000))
+    assert found.said == 4
+    assert order_agreement(make_order(1000, 900), []).said == 0

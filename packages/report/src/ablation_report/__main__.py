@@ -1,4 +1,4 @@
-"""The command line: `show` prints the tables of a run, `check` validates files."""
+"""The command line: `show` prints a run, `check` validates files, `agree` sets two runs against."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from ablation_report import __version__
 from ablation_report.load import check, load, load_run
+from ablation_report.metrics import order_agreement
 from ablation_report.schema import SchemaError
 from ablation_report.tables import LEGEND, config_tables, summary_table
 
@@ -20,6 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "check":
             return _check(options.paths)
+        if options.command == "agree":
+            print(agree(options.first, options.second))
+            return 0
         print(show(options.run, options.format))
     except (SchemaError, OSError) as error:
         print(error, file=sys.stderr)
@@ -42,6 +46,26 @@ def show(path: Path, layout: str) -> str:
     markdown = layout == "md"
     parts = [table.markdown() if markdown else table.text() for table in tables]
     return "\n\n".join([_origin(path, markdown), *parts, "\n".join(LEGEND)])
+
+
+def agree(first: Path, second: Path) -> str:
+    """Say how far two runs agree in the order of variants, each by the other's verdicts.
+
+    Raises as `show` does.
+    """
+    runs = [load(path).collect().to_dicts() for path in (first, second)]
+    lines = []
+    for (name, cells), (other_name, others) in (
+        ((first.name, runs[0]), (second.name, runs[1])),
+        ((second.name, runs[1]), (first.name, runs[0])),
+    ):
+        found = order_agreement(cells, others)
+        lines.append(
+            f"{name}: {found.said} pairs faster or slower; {found.same} in the same order in "
+            f"{other_name}, {len(found.contradicted)} contradicted beyond its floor"
+        )
+        lines += [f"  {config}: {a}, {b}" for config, a, b in found.contradicted]
+    return "\n".join(lines)
 
 
 def _origin(path: Path, markdown: bool) -> str:
@@ -100,6 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     shower.add_argument("--format", choices=("text", "md"), default="text")
     checker = commands.add_parser("check", help="validate run folders and published files")
     checker.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")
+    comparer = commands.add_parser("agree", help="say how far two runs agree in order")
+    comparer.add_argument("first", type=Path, help="a run folder")
+    comparer.add_argument("second", type=Path, help="another run folder")
     return parser
 
 

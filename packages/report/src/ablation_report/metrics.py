@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -134,6 +135,44 @@ def verdict(ratio: Interval | None, floor: float | None) -> str:
         if ratio.low > 1 and ratio.median - 1 > floor:
             return "slower"
     return "not resolved"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of the pairs that one run calls faster or slower, those another run has in the same order.
+
+    `contradicted` are those that the other run calls the opposite, beyond its own floor.
+    """
+
+    said: int
+    same: int
+    contradicted: Sequence[tuple[str, str, str]]
+
+
+def order_agreement(first: Sequence[Cell], second: Sequence[Cell]) -> Agreement:
+    """Compare what two runs say of every pair of variants of a config, by the first's verdicts.
+
+    A pair counts when both runs have both variants; `contradicted` names config and variants.
+    """
+    said = same = 0
+    contradicted = []
+    for config in dict.fromkeys(cell["config"] for cell in first):
+        mine, theirs = (
+            [cell for cell in run if cell["config"] == config] for run in (first, second)
+        )
+        floors = noise_floor(mine), noise_floor(theirs)
+        others = {cell["variant"]: cell for cell in theirs}
+        for a, b in itertools.combinations(mine, 2):
+            ratio, other_a = paired_ratio(a, b), others.get(a["variant"])
+            other = other_a and paired_ratio(other_a, others.get(b["variant"]))
+            claim = verdict(ratio, floors[0])
+            if ratio is None or not other or claim == "not resolved":
+                continue
+            said += 1
+            same += (ratio.median < 1) == (other.median < 1)
+            if verdict(other, floors[1]) not in (claim, "not resolved"):
+                contradicted.append((config, a["variant"], b["variant"]))
+    return Agreement(said, same, contradicted)
 
 
 # Every column after the identity is null where the cell has no time.
