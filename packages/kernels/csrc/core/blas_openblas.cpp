@@ -55,8 +55,8 @@ class ScopedVariable {
 
 /// Whether this CPU multiplies faster in 512-bit registers, which not every AVX-512 CPU does: some
 /// pass them through 256-bit units, or have one 512-bit unit beside two of 256. Measured, in a
-/// fraction of a millisecond. Where it is no faster, the AVX2 kernels are better: on a Zen 4 they
-/// reach 105-110 GFLOP/s a core from M = 128 up, the AVX-512 ones 95-104.
+/// fraction of a millisecond. Where it is no faster, the AVX2 kernels are better: by 4 % on a
+/// Zen 4 (docs/performance.md).
 bool wide_registers_are_faster() {
     return multiply_add_flops_per_ns("avx512") > 1.25 * multiply_add_flops_per_ns("avx2");
 }
