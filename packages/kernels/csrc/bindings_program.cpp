@@ -57,7 +57,9 @@ class Entry {
 class PyProgram {
   public:
     PyProgram(const nb::sequence& values, const nb::sequence& calls, std::int64_t arena_bytes)
-        : specs_(values_from(values)), program_(specs_, calls_from(calls), arena_bytes) {}
+        : specs_(values_from(values)), program_(specs_, calls_from(calls), arena_bytes) {
+        release_packed_constants();
+    }
 
     nb::list run(const nb::sequence& inputs, nb::handle outputs) {
         Pointers pointers = import(inputs, outputs);
@@ -81,6 +83,7 @@ class PyProgram {
     }
 
     std::int64_t arena_bytes() const { return program_.arena_bytes(); }
+    std::int64_t packed_bytes() const { return program_.packed_bytes(); }
     std::size_t n_calls() const { return program_.names().size(); }
     nb::tuple call_names() const {
         nb::list names;
@@ -95,6 +98,22 @@ class PyProgram {
         std::vector<Array> memory;
         nb::list results;
     };
+
+    /// A constant that the program reads only in a packed copy may be freed by its owner.
+    void release_packed_constants() {
+        std::vector<Array> kept;
+        std::size_t constant = 0;
+        for (std::size_t value = 0; value < specs_.size(); ++value) {
+            if (specs_[value].storage != Storage::constant) continue;
+            if (program_.reads_constant(static_cast<int>(value))) {
+                kept.push_back(std::move(constants_[constant]));
+            } else {
+                specs_[value].data = nullptr;
+            }
+            ++constant;
+        }
+        constants_ = std::move(kept);
+    }
 
     static nb::object int64_array(std::size_t count) {
         const nb::object numpy = nb::module_::import_("numpy");
@@ -240,8 +259,7 @@ class PyProgram {
             apart = apart && !overlaps(pointers.outputs[i], program_.output_shapes()[i].count());
         }
         for (const ValueSpec& spec : specs_) {
-            if (spec.storage == Storage::constant)
-                apart = apart && !overlaps(spec.data, spec.shape.count());
+            if (spec.data != nullptr) apart = apart && !overlaps(spec.data, spec.shape.count());
         }
         if (!apart) {
             throw ValueError(
@@ -286,6 +304,10 @@ void bind_program(nb::module_& module) {
              "per call, "
              "nanoseconds of the whole loop).")
         .def_prop_ro("arena_bytes", &PyProgram::arena_bytes, "Size of the arena in bytes.")
+        .def_prop_ro(
+            "packed_bytes", &PyProgram::packed_bytes,
+            "Bytes of constants kept once more in a kernel's own layout. A constant that is "
+            "read only so is not kept alive by the program.")
         .def_prop_ro("n_calls", &PyProgram::n_calls, "Number of calls.")
         .def_prop_ro("call_names", &PyProgram::call_names, "Name of each call, in order.");
 }

@@ -58,14 +58,15 @@ def test_name_says_the_axes(info: ablation_kernels.KernelInfo) -> None:
         assert not info.simd and not info.parallel
     if "simd" in parts:
         assert info.simd
-    assert info.gemm in ("none", "scalar", "blas")
+    assert info.gemm in ("none", "scalar", "blas", "packed")
     assert info.idea and info.idea == info.idea.strip()
 
 
 @pytest.mark.parametrize("info", TABLE, ids=[info.name for info in TABLE])
 def test_provider_is_what_this_machine_uses(info: ablation_kernels.KernelInfo) -> None:
     expected = {
-        INFO["simd"]: info.simd and info.op != "matmul",
+        INFO["simd"]: info.simd and info.op != "matmul" and info.gemm != "packed",
+        INFO["isa_used"]: info.gemm == "packed",
         INFO["parallel"]: info.parallel,
         INFO["blas"]: info.gemm == "blas",
     }

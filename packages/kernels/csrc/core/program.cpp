@@ -114,7 +114,10 @@ Arena::~Arena() {
 
 Program::Program(const std::vector<ValueSpec>& values, const std::vector<CallSpec>& calls,
                  std::int64_t arena_bytes)
-    : arena_(arena_bytes), ordinal_(values.size()), threads_(num_threads()) {
+    : arena_(arena_bytes),
+      read_(values.size(), false),
+      ordinal_(values.size()),
+      threads_(num_threads()) {
     std::vector<bool> written(values.size(), false);
     for (std::size_t index = 0; index < values.size(); ++index) {
         check_value(values, static_cast<int>(index), arena_bytes);
@@ -144,7 +147,10 @@ TensorView Program::view(const std::vector<ValueSpec>& values, int value,
     TensorView result;
     result.shape = shape;
     result.present = true;
-    if (root.storage == Storage::constant) result.data = root.data;
+    if (root.storage == Storage::constant) {
+        result.data = root.data;
+        result.is_constant = true;
+    }
     if (root.storage == Storage::arena) {
         result.data = reinterpret_cast<float*>(arena_.data() + root.offset);
     }
@@ -210,12 +216,36 @@ void Program::add_step(const std::vector<ValueSpec>& values, const CallSpec& spe
                              inferred.str());
         }
         check_aliasing(values, spec, op, slots, step.call);
+        pack(values, kernel, spec, step.call);
         place_scratch(arena_, spec.scratch_offset, kernel.scratch(step.call, threads_), step.call);
     } catch (const ValueError& error) {
         reject_program(where, error.what());
     }
     names_.push_back(spec.name);
 }
+
+void Program::pack(const std::vector<ValueSpec>& values, const KernelInfo& kernel,
+                   const CallSpec& spec, Call& call) {
+    const Slots slots = parse_slots(find_op(kernel.op));
+    const PackInfo* info = find_pack(kernel);
+    const std::int64_t bytes = info == nullptr ? 0 : info->bytes(call);
+    for (std::size_t slot = 0; slot < spec.inputs.size(); ++slot) {
+        const bool packed = bytes > 0 && slots.names[slot] == info->slot;
+        if (spec.inputs[slot] == -1) continue;
+        if (!packed) {
+            read_[static_cast<std::size_t>(root_of(values, spec.inputs[slot]))] = true;
+            continue;
+        }
+        packed_.push_back(std::make_unique<Arena>(bytes));
+        auto* memory = reinterpret_cast<float*>(packed_.back()->data());
+        info->pack(call, memory);
+        packed_bytes_ += bytes;
+        call.packed = memory;
+        call.inputs[slot].data = nullptr;
+    }
+}
+
+bool Program::reads_constant(int value) const { return read_[static_cast<std::size_t>(value)]; }
 
 std::int64_t Program::run(std::span<float* const> inputs, std::span<float* const> outputs,
                           std::int64_t* times_ns) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <string>
@@ -70,6 +71,11 @@ class Program {
     std::span<const Shape> output_shapes() const { return output_shapes_; }
     std::span<const std::string> names() const { return names_; }
     std::int64_t arena_bytes() const { return arena_.bytes(); }
+    /// Bytes of constants kept once more in a kernel's own layout.
+    std::int64_t packed_bytes() const { return packed_bytes_; }
+    /// Whether run() reads the elements of a constant where they were given; false for one that is
+    /// read packed alone.
+    bool reads_constant(int value) const;
 
   private:
     struct Step {
@@ -87,9 +93,15 @@ class Program {
     void add_step(const std::vector<ValueSpec>& values, const CallSpec& spec,
                   std::vector<bool>& written);
     TensorView view(const std::vector<ValueSpec>& values, int value, const Shape& shape) const;
+    /// Puts the call's constant into its kernel's own layout, if the kernel has one.
+    void pack(const std::vector<ValueSpec>& values, const KernelInfo& kernel, const CallSpec& spec,
+              Call& call);
     void bind(const std::vector<ValueSpec>& values, int value, int slot);
 
     Arena arena_;
+    std::vector<std::unique_ptr<Arena>> packed_;
+    std::int64_t packed_bytes_ = 0;
+    std::vector<bool> read_;  // values whose own elements a step reads
     std::vector<Step> steps_;
     std::vector<Binding> bindings_;
     std::vector<std::string> names_;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "attention/attention.h"
+#include "matmul/matmul.h"
 
 namespace ablation {
 
@@ -18,6 +19,11 @@ constexpr OpInfo kOps[] = {
 constexpr KernelInfo kKernels[] = {
 #define KERNEL(op, name, form, simd, parallel, gemm, scratch, idea) \
     {#op, #name, form, simd != 0, parallel != 0, Gemm::gemm, idea, name, scratch},
+#include "kernels.def"
+};
+
+constexpr PackInfo kPacks[] = {
+#define PACK(kernel, slot, bytes, function) {#kernel, #slot, bytes, function},
 #include "kernels.def"
 };
 
@@ -81,6 +87,13 @@ const KernelInfo& find_kernel(std::string_view name, std::string_view op) {
         if (of_op(kernel)) valid.emplace_back(kernel.name);
     }
     reject_name("kernel", name, valid);
+}
+
+const PackInfo* find_pack(const KernelInfo& kernel) {
+    const auto* found = std::ranges::find_if(kPacks, [&kernel](const PackInfo& pack) {
+        return std::string_view(pack.kernel) == kernel.name;
+    });
+    return found == std::end(kPacks) ? nullptr : found;
 }
 
 const KernelInfo& best_kernel(const OpInfo& op, const Call& call) {

@@ -9,7 +9,7 @@
 
 namespace ablation {
 
-enum class Gemm : std::uint8_t { none, scalar, blas };
+enum class Gemm : std::uint8_t { none, scalar, blas, packed };
 
 struct OpInfo {
     const char* name;
@@ -36,6 +36,14 @@ inline constexpr int kTableVersion = 1;
 
 inline constexpr ScratchRule no_scratch = [](const Call&, int) -> std::int64_t { return 0; };
 
+/// How a kernel keeps a constant input in a layout of its own.
+struct PackInfo {
+    const char* kernel;
+    const char* slot;
+    PackedBytesRule bytes;
+    PackFunction pack;
+};
+
 std::span<const OpInfo> ops();
 std::span<const KernelInfo> kernels();
 
@@ -43,6 +51,8 @@ std::span<const KernelInfo> kernels();
 const OpInfo& find_op(std::string_view name);
 /// Accepts the full name ("softmax_simd") or, when op is given, the part after it ("simd").
 const KernelInfo& find_kernel(std::string_view name, std::string_view op = {});
+/// Null for a kernel that packs nothing.
+const PackInfo* find_pack(const KernelInfo& kernel);
 /// The best kernel for this call: the last line of the op in kernels.def, but fused attention where
 /// attention_prefers_flash() says so.
 const KernelInfo& best_kernel(const OpInfo& op, const Call& call);
