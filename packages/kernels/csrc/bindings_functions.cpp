@@ -121,7 +121,8 @@ Call call_of_shapes(const OpInfo& op, const nb::sequence& shapes, const nb::dict
 }
 
 std::int64_t scratch_bytes(const char* kernel_name, const nb::sequence& shapes,
-                           const nb::dict& attributes, int threads, const std::vector<std::string>& constants) {
+                           const nb::dict& attributes, int threads,
+                           const std::vector<std::string>& constants) {
     const KernelInfo& kernel = find_kernel(kernel_name);
     if (threads < 1 || threads > kMaxThreads) {
         reject(kernel.name, "threads", "is " + std::to_string(threads),
@@ -132,12 +133,12 @@ std::int64_t scratch_bytes(const char* kernel_name, const nb::sequence& shapes,
 }
 
 nb::tuple infer_shape(const char* op, const nb::sequence& shapes, const nb::dict& attributes) {
-    return shape_to_tuple(
-        call_of_shapes(find_op(op), shapes, attributes, {}).output.shape);
+    return shape_to_tuple(call_of_shapes(find_op(op), shapes, attributes, {}).output.shape);
 }
 
 const char* best_kernel_name(const char* op_name, const nb::sequence& shapes,
-                             const nb::dict& attributes, const std::vector<std::string>& constants) {
+                             const nb::dict& attributes,
+                             const std::vector<std::string>& constants) {
     const OpInfo& op = find_op(op_name);
     return best_kernel(op, call_of_shapes(op, shapes, attributes, constants)).name;
 }
@@ -149,7 +150,8 @@ void bind_functions(nb::module_& module) {
                nb::arg("kernel").none(), nb::arg("out").none(),
                "Checks one call and runs it; returns out, or a new NumPy array.");
     module.def("scratch_bytes", &scratch_bytes, nb::arg("kernel"), nb::arg("shapes"),
-               nb::arg("attributes"), nb::arg("threads"), nb::arg("constants") = std::vector<std::string>());
+               nb::arg("attributes"), nb::arg("threads"),
+               nb::arg("constants") = std::vector<std::string>());
     module.def("infer_shape", &infer_shape, nb::arg("op"), nb::arg("shapes"),
                nb::arg("attributes"));
     module.def("best_kernel", &best_kernel_name, nb::arg("op"), nb::arg("shapes"),

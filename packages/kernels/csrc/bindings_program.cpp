@@ -56,8 +56,10 @@ class Entry {
 /// A Program, with the Python objects whose memory its constants are.
 class PyProgram {
   public:
-    PyProgram(const nb::sequence& values, const nb::sequence& calls, std::int64_t arena_bytes)
-        : specs_(values_from(values)), program_(specs_, calls_from(calls), arena_bytes) {
+    PyProgram(const nb::sequence& values, const nb::sequence& calls, std::int64_t arena_bytes,
+              const nb::sequence& stages)
+        : specs_(values_from(values)),
+          program_(specs_, calls_from(calls), arena_bytes, stages_from(stages)) {
         release_packed_constants();
     }
 
@@ -179,6 +181,15 @@ class PyProgram {
         return result;
     }
 
+    static std::vector<StageSpec> stages_from(const nb::sequence& stages) {
+        std::vector<StageSpec> result;
+        for (nb::handle item : stages) {
+            const Entry entry("stages", result.size(), item, "(first call, number of calls)");
+            result.push_back({entry.get<std::size_t>(0), entry.get<std::size_t>(1)});
+        }
+        return result;
+    }
+
     /// Its errors name the call.
     static Attributes attributes_of(const CallSpec& spec, const nb::dict& given,
                                     const Call& shapes) {
@@ -285,13 +296,21 @@ void bind_program(nb::module_& module) {
         "calls: list of tuples (kernel, [value id or None per input slot], output id, "
         "attributes, scratch offset in bytes, name), run in order.\n"
         "arena_bytes: size of the arena; offsets are multiples of 64.\n\n"
+        "stages: list of (first call, number of calls): consecutive calls whose rows (along the "
+        "last "
+        "axis) do not depend on one another and that share one fork-join, each thread with rows of "
+        "its own. run_timed gives the times of the first thread's rows, and the wait for the "
+        "others "
+        "to the last call of the stage.\n\n"
         "An output lies apart from the call's inputs and scratch, or takes exactly the place of an "
         "input in a slot of OpInfo.in_place.\n\n"
         "Scratch and worker slots are sized for get_num_threads() at construction. A child made by "
         "fork while another thread runs the program must build its own. Raises ValueError that "
         "names the call or value.")
-        .def(nb::init<const nb::sequence&, const nb::sequence&, std::int64_t>(), nb::arg("values"),
-             nb::arg("calls"), nb::arg("arena_bytes"))
+        .def(
+            nb::init<const nb::sequence&, const nb::sequence&, std::int64_t, const nb::sequence&>(),
+            nb::arg("values"), nb::arg("calls"), nb::arg("arena_bytes"),
+            nb::arg("stages") = nb::tuple())
         .def("run", &PyProgram::run, nb::arg("inputs"), nb::arg("outputs").none() = nb::none(),
              "Runs the calls and returns the output arrays. inputs: float32 arrays in the order of "
              "the input "

@@ -27,6 +27,11 @@ constexpr PackInfo kPacks[] = {
 #include "kernels.def"
 };
 
+constexpr RowInfo kRows[] = {
+#define ROWS(op, slots, condition) {#op, slots, condition},
+#include "kernels.def"
+};
+
 // Levenshtein distance: insertions, deletions and substitutions.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
     std::vector<std::size_t> row(b.size() + 1);
@@ -87,6 +92,12 @@ const KernelInfo& find_kernel(std::string_view name, std::string_view op) {
         if (of_op(kernel)) valid.emplace_back(kernel.name);
     }
     reject_name("kernel", name, valid);
+}
+
+const RowInfo* find_rows(const OpInfo& op) {
+    const auto* found = std::ranges::find_if(
+        kRows, [&op](const RowInfo& rows) { return std::string_view(rows.op) == op.name; });
+    return found == std::end(kRows) ? nullptr : found;
 }
 
 const PackInfo* find_pack(const KernelInfo& kernel) {

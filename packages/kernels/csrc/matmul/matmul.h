@@ -35,6 +35,8 @@ struct MatmulSizes {
 /// Data pointers are not read.
 MatmulSizes matmul_sizes(const Call& call);
 
+/// Whether all rows of a meet the same b.
+bool has_one_b(const Call& call);
 /// Whether a program packs b ahead: a constant matrix.
 bool has_packed_b(const Call& call);
 /// Bytes of b in the layout of the packed kernels (matmul/packed.h); 0 where it is not packed

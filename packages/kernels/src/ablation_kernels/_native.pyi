@@ -38,7 +38,11 @@ def best_kernel(
 
 class Program:
     def __init__(
-        self, values: Sequence[tuple[Any, ...]], calls: Sequence[tuple[Any, ...]], arena_bytes: int
+        self,
+        values: Sequence[tuple[Any, ...]],
+        calls: Sequence[tuple[Any, ...]],
+        arena_bytes: int,
+        stages: Sequence[tuple[int, int]] = (),
     ) -> None: ...
     def run(
         self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None
