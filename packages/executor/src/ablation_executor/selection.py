@@ -54,9 +54,10 @@ def resolve_kernels(kernels: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def call_attributes(node: Node) -> dict[str, Any]:
-    """A node's attributes with defaults filled in; None, the kernel's own default, is left out."""
+    """A node's attributes, without those at their default: the kernels' defaults are the same."""
+    known = OPS[node.op].attributes
     complete = OPS[node.op].complete(node.attributes)
-    return {name: setting for name, setting in complete.items() if setting is not None}
+    return {name: setting for name, setting in complete.items() if setting != known[name].default}
 
 
 def select_kernels(graph: Graph, kernels: Mapping[str, str] | None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any, Protocol
@@ -72,11 +73,7 @@ def live_peak_bytes(graph: Graph, backend: str) -> int:
 
 def attention_bytes(node: Node) -> int:
     """Bytes of scores that the NumPy attention holds at once: three arrays of (B, H, Sq, Sk)."""
-    query, key = node.inputs[0], node.inputs[1]
-    if query is None or key is None:
-        raise ValueError(f"attention node {node.name!r} lacks q or k")
-    batch, heads, rows, _ = query.shape
-    return 3 * 4 * batch * heads * rows * key.shape[2]
+    return 3 * 4 * math.prod(ops.scores_shape(node.shapes, node.attribute("layout")))
 
 
 def kernel_of(graph: Graph, kernels: dict[str, str], wanted: Callable[[Node], bool]) -> str | None:
