@@ -83,7 +83,7 @@ def compile(
     threads: int | None = None,
     plan: str = "greedy",
 ) -> CompiledProgram:
-    """Make a graph runnable.
+    """Make a graph runnable, as it is given: `optimize` rewrites it first, for the fastest program.
 
     `kernels` names a kernel for an op ({"attention": "flash_simd_parallel"}); other ops take the
     best for their shapes. `threads` sets the kernels' thread count, which is the process's; None

@@ -123,6 +123,11 @@ def _broadcast_shape(shapes: Shapes, attributes: Attributes) -> Shape:
         raise ValueError(f"shapes {listed} do not broadcast") from None
 
 
+def _broadcasts_to(shape: Shape, target: Shape) -> bool:
+    pairs = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(size in (1, wanted) for size, wanted in pairs)
+
+
 def _same_shape(shapes: Shapes, attributes: Attributes) -> Shape:
     return tuple(shapes[0])
 
@@ -167,7 +172,7 @@ def scores_shape(shapes: Shapes, layout: str) -> Shape:
 def _attention_shape(shapes: Shapes, attributes: Attributes) -> Shape:
     layout, mask = attributes["layout"], shapes[3]
     scores = scores_shape(shapes, layout)
-    if mask is not None and np.broadcast_shapes(mask, scores) != scores:
+    if mask is not None and not _broadcasts_to(mask, scores):
         raise ValueError(f"attention: mask {list(mask)} does not broadcast to {list(scores)}")
     return tuple(_split_attention_shapes(shapes, layout)[0])
 
