@@ -13,7 +13,7 @@ from .memory import storage_roots
 from .ops import OPS
 
 # The kernel table this executor was written for; its ops and attributes are the contract.
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 
 
 def check_table_version() -> None:
@@ -55,9 +55,10 @@ def resolve_kernels(kernels: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def call_attributes(node: Node) -> dict[str, Any]:
-    """A node's attributes with defaults filled in; None, the kernel's own default, is left out."""
+    """A node's attributes, without those at their default: the kernels' defaults are the same."""
+    known = OPS[node.op].attributes
     complete = OPS[node.op].complete(node.attributes)
-    return {name: setting for name, setting in complete.items() if setting is not None}
+    return {name: setting for name, setting in complete.items() if setting != known[name].default}
 
 
 def constant_slots(graph: Graph, node: Node) -> list[str]:
