@@ -58,7 +58,7 @@ def test_name_says_the_axes(info: ablation_kernels.KernelInfo) -> None:
         assert not info.simd and not info.parallel
     if "simd" in parts:
         assert info.simd
-    assert info.gemm in ("none", "scalar", "blas")
+    assert info.gemm in ("none", "scalar", "blas", "packed")
     assert info.idea and info.idea == info.idea.strip()
 
 

@@ -9,7 +9,7 @@
 
 namespace ablation {
 
-enum class Gemm : std::uint8_t { none, scalar, blas };
+enum class Gemm : std::uint8_t { none, scalar, blas, packed };
 
 struct OpInfo {
     const char* name;
@@ -32,7 +32,7 @@ struct KernelInfo {
 
 /// Raised by one when a line of kernels.def changes its meaning; the executor compares it at
 /// import.
-inline constexpr int kTableVersion = 1;
+inline constexpr int kTableVersion = 2;
 
 inline constexpr ScratchRule no_scratch = [](const Call&, int) -> std::int64_t { return 0; };
 

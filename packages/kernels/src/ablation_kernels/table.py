@@ -15,7 +15,7 @@ class KernelInfo:
 
     provider names who does the primitive work here: an instruction set (or vdsp), a BLAS and a
     thread provider joined by "+", or "scalar". That of matmul leaves out the instruction set, which
-    does only the bias and the activation there. gemm is "none", "scalar" or "blas".
+    does only the bias and the activation there. gemm is "none", "scalar", "blas" or "packed".
     """
 
     name: str
