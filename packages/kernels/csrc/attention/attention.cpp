@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <variant>
 
 #include "attention/tiles.h"
+#include "core/blas.h"
 #include "core/check.h"
 #include "core/parallel.h"
 
@@ -122,10 +124,14 @@ std::int64_t attention_flash_scratch(const Call& call, int threads) {
     return threads * flash_worker_bytes(flash_tile(call));
 }
 
-bool attention_prefers_flash(const Call& call) {
+const char* best_attention(const Call& call) {
+    // Accelerate multiplies matrices in units of their own, which no vector code can reach.
+    const bool own_products = std::string_view(blas_info().provider) != "accelerate";
+    if (own_products) return "attention_flash_packed_simd_parallel";
     // Both run at the speed of sgemm while the scores of a fused tile stay in L2.
-    return attention_sizes(call).items() < num_threads() ||
-           flash_worker_bytes(flash_tile(call)) < attention_fused_scratch(call, 1);
+    const bool flash = attention_sizes(call).items() < num_threads() ||
+                       flash_worker_bytes(flash_tile(call)) < attention_fused_scratch(call, 1);
+    return flash ? "attention_flash_simd_parallel" : "attention_fused_simd_parallel";
 }
 
 }  // namespace ablation

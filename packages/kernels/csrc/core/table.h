@@ -43,8 +43,8 @@ std::span<const KernelInfo> kernels();
 const OpInfo& find_op(std::string_view name);
 /// Accepts the full name ("softmax_simd") or, when op is given, the part after it ("simd").
 const KernelInfo& find_kernel(std::string_view name, std::string_view op = {});
-/// The best kernel for this call: the last line of the op in kernels.def, but fused attention where
-/// attention_prefers_flash() says so.
+/// The best kernel for this call: the last line of the op in kernels.def, but for attention what
+/// best_attention() says.
 const KernelInfo& best_kernel(const OpInfo& op, const Call& call);
 
 /// Names of the slots of an op and whether each is optional.

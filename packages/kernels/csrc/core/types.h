@@ -104,9 +104,9 @@ enum class AttentionLayout : std::uint8_t {
 struct AttentionAttributes {
     float scale = 1.0F;
     bool causal = false;
-    AttentionLayout layout = AttentionLayout::bhsd;
     std::int64_t tile_q = 0;  ///< query rows per tile; 0: the kernel chooses
-    std::int64_t tile_k = 0;  ///< keys per tile (flash); 0: the kernel chooses
+    std::int64_t tile_k = 0;  ///< keys per tile (flash forms); 0: the kernel chooses
+    AttentionLayout layout = AttentionLayout::bhsd;
 };
 struct NoAttributes {};
 
