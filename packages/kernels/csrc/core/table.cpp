@@ -112,9 +112,7 @@ const KernelInfo& best_kernel(const OpInfo& op, const Call& call) {
     for (const KernelInfo& kernel : kKernels) {
         if (std::string_view(kernel.op) == op.name) best = &kernel;
     }
-    if (std::string_view(op.name) == "attention" && !attention_prefers_flash(call)) {
-        return find_kernel("attention_fused_simd_parallel");
-    }
+    if (std::string_view(op.name) == "attention") return find_kernel(best_attention(call));
     return *best;
 }
 

@@ -32,7 +32,7 @@ struct KernelInfo {
 
 /// Raised by one when a line of kernels.def changes its meaning; the executor compares it at
 /// import.
-inline constexpr int kTableVersion = 1;
+inline constexpr int kTableVersion = 2;
 
 /// The condition of ROWS that holds for every call.
 inline constexpr bool (*always)(const Call&) = [](const Call&) { return true; };
@@ -65,8 +65,8 @@ const KernelInfo& find_kernel(std::string_view name, std::string_view op = {});
 const RowInfo* find_rows(const OpInfo& op);
 /// Null for a kernel that packs nothing.
 const PackInfo* find_pack(const KernelInfo& kernel);
-/// The best kernel for this call: the last line of the op in kernels.def, but fused attention where
-/// attention_prefers_flash() says so.
+/// The best kernel for this call: the last line of the op in kernels.def, but for attention what
+/// best_attention() says.
 const KernelInfo& best_kernel(const OpInfo& op, const Call& call);
 
 /// Names of the slots of an op and whether each is optional.

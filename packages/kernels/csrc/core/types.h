@@ -96,11 +96,19 @@ struct GeluAttributes {
 struct LayerNormAttributes {
     float eps = 1e-5F;
 };
+/// How the axes of q, k, v and the output of attention lie.
+enum class AttentionLayout : std::uint8_t {
+    bhsd,  ///< (batch, heads, seq_len, head_dim)
+    bshd,  ///< (batch, seq_len, heads, head_dim)
+    qkv,   ///< q, k and v in one array (batch, seq_len, 3, heads, head_dim), the output as bshd
+};
+
 struct AttentionAttributes {
     float scale = 1.0F;
     bool causal = false;
     std::int64_t tile_q = 0;  ///< query rows per tile; 0: the kernel chooses
-    std::int64_t tile_k = 0;  ///< keys per tile (flash); 0: the kernel chooses
+    std::int64_t tile_k = 0;  ///< keys per tile (flash forms); 0: the kernel chooses
+    AttentionLayout layout = AttentionLayout::bhsd;
 };
 struct NoAttributes {};
 
