@@ -55,7 +55,11 @@ nb::list kernel_rows() {
 
 nb::list op_rows() {
     nb::list rows;
-    for (const OpInfo& op : ops()) rows.append(nb::make_tuple(op.name, op.slots, op.in_place));
+    for (const OpInfo& op : ops()) {
+        const RowInfo* info = find_rows(op);
+        rows.append(
+            nb::make_tuple(op.name, op.slots, op.in_place, info == nullptr ? "" : info->slots));
+    }
     return rows;
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter_ns
 from typing import Any
 
@@ -15,9 +15,10 @@ from .ir import Array, Graph, GraphBuilder, Value
 from .memory import Plan, plan_greedy, plan_naive, storage_roots
 from .ops import OPS, categories
 from .profile import OpTime, Profile
+from .stages import Stage, row_stages
 from .selection import call_attributes, scratch_requirements, select_kernels
 
-PLANS: dict[str, Callable[[Graph, Mapping[str, int]], Plan]] = {
+PLANS: dict[str, Callable[[Graph, Mapping[str, int], Sequence[Stage]], Plan]] = {
     "greedy": plan_greedy,
     "naive": plan_naive,
 }
@@ -31,7 +32,14 @@ class CompiledProgram:
     which kernels laid out anew. Two threads that call one program take turns.
     """
 
-    def __init__(self, graph: Graph, kernels: dict[str, str], memory: Plan, threads: int) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        kernels: dict[str, str],
+        memory: Plan,
+        threads: int,
+        stages: Sequence[Stage] = (),
+    ) -> None:
         self.graph = graph
         self.kernels = kernels
         self.memory = memory
@@ -41,7 +49,9 @@ class CompiledProgram:
         self.attention_scratch_bytes = memory.attention_scratch_bytes
         self.constant_bytes = sum(value.nbytes for value in _read_constants(graph))
         self._program = ablation_kernels.Program(
-            *_program_arguments(graph, kernels, memory), memory.arena_bytes
+            *_program_arguments(graph, kernels, memory),
+            memory.arena_bytes,
+            _stage_arguments(self.calls, stages),
         )
         self.packed_weights_bytes: int = self._program.packed_bytes
         self._run = self._program.run
@@ -84,12 +94,14 @@ def compile(
     kernels: Mapping[str, str] | None = None,
     threads: int | None = None,
     plan: str = "greedy",
+    share_rows: bool = True,
 ) -> CompiledProgram:
     """Make a graph runnable, as it is given: `optimize` rewrites it first, for the fastest program.
 
     `kernels` names a kernel for an op ({"attention": "flash_simd_parallel"}); other ops take the
     best for their shapes. `threads` sets the kernels' thread count, which is the process's; None
-    keeps it. `plan` is greedy or naive. ValueError for an unknown op, kernel or plan.
+    keeps it. `plan` is greedy or naive. `share_rows` lets short calls whose rows are independent share
+    one fork-join (see `stages`). ValueError for an unknown op, kernel or plan.
     """
     if plan not in PLANS:
         near = difflib.get_close_matches(plan, PLANS, n=1, cutoff=0.0)[0]
@@ -99,8 +111,9 @@ def compile(
     threads = ablation_kernels.get_num_threads()
     graph = own_outputs(graph)
     selected = select_kernels(graph, kernels)
-    memory = PLANS[plan](graph, scratch_requirements(graph, selected, threads))
-    return CompiledProgram(graph, selected, memory, threads)
+    stages = row_stages(graph, selected) if share_rows and threads > 1 else []
+    memory = PLANS[plan](graph, scratch_requirements(graph, selected, threads), stages)
+    return CompiledProgram(graph, selected, memory, threads, stages)
 
 
 def _without_torch(given: Any) -> Any:
@@ -189,6 +202,12 @@ def _program_arguments(
         if node.name in kernels
     ]
     return values, calls
+
+
+def _stage_arguments(calls: Sequence[OpTime], stages: Sequence[Stage]) -> list[tuple[int, int]]:
+    """First call and number of calls of each stage."""
+    position = {call.name: index for index, call in enumerate(calls)}
+    return [(position[stage[0]], len(stage)) for stage in stages]
 
 
 def _constant(array: Array) -> Array:

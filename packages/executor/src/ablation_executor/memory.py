@@ -8,7 +8,7 @@ call alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from .ir import Graph, Node, Value
@@ -83,6 +83,16 @@ def _lifetimes(graph: Graph, roots: dict[Value, Value]) -> dict[Value, tuple[int
     return spans
 
 
+def _extend(graph: Graph, blocks: Iterable[_Block], stages: Iterable[Sequence[str]]) -> None:
+    """Let what lives in a stage live through all of it: its calls run at different times."""
+    index = {node.name: position for position, node in enumerate(graph.nodes)}
+    for stage in stages:
+        first, last = index[stage[0]], index[stage[-1]]
+        for block in blocks:
+            if block.first <= last and first <= block.last:
+                block.first, block.last = min(block.first, first), max(block.last, last)
+
+
 def _blocks(graph: Graph, scratch_bytes: Mapping[str, int]) -> tuple[list[_Block], list[_Block]]:
     """One block per arena storage, and one per call that needs scratch."""
     roots = storage_roots(graph)
@@ -112,10 +122,15 @@ def _plan(graph: Graph, blocks: list[_Block], scratch_bytes: Mapping[str, int]) 
     )
 
 
-def plan_naive(graph: Graph, scratch_bytes: Mapping[str, int] | None = None) -> Plan:
+def plan_naive(
+    graph: Graph,
+    scratch_bytes: Mapping[str, int] | None = None,
+    stages: Iterable[Sequence[str]] = (),
+) -> Plan:
     """Memory of its own for every value and every call's scratch, one behind the other.
 
-    `scratch_bytes` is the need of each node by name; a node that is not in it needs none.
+    `scratch_bytes` is the need of each node by name; a node that is not in it needs none. `stages`
+    change nothing, as nothing is shared.
     """
     values, scratch = _blocks(graph, scratch_bytes or {})
     top = 0
@@ -176,14 +191,20 @@ def _best_gap(block: _Block, placed: list[_Block]) -> int:
     return top if best is None else best[1]
 
 
-def plan_greedy(graph: Graph, scratch_bytes: Mapping[str, int] | None = None) -> Plan:
+def plan_greedy(
+    graph: Graph,
+    scratch_bytes: Mapping[str, int] | None = None,
+    stages: Iterable[Sequence[str]] = (),
+) -> Plan:
     """Largest block first, each into the smallest gap free for all of its life.
 
     Outputs take the place of an input that dies with the call, where the op allows it.
-    `scratch_bytes` is the need of each node by name; a node that is not in it needs none.
+    `scratch_bytes` is the need of each node by name; a node that is not in it needs none. `stages`
+    are names of consecutive calls whose rows run apart: what lives in one lives through all of it.
     """
     values, scratch = _blocks(graph, scratch_bytes or {})
     blocks = [*_join_in_place(graph, values), *scratch]
+    _extend(graph, blocks, stages)
     placed: list[_Block] = []
     for block in sorted(blocks, key=lambda block: (-block.size, block.first)):
         block.offset = _best_gap(block, placed)

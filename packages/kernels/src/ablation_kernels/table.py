@@ -30,12 +30,18 @@ class KernelInfo:
 
 @dataclass(frozen=True)
 class OpInfo:
-    """One op: its input slots in order, those that may be absent, those that out may share."""
+    """One op: its input slots in order, those that may be absent, those that out may share.
+
+    rows: slots of which row i, along the last axis, is all that row i of the output needs, beside
+    the other slots; empty where rows depend on one another. For matmul it holds where b is one
+    matrix.
+    """
 
     name: str
     slots: tuple[str, ...]
     optional: frozenset[str]
     in_place: frozenset[str]
+    rows: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -72,13 +78,14 @@ def op_table() -> list[KernelInfo]:
 def ops() -> dict[str, OpInfo]:
     """Every op by name."""
     table = {}
-    for name, slots, in_place in _native.op_rows():
+    for name, slots, in_place, rows in _native.op_rows():
         names = slots.split()
         table[name] = OpInfo(
             name,
             tuple(slot.rstrip("?") for slot in names),
             frozenset(slot.rstrip("?") for slot in names if slot.endswith("?")),
             frozenset(in_place.split()),
+            frozenset(rows.split()),
         )
     return table
 
