@@ -106,7 +106,10 @@ CASES: list[tuple[str, list[Array | None], dict[str, Any], Any]] = [
         [random(2, 5, 3, 4, 8)],
         {"layout": "qkv", "causal": True},
         lambda qkv: functional.scaled_dot_product_attention(
-            *qkv.permute(2, 0, 3, 1, 4), is_causal=True
+            qkv[:, :, 0].transpose(1, 2),
+            qkv[:, :, 1].transpose(1, 2),
+            qkv[:, :, 2].transpose(1, 2),
+            is_causal=True,
         ).transpose(1, 2),
     ),
 ]
