@@ -239,7 +239,7 @@ def projected(
 ) -> Graph:
     """Attention of three linear layers of one input; `change` says what is wrong with v."""
     builder = GraphBuilder()
-    x, batch, seq_len, n_heads, head_dim = builder.input("x", (2, 5, 7)), 2, 5, 3, 4
+    x, batch, seq_len, n_heads, head_dim = builder.input("x", (2, 5, 7)), 2, 5, 2, 6
     width = n_heads * head_dim
     heads, columns = [], []
     for name in "qkv":
@@ -247,7 +247,8 @@ def projected(
         shape = (width, 7) if transpose_b and wrong != "transpose_b" else (7, width)
         a = builder.input("other", (2, 5, 7)) if wrong == "input" else x
         make = builder.input if wrong == "weight" else builder.constant
-        weight = make(f"w{name}", shape if wrong == "weight" else random(*shape))
+        leading = (batch,) if wrong == "batched weight" else ()
+        weight = make(f"w{name}", shape if wrong == "weight" else random(*leading, *shape))
         vector = None
         if bias and wrong != "no bias":
             dynamic = wrong == "bias"
@@ -282,18 +283,18 @@ def test_merge_makes_one_product_of_three() -> None:
             for line in (
                 f"%{name}_product = matmul(%x, %w{name}, bias=%b{name}, transpose_b=True)"
                 "  # [2, 5, 12]",
-                f"%{name}_heads = reshape(%{name}_product, shape=(2, 5, 3, 4))  # [2, 5, 3, 4]",
+                f"%{name}_heads = reshape(%{name}_product, shape=(2, 5, 2, 6))  # [2, 5, 2, 6]",
             )
         ),
         "%attention = attention(%q_heads, k=%k_heads, v=%v_heads, layout=bshd, causal=True)"
-        "  # [2, 5, 3, 4]",
+        "  # [2, 5, 2, 6]",
     ]
     after, log = run_pass("merge_qkv", graph)
     assert log.fired("merge_qkv") == 1 and log.refused("merge_qkv") == []
     assert nodes_of(after) == [
         "%matmul = matmul(%x, %wq+wk+wv, bias=%bq+bk+bv, transpose_b=True)  # [2, 5, 36]",
-        "%reshape = reshape(%matmul, shape=(2, 5, 3, 3, 4))  # [2, 5, 3, 3, 4]",
-        "%attention = attention(%reshape, layout=qkv, causal=True)  # [2, 5, 3, 4]",
+        "%reshape = reshape(%matmul, shape=(2, 5, 3, 2, 6))  # [2, 5, 3, 2, 6]",
+        "%attention = attention(%reshape, layout=qkv, causal=True)  # [2, 5, 2, 6]",
     ]
 
 
@@ -322,6 +323,7 @@ def test_merge_keeps_a_weight_that_others_read() -> None:
         ("layout", "the attention's layout is bhsd, not bshd"),
         ("input", "v is not made from what q is made from"),
         ("weight", "the weight of v is not a constant matrix"),
+        ("batched weight", "the weight of v is not a constant matrix"),
         ("bias", "the bias of v is not a constant"),
         ("no bias", "of q and v, only one has a bias"),
         ("addend", "the product of v has an addend"),
@@ -357,7 +359,7 @@ def test_merge_refuses_a_reshape_that_mixes_rows() -> None:
 
 # The benchmark's block
 
-CONFIG = Config(name="Tiny", d_model=24, n_heads=3, seq_len=7)
+CONFIG = Config(name="Tiny", d_model=24, n_heads=4, seq_len=7)
 CALLS = ["layer_norm", "matmul", "attention", "matmul", "layer_norm", "matmul", "matmul"]
 
 

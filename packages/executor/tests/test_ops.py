@@ -98,7 +98,7 @@ CASES: list[tuple[str, list[Array | None], dict[str, Any], Any]] = [
         [*(np.swapaxes(array, 1, 2) for array in (Q, K, V)), MASK],
         {"layout": "bshd"},
         lambda q, k, v, m: functional.scaled_dot_product_attention(
-            *(x.transpose(1, 2) for x in (q, k, v)), m
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), m
         ).transpose(1, 2),
     ),
     (
@@ -106,7 +106,10 @@ CASES: list[tuple[str, list[Array | None], dict[str, Any], Any]] = [
         [random(2, 5, 3, 4, 8)],
         {"layout": "qkv", "causal": True},
         lambda qkv: functional.scaled_dot_product_attention(
-            *(qkv[:, :, index].transpose(1, 2) for index in range(3)), is_causal=True
+            qkv[:, :, 0].transpose(1, 2),
+            qkv[:, :, 1].transpose(1, 2),
+            qkv[:, :, 2].transpose(1, 2),
+            is_causal=True,
         ).transpose(1, 2),
     ),
 ]
@@ -147,6 +150,7 @@ def test_every_op_has_a_reference_case() -> None:
         ("attention", [(2, 3), (2, 3), (2, 3)], {}, r"\(B, H, S, D\)"),
         ("attention", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 6)], {}, "do not fit"),
         ("attention", [(1, 1, 3, 4), (1, 1, 5, 4), (1, 1, 5, 4), (2, 1, 3, 5)], {}, "mask"),
+        ("attention", [*[(1, 1, 5, 4)] * 3, (1, 1, 1, 5, 5)], {}, "mask"),
         ("attention", [(1, 2, 3, 4), None, (1, 2, 3, 4)], {}, "'bhsd', so k and v must be given"),
         ("attention", [(1, 2, 3, 4)], {"layout": "bshd"}, "'bshd', so k and v must be given"),
         ("attention", [(1, 5, 2, 4), (1, 6, 3, 4), (1, 6, 3, 4)], {"layout": "bshd"}, "not fit"),
