@@ -153,6 +153,14 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "ablation_executor.bench", *session.posargs)
 
 
+@nox.session(requires=["wheel"])
+def league(session: nox.Session) -> None:
+    """Measure the best of ours against other runtimes: `nox -s league -- --configs Toy,Small`."""
+    install_packages(session, ("executor",), "-e", "packages/executor[baselines]")
+    # The last of two wins: words of the caller may name other variants
+    session.run("python", "-m", "ablation_executor.bench", "--variants", "league", *session.posargs)
+
+
 @nox.session
 def report(session: nox.Session) -> None:
     """Print the tables of a run, `nox -s report -- data/runs/RUN`; check all data without one."""

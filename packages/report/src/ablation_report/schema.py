@@ -47,12 +47,16 @@ class SchemaError(ValueError):
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its type in words, the test of a value, its type in the frame, its null rule."""
+    """A column: its type in words, the test of a value, its type in the frame, its null rule.
+
+    An optional one came later than the schema's version: earlier files lack it.
+    """
 
     words: str
     accepts: Callable[[Any], bool]
     dtype: pl.DataType | type[pl.DataType]
     nullable: bool = False
+    is_optional: bool = False
 
     def fault(self, value: Any) -> str | None:
         """Say what is wrong with a value, or return None."""
@@ -260,6 +264,10 @@ RUN_COLUMNS: Mapping[str, Column] = {
     "budget_s": _number(),
     "configs": _texts(),
     "variants": Column("a list of text", is_list_of(is_text), pl.List(pl.String), nullable=True),
+    # The runtimes of the league that were asked for
+    "baselines": Column(
+        "a list of text", is_list_of(is_text), pl.List(pl.String), is_optional=True
+    ),
     "git_sha": _text(nullable=True),
     "sessions": _count(),
 }
@@ -279,6 +287,8 @@ def column_faults(values: Mapping[str, Any], columns: Mapping[str, Column]) -> d
     """Return the faults of a row or header by column: unknown, missing, and of the wrong type."""
     faults = {name: "unknown column" for name in values if name not in columns}
     for name, column in columns.items():
+        if column.is_optional and name not in values:
+            continue
         fault = column.fault(values[name]) if name in values else "missing"
         if fault:
             faults[name] = fault
