@@ -156,9 +156,11 @@ def bench(session: nox.Session) -> None:
 @nox.session(requires=["wheel"])
 def league(session: nox.Session) -> None:
     """Measure the best of ours against other runtimes: `nox -s league -- --configs Toy,Small`."""
-    install_packages(session, ("executor",), "-e", "packages/executor[baselines]")
-    # The last of two wins: words of the caller may name other variants
-    session.run("python", "-m", "ablation_executor.bench", "--variants", "league", *session.posargs)
+    install_packages(session, ("executor",), "torch")
+    pip_install(session, "-e", "packages/executor[baselines]")
+    # Other variants that the caller names win; a resumed run has its own
+    chosen = () if "--resume" in session.posargs else ("--variants", "league")
+    session.run("python", "-m", "ablation_executor.bench", *chosen, *session.posargs)
 
 
 @nox.session
