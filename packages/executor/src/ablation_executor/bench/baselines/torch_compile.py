@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch._dynamo.exc
 import torch._inductor.config
 
 from ..configs import Config
@@ -45,9 +46,15 @@ class Adapter:
         return BaselinePrepared(config, weights, x, self._build)
 
     def _build(self, config: Config, weights: Weights, x: Array) -> BaselineRunner:
-        """Compile, which a call does; shapes are constants, as they are for every variant."""
+        """Compile, which a call does; shapes are constants, as they are for every variant.
+
+        NotImplementedError where that fails, as without a C++ compiler.
+        """
         module = make_module(config, weights, self._kind)
         compiled = torch.compile(module, dynamic=False, **self._options)
         given = torch.from_numpy(x)
-        compiled(given)
+        try:
+            compiled(given)
+        except torch._dynamo.exc.BackendCompilerFailed as error:
+            raise NotImplementedError(f"torch.compile: {error}") from error
         return BaselineRunner(config, lambda: compiled(given), lambda result: result.numpy())
