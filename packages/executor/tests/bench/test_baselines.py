@@ -26,7 +26,7 @@ from .conftest import Measure
 
 CONFIG = find_config("Toy")
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
-# Compiling its own matrix products for three shapes, it takes minutes where others take seconds.
+# It times its own matrix products for every shape: the probes would take the test a minute more.
 SLOW_TO_BUILD = ("torch-compile-max",)
 
 

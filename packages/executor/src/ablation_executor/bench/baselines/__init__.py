@@ -39,8 +39,8 @@ _ONNX = ("onnxruntime", "onnx", "onnxscript", "torch")
 BASELINES: tuple[Baseline, ...] = (
     Baseline("torch-compile", "torch.compile", "torch_compile", "sdpa", ("torch",), 1),
     Baseline("torch-compile-max", "torch.compile max", "torch_compile", "sdpa", ("torch",), 2),
-    Baseline("onnxruntime", "ONNX Runtime", "onnx_runtime", "sdpa", _ONNX, 1),
-    Baseline("openvino", "OpenVINO", "open_vino", "sdpa", ("openvino", "torch"), 1),
+    Baseline("onnxruntime", "ONNX Runtime", "onnx_runtime", "sdpa", _ONNX, 2),
+    Baseline("openvino", "OpenVINO", "open_vino", "sdpa", ("openvino", "torch"), 2),
     Baseline("jax", "JAX jit", "jax_jit", "manual", ("jax", "jaxlib"), 1),
 )
 
