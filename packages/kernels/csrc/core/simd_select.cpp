@@ -94,6 +94,8 @@ const SimdProvider& simd_with_multiply_add() {
     return baseline_provider;
 }
 
+std::string_view vector_instruction_set() { return simd_with_multiply_add().name; }
+
 std::vector<std::string> simd_available() {
     std::vector<std::string> names;
     for (const Candidate& candidate : kCandidates) {

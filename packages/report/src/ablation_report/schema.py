@@ -216,6 +216,9 @@ CELL_COLUMNS: Mapping[str, Column] = {
             *("attention_scratch", "weights", "peak_rss"),
         )
     },
+    "packed_weights_bytes": Column(
+        "an integer of 0 or more", is_count, pl.Int64, nullable=True, is_optional=True
+    ),
     "flops": _count(),
     "calibration_before_ns": _positive_times(),
     "calibration_after_ns": _positive_times(),

@@ -90,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--variants",
         metavar="A,B",
         help="variants, or league for those that its table compares "
-        "(default: all 18, 8 for d_model >= 2048)",
+        f"(default: all {len(VARIANTS)}, {len(LARGE_VARIANTS)} for d_model >= 2048)",
     )
     add(
         "--baselines",
@@ -98,7 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="runtimes of the league to run beside, all or none (default: all; one that is not "
         "installed tells how)",
     )
-    add("--all-variants", action="store_true", help="all 18 variants for large sizes too")
+    add("--all-variants", action="store_true", help="all variants for large sizes too")
     cores = max_threads()
     threads = whole_number(1, cores)
     add("--threads", type=threads, metavar="N", help="threads of each runtime (default: all cores)")
