@@ -153,6 +153,16 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "ablation_executor.bench", *session.posargs)
 
 
+@nox.session(requires=["wheel"])
+def league(session: nox.Session) -> None:
+    """Measure the best of ours against other runtimes: `nox -s league -- --configs Toy,Small`."""
+    install_packages(session, ("executor",), "torch")
+    pip_install(session, "-e", "packages/executor[baselines]")
+    # Other variants that the caller names win; a resumed run has its own
+    chosen = () if "--resume" in session.posargs else ("--variants", "league")
+    session.run("python", "-m", "ablation_executor.bench", *chosen, *session.posargs)
+
+
 @nox.session
 def report(session: nox.Session) -> None:
     """Print the tables of a run, `nox -s report -- data/runs/RUN`; check all data without one."""

@@ -12,6 +12,7 @@ from ablation_executor.passes import DEFAULT_PASSES
 from ablation_executor.variants import (
     BY_NAME,
     LARGE_VARIANTS,
+    LEAGUE,
     SAME_PROGRAM_PAIRS,
     VARIANTS,
     Variant,
@@ -21,7 +22,7 @@ from ablation_executor.variants import (
 PUBLISHED = Path(__file__).parents[3] / "data/published/block_ablation_m4max.csv"
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
+@pytest.mark.parametrize("variant", (*VARIANTS, *LEAGUE), ids=lambda variant: variant.name)
 def test_a_variant_is_its_parent_with_one_axis_changed(variant: Variant) -> None:
     if variant.parent is None:
         assert variant.name == "torch-naive" and variant.changed == ""
@@ -30,11 +31,11 @@ def test_a_variant_is_its_parent_with_one_axis_changed(variant: Variant) -> None
 
 
 def test_every_variant_descends_from_the_baseline() -> None:
-    for variant in VARIANTS:
+    for variant in (*VARIANTS, *LEAGUE):
         steps = 0
         while variant.parent is not None:
             variant, steps = BY_NAME[variant.parent], steps + 1
-            assert steps < len(VARIANTS)
+            assert steps < len(BY_NAME)
         assert variant.name == "torch-naive"
 
 

@@ -71,15 +71,30 @@ def test_the_summary_takes_the_fastest_compiled_variant(tmp_path: Path) -> None:
     table = summary_table(load(make_run(tmp_path / "run")).collect())
     ((_, (row,)),) = table.groups
     best = ["1.01 ms (flash-layernorm)", "0.25x", "-", "-", "0.7%"]
-    assert row == ["Toy", "4.10 ms", "-", *best, "-"]
+    other = ["4.10 ms (torch-naive)", "0.25x ~"]
+    assert row == ["Toy", "4.10 ms", "-", *best, "-", *other]
+
+
+def test_the_best_other_may_be_of_the_league_and_is_never_ours(tmp_path: Path) -> None:
+    empty = dict.fromkeys([name for name in make_timed_cell("jax", [1]) if "profile" in name])
+    times = {"attention-fused-parallel": 500, "layernorm-parallel": 505, "torch-naive": 900}
+    cells = [make_timed_cell("jax", [250] * 6, group="League", ops=None, **empty)]
+    cells += [make_timed_cell(name, [time] * 6) for name, time in times.items()]
+    frame = load(write_run(tmp_path / "run", cells)).collect()
+    ((_, (row,)),) = summary_table(frame).groups
+    assert row[3] == "0.5 µs (attention-fused-parallel)"
+    assert row[-2:] == ["0.2 µs (jax)", "2.00x"]
+    (table,) = config_tables(frame)
+    assert table.groups[-1][0] == "League"
+    assert table.groups[-1][1][0][2:7] == ["-"] * 5
 
 
 def test_the_summary_has_the_share_of_the_ceiling(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     # Toy: 24 * 32 * 64^2 + 4 * 32^2 * 64 = 3,407,872 FLOPs in 1.01 ms are 3.374 GFLOP/s
     table = summary_table(load(run).collect(), 10e9)
-    assert table.header[-1] == "of ceiling"
-    assert table.groups[0][1][0][-1] == "34%"
+    column = table.header.index("of ceiling")
+    assert table.groups[0][1][0][column] == "34%"
 
 
 def test_a_run_is_shown_against_its_own_ceiling(
@@ -129,7 +144,7 @@ def test_the_summary_of_a_config_without_our_times(tmp_path: Path) -> None:
     cells = [make_timed_cell("torch-naive", [4000]), make_failed_cell(variant="passes-none")]
     table = summary_table(load(write_run(tmp_path / "run", cells)).collect())
     ((_, (row,)),) = table.groups
-    assert row == ["Toy", "4.0 µs", *["-"] * 7]
+    assert row == ["Toy", "4.0 µs", *["-"] * 7, "4.0 µs (torch-naive)", "-"]
 
 
 def test_the_published_ratios_are_printed_again(capsys: pytest.CaptureFixture[str]) -> None:

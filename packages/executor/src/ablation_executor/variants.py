@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .bench.baselines import BASELINES
 from .passes import DEFAULT_PASSES
 
 FOLD = ("fold_constants",)
@@ -26,9 +27,10 @@ LAYOUT = (*EPILOGUES, "direct_layout")
 class Variant:
     """One rung: `name` is the identifier everywhere, `changed` is the one axis that `parent` lacks.
 
-    `runtime` is torch, numpy or kernels; `executor` is torch, per_op or compiled; `kernels` has a
-    kernel for every op, or is empty where compile chooses; `module` is the PyTorch block it starts
-    from, manual (softmax written out) or sdpa.
+    `runtime` is torch, numpy, kernels or a baseline of the league; `executor` is torch, per_op,
+    compiled or the baseline's adapter; `kernels` has a kernel for every op, or is empty where
+    compile chooses; `module` is the PyTorch block it starts from, manual (softmax written out) or
+    sdpa.
     """
 
     name: str
@@ -251,7 +253,37 @@ VARIANTS: tuple[Variant, ...] = (
     _beyond("beyond-default", "Tuned default", "beyond-qkv", "kernels", DEFAULT_PASSES),
 )
 
-BY_NAME: dict[str, Variant] = {variant.name: variant for variant in VARIANTS}
+# The runtimes of others, each PT SDPA under another executor. Not rungs of the ladder: a selection
+# of variants leaves them alone, `--baselines` chooses among them.
+LEAGUE: tuple[Variant, ...] = tuple(
+    Variant(
+        name=baseline.name,
+        printed_name=baseline.printed_name,
+        printed_name_apple=baseline.printed_name,
+        group="League",
+        parent="torch-sdpa",
+        changed="executor",
+        runtime=baseline.name,
+        executor=baseline.adapter,
+        passes=(),
+        kernels={},
+        module=baseline.module,
+    )
+    for baseline in BASELINES
+)
+
+BY_NAME: dict[str, Variant] = {variant.name: variant for variant in (*VARIANTS, *LEAGUE)}
+
+# What the league is played with: both baselines, the best of the published ladder with the other
+# half of its A/A pair, without which no difference is resolved, and all that goes beyond it.
+LEAGUE_SELECTION: tuple[str, ...] = (
+    "torch-naive",
+    "torch-sdpa",
+    "attention-fused-parallel",
+    "layernorm-parallel",
+    "flash-layernorm",
+    *(variant.name for variant in VARIANTS if variant.group == "Beyond"),
+)
 
 # For d_model >= 2048, where the other rungs take too long: the published selection, and Beyond.
 LARGE_VARIANTS: tuple[str, ...] = (

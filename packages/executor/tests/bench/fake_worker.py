@@ -117,9 +117,9 @@ class FakeRunner:
         """Already numpy."""
         return result
 
-    def profile(self, repeat: int) -> FakeProfile:
-        """Made-up times."""
-        return FakeProfile(repeat)
+    def profile(self, repeat: int) -> FakeProfile | None:
+        """Made-up times, or none where the runtime has no breakdown."""
+        return None if self._behavior == "no_profile" else FakeProfile(repeat)
 
     def facts(self) -> dict[str, Any]:
         """Made-up facts."""

@@ -14,12 +14,15 @@ import pytest
 from ablation_executor.bench.__main__ import main
 from ablation_executor.bench.record import read_cells
 from ablation_executor.bench.table import WIDTH
-from ablation_executor.variants import VARIANTS
+from ablation_executor.variants import LEAGUE, VARIANTS
 
 from .conftest import bench_command, fake_environment, run_bench
 
 FEW = "torch-naive,passes-none,passes-fold"
-BASE = ("--configs", "Toy", "--variants", FEW, "--samples", "3", "--threads", "1")
+BASE = (
+    *("--configs", "Toy", "--variants", FEW, "--baselines", "none"),
+    *("--samples", "3", "--threads", "1"),
+)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +31,7 @@ BASE = ("--configs", "Toy", "--variants", FEW, "--samples", "3", "--threads", "1
         (["--configs", "Toyy"], ["unknown config 'Toyy'", "did you mean 'Toy'?", "1B-8K"]),
         (["--configs", ","], ["no config named", "GPT-2"]),
         (["--variants", "flash"], ["unknown variant 'flash'", "flash-layernorm", "torch-sdpa"]),
+        (["--baselines", "openvin"], ["unknown baseline 'openvin'", "did you mean 'openvino'?"]),
         (["--threads", "0"], ["--threads", "accepted: a whole number from 1 to"]),
         (["--threads", "100000"], ["out of range", "from 1 to"]),
         (["--threads", "two"], ["is not a number"]),
@@ -43,6 +47,7 @@ BASE = ("--configs", "Toy", "--variants", FEW, "--samples", "3", "--threads", "1
         (["--variants", "torch-sdpa", "--all-variants"], ["exclude each other"]),
         (["--resume", "nowhere"], ["holds no run"]),
         (["--resume", "nowhere", "--threads", "1"], ["leave out --threads"]),
+        (["--resume", "nowhere", "--baselines", "none"], ["leave out --baselines"]),
         (["--out", "file/run"], ["cannot write to"]),
     ],
 )
@@ -77,7 +82,7 @@ def test_refusal_from_the_shell(tmp_path: Path) -> None:
 def test_list(tmp_path: Path) -> None:
     done = run_bench("--list", folder=tmp_path)
     assert done.returncode == 0
-    for name in ("Toy", "7B-4K", *(variant.name for variant in VARIANTS)):
+    for name in ("Toy", "7B-4K", *(variant.name for variant in (*VARIANTS, *LEAGUE))):
         assert name in done.stdout
 
 
@@ -91,8 +96,11 @@ def test_names_are_case_insensitive_and_a_run_is_whole(tmp_path: Path) -> None:
     (run,) = (tmp_path / "data" / "runs").iterdir()
     rows, damaged = read_cells(run / "cells.jsonl")
     assert not damaged
-    assert len(rows) == 2 * len(VARIANTS)
-    assert {row["status"] for row in rows if row["variant"] != "passes-fold"} == {"ok"}
+    assert len(rows) == 2 * (len(VARIANTS) + len(LEAGUE))
+    # A baseline that is not installed has a row, too
+    asked = {row["variant"] for row in rows if row["status"] == "unsupported"}
+    assert asked <= {variant.name for variant in LEAGUE}
+    assert {r["status"] for r in rows if r["variant"] not in {"passes-fold", *asked}} == {"ok"}
     info = json.loads((run / "run.json").read_text())
     assert info["configs"] == ["Toy", "Small"]
     assert info["finished_utc"] is not None

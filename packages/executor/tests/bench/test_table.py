@@ -69,6 +69,34 @@ def test_summary_takes_the_best_compiled_and_says_faster_beyond_the_floor() -> N
     assert summary.split()[-4:] == ["0.25x", "0.50x", "faster", "2.0%"]
 
 
+def other_line(rows: list[Row]) -> str:
+    """Toy's line of the summary's second half."""
+    return [line for line in text_of(rows).splitlines() if line.startswith("Toy     ")][-1]
+
+
+def test_the_best_other_is_the_fastest_that_is_not_ours() -> None:
+    ours = [row(PAIR[0], 50_000), row(PAIR[1], 51_000), row("percall-native", 10_000)]
+    torch = [row("torch-naive", 200_000), row("torch-sdpa", 100_000)]
+    null = {f"profile_{part}_ns": None for part in ("total", *PARTS)}
+    league = [row("openvino", 40_000, **null), row("jax", 80_000, **null)]
+    told = "Toy       Attn: fused parallel   50.02 µs"
+    assert (
+        other_line(ours + torch + league)
+        == f"{told}  OpenVINO               40.02 µs{'1.25x':>18} "
+    )
+    assert other_line(ours + torch).split()[-4:] == ["SDPA", "100.0", "µs", "0.50x"]
+    assert other_line(ours).split()[-3:] == ["-", "-", "-"]
+    assert other_line(league).split()[1:3] == ["-", "-"]
+    # Nothing resolves a difference without the floor of a pair
+    assert other_line([ours[0], league[0]]).endswith("1.25x~")
+
+
+def test_a_row_without_a_breakdown_prints_dashes() -> None:
+    null = {f"profile_{part}_ns": None for part in ("total", *PARTS)}
+    rows = [row("torch-naive", 200_000), row("openvino", 60_000, **null)]
+    assert line_of(rows, "OpenVINO") == ["OpenVINO", "60.03", "µs", *"-----", "0.30x~", "0.0%", "-"]
+
+
 def test_nothing_is_said_within_the_floor() -> None:
     rows = [row("torch-sdpa", 100_000), row(PAIR[0], 98_000), row(PAIR[1], 103_000)]
     summary = next(line for line in text_of(rows).splitlines() if line.startswith("Toy     "))

@@ -267,6 +267,10 @@ RUN_COLUMNS: Mapping[str, Column] = {
     "budget_s": _number(),
     "configs": _texts(),
     "variants": Column("a list of text", is_list_of(is_text), pl.List(pl.String), nullable=True),
+    # The runtimes of the league that were asked for
+    "baselines": Column(
+        "a list of text", is_list_of(is_text), pl.List(pl.String), is_optional=True
+    ),
     "git_sha": _text(nullable=True),
     "sessions": _count(),
 }

@@ -10,6 +10,7 @@ import polars as pl
 
 from ablation_report.metrics import (
     Cell,
+    Interval,
     aa_ratios,
     measure,
     median,
@@ -33,19 +34,22 @@ HEADER = (
 )
 SUMMARY_HEADER = (
     *("Config", "PT naive", "PT SDPA", "Best compiled", "vs naive", "vs SDPA"),
-    *("verdict", "A/A floor", "of ceiling"),
+    *("verdict", "A/A floor", "of ceiling", "best other", "ours / best other"),
 )
 LEGEND = (
     "Total: median wall time of a call. Attn, LN, Other: of profiled calls. vs PT: ratio to PT",
     "naive in the same rounds, ~ not resolved from it. ±: half of Total's 95% interval; noisy: the",
     "whole interval is wider than 5%. Ops/wall: profiled over wall time. verdict: best compiled",
     "against PT SDPA, beyond the A/A floor or not at all. of ceiling: the block's FLOPs in that",
-    "time, over the multiply-add ceiling that the run measured.",
+    "time, over the multiply-add ceiling that the run measured. best other: the fastest of PT",
+    "naive, PT SDPA and the league; ours / best other: best compiled against it, by rounds.",
 )
 NOTHING = "-"
 # The summary compares these with the best of the compiled variants
 NAIVE, SDPA = "torch-naive", "torch-sdpa"
 NOT_COMPILED = (NAIVE, SDPA, "percall-numpy", "percall-native")
+# The group of the runtimes of others, which stand below the ladder
+LEAGUE = "League"
 # Rows are written as they finish; a table has them in the order of the ladder
 LADDER = (
     *NOT_COMPILED,
@@ -125,7 +129,12 @@ def _by_config(frame: pl.DataFrame) -> dict[str, list[Cell]]:
         configs.setdefault(cell["config"], []).append(cell)
     order = {variant: index for index, variant in enumerate(LADDER)}
     for cells in configs.values():
-        cells.sort(key=lambda cell: order.get(cell["variant"], len(order)))
+        cells.sort(
+            key=lambda cell: (
+                cell["group"] == LEAGUE,
+                order.get(cell["variant"], len(order)),
+            )
+        )
     return configs
 
 
@@ -184,10 +193,17 @@ def _drift_note(cells: Sequence[Cell]) -> list[str]:
 def _summary_row(config: str, cells: Sequence[Cell], ceiling: float | None) -> Sequence[str]:
     by_variant = {cell["variant"]: cell for cell in cells}
     totals = {row["variant"]: row["total_ns"] for row in measure(cells).iter_rows(named=True)}
-    ours = {v: ns for v, ns in totals.items() if v not in NOT_COMPILED and ns is not None}
+    league = {cell["variant"] for cell in cells if cell["group"] == LEAGUE}
+    timed = {v: ns for v, ns in totals.items() if ns is not None}
+    ours = {v: ns for v, ns in timed.items() if v not in NOT_COMPILED and v not in league}
+    others = {v: ns for v, ns in timed.items() if v in (NAIVE, SDPA) or v in league}
+    other = by_variant[min(others, key=lambda variant: others[variant])] if others else None
+    best_other = (
+        f"{duration(others[other['variant']])} ({other['printed_name']})" if other else NOTHING
+    )
     row = [config, duration(totals.get(NAIVE)), duration(totals.get(SDPA))]
     if not ours:
-        return [*row, *[NOTHING] * (len(SUMMARY_HEADER) - len(row))]
+        return [*row, *[NOTHING] * (len(SUMMARY_HEADER) - len(row) - 2), best_other, NOTHING]
     best = by_variant[min(ours, key=lambda variant: ours[variant])]
     naive, sdpa = (paired_ratio(best, by_variant.get(base)) for base in (NAIVE, SDPA))
     floor = noise_floor(cells)
@@ -200,7 +216,15 @@ def _summary_row(config: str, cells: Sequence[Cell], ceiling: float | None) -> S
         NOTHING if sdpa is None or floor is None else verdict(sdpa, floor),
         _percent(floor),
         _percent(flops_per_s / ceiling if ceiling else None, digits=0),
+        best_other,
+        _against(paired_ratio(best, other), floor),
     ]
+
+
+def _against(ratio: Interval | None, floor: float | None) -> str:
+    """Write a ratio, marked where the run's own noise may account for it."""
+    mark = " ~" if ratio is not None and verdict(ratio, floor) == "not resolved" else ""
+    return _times(ratio.median if ratio else None) + mark
 
 
 def _versus(cell: Cell, measures: Mapping[str, Any]) -> str:

@@ -114,3 +114,17 @@ def find_config(name: str) -> Config:
         if config.name == name:
             return config
     raise KeyError(name)
+
+
+def peak_activation_bytes(config: Config, is_manual: bool) -> int:
+    """Bytes that the block's activations take in torch at the worst moment of one call.
+
+    Manual attention: scores and their scaled copy (then that and the softmax) beside x, q, k, v
+    and a contiguous copy of k. Otherwise the feed-forward: its activation before and after relu
+    beside x, the norm and the result.
+    """
+    tokens = config.batch * config.seq_len
+    block = tokens * config.d_model
+    scores = config.batch * config.n_heads * config.seq_len**2
+    attention = 2 * scores + 6 * block if is_manual else 7 * block
+    return 4 * max(attention, 8 * block + 3 * block)

@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from .baselines import DISTRIBUTIONS
+
 MIN_RESERVE_BYTES = 512 << 20
 RESERVE_SHARE = 0.03
 
@@ -93,7 +95,8 @@ def describe_machine() -> dict[str, Any]:
 def versions() -> dict[str, str | None]:
     """Installed versions, without importing anything; None for what is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in ("numpy", "torch", "ablation-kernels", "ablation-executor"):
+    own = ("numpy", "torch", "ablation-kernels", "ablation-executor")
+    for name in dict.fromkeys((*own, *DISTRIBUTIONS)):
         try:
             found[name.replace("-", "_")] = metadata.version(name)
         except metadata.PackageNotFoundError:

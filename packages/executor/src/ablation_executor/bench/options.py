@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..variants import LARGE_VARIANTS, VARIANTS
+from ..variants import LARGE_VARIANTS, LEAGUE, LEAGUE_SELECTION, VARIANTS
+from .baselines import BASELINE_NAMES, missing_reason
 from .cells import Settings, printed_name
 from .configs import CONFIGS, QUICK_CONFIGS, Config, UsageError, resolve_names
 from .machine import affinity_cores
@@ -88,7 +89,14 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--variants",
         metavar="A,B",
-        help=f"variants (default: all {len(VARIANTS)}, {len(LARGE_VARIANTS)} for d_model >= 2048)",
+        help="variants, or league for those that its table compares "
+        f"(default: all {len(VARIANTS)}, {len(LARGE_VARIANTS)} for d_model >= 2048)",
+    )
+    add(
+        "--baselines",
+        metavar="A,B",
+        help="runtimes of the league to run beside, all or none (default: all; one that is not "
+        "installed tells how)",
     )
     add("--all-variants", action="store_true", help="all variants for large sizes too")
     cores = max_threads()
@@ -118,6 +126,7 @@ class Request:
 
     configs: list[str]
     variants: list[str] | None
+    baselines: list[str]
     settings: Settings
 
 
@@ -145,8 +154,18 @@ def chosen_variants(options: argparse.Namespace) -> list[str] | None:
     if options.variants is not None and options.all_variants:
         raise UsageError("--variants and --all-variants exclude each other")
     if options.variants is not None:
+        if options.variants.strip().lower() == "league":
+            return list(LEAGUE_SELECTION)
         return resolve_names("variant", split_names(options.variants), VARIANT_NAMES)
     return VARIANT_NAMES if options.all_variants else None
+
+
+def chosen_baselines(options: argparse.Namespace) -> list[str]:
+    """Names of the league's runtimes that run beside the variants: all without the option."""
+    given = "all" if options.baselines is None else options.baselines.strip().lower()
+    if given in ("all", "none"):
+        return list(BASELINE_NAMES) if given == "all" else []
+    return resolve_names("baseline", split_names(given), BASELINE_NAMES)
 
 
 def make_settings(
@@ -168,12 +187,14 @@ def make_request(options: argparse.Namespace) -> Request:
         options.quick,
         options.mem_limit,
     )
-    return Request(chosen_configs(options), chosen_variants(options), settings)
+    return Request(
+        chosen_configs(options), chosen_variants(options), chosen_baselines(options), settings
+    )
 
 
 def refuse_with_resume(options: argparse.Namespace) -> None:
     """A resumed run keeps its own settings: UsageError for options that would change them."""
-    fixed = ("configs", "variants", "threads", "samples", "budget", "seed", "out")
+    fixed = ("configs", "variants", "baselines", "threads", "samples", "budget", "seed", "out")
     switches = ("skip_large", "all_variants", "quick")
     given = [name for name in fixed if getattr(options, name) is not None]
     given += [name for name in switches if getattr(options, name)]
@@ -200,7 +221,7 @@ def listing() -> str:
         )
     lines.append("variants")
     group = ""
-    for variant in VARIANTS:
+    for variant in (*VARIANTS, *LEAGUE):
         if variant.group != group:
             group = variant.group
             lines.append(f"  {group}")
@@ -209,4 +230,6 @@ def listing() -> str:
         else:
             origin = f"{variant.parent}, other {variant.changed.replace('_', ' ')}"
         lines.append(f"    {variant.name:<26} {printed_name(variant):<22} {origin}")
+        missing = missing_reason(variant.runtime)
+        lines += [f"      {missing}"] if missing else []
     return "\n".join(lines)

@@ -22,6 +22,8 @@ _LENGTH = struct.Struct("<I")
 THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     "VECLIB_MAXIMUM_THREADS",
+    # XLA sizes its pool by it
+    "NPROC",
 )
 # Replaces the worker's command, for tests that need a worker that fails on purpose.
 WORKER_VARIABLE = "ABLATION_BENCH_WORKER"

@@ -45,7 +45,7 @@ LATER_KEYS = ("packed_weights_bytes",)
 RUN_KEYS: tuple[str, ...] = (
     *("schema_version", "run_id", "created_utc", "finished_utc", "elapsed_s", "command"),
     *("versions", "machine", "providers", "build_info", "ceilings", "threads", "seed", "samples"),
-    *("budget_s", "configs", "variants", "git_sha", "sessions"),
+    *("budget_s", "configs", "variants", "baselines", "git_sha", "sessions"),
 )
 
 # Enough for the rows of the largest run; a disk with less is refused before measuring.
@@ -239,6 +239,8 @@ def read_info(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"{file} has schema version {version!r}, this program reads {SCHEMA_VERSION}"
         )
+    # A run recorded before there was a league has no baselines
+    info.setdefault("baselines", [])
     missing = [key for key in RUN_KEYS if key not in info]
     if missing:
         raise UsageError(f"{file} is damaged: keys missing: {', '.join(missing)}")

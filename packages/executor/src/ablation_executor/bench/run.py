@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,23 +110,22 @@ def new_run(request: Request, out: Path | None) -> Run:
         "budget_s": settings.budget_s,
         "configs": request.configs,
         "variants": request.variants,
+        "baselines": request.baselines,
         "git_sha": git_sha(),
         "sessions": 1,
     }
     folder = RunFolder.create(out or Path("data") / "runs" / run_id, info)
-    return Run(folder, settings, missing_cells(folder, request.configs, request.variants))
+    return Run(folder, settings, missing_cells(folder))
 
 
-def missing_cells(
-    folder: RunFolder, configs: Sequence[str], variants: Sequence[str] | None
-) -> list[tuple[str, list[str]]]:
-    """The cells without a row: config and its variants, configs without any left out."""
-    done = folder.done()
+def missing_cells(folder: RunFolder) -> list[tuple[str, list[str]]]:
+    """The cells of a run without a row: config and its variants, configs without any left out."""
+    done, info = folder.done(), folder.info
     missing = []
-    for name in configs:
+    for name in info["configs"]:
         names = [
             variant
-            for variant in variants_of(find_config(name), variants)
+            for variant in (*variants_of(find_config(name), info["variants"]), *info["baselines"])
             if (name, variant) not in done
         ]
         if names:
@@ -157,7 +155,7 @@ def resume_run(path: Path, memory_limit_bytes: int | None, progress: Progress) -
         "--quick" in info["command"],
         memory_limit_bytes,
     )
-    missing = missing_cells(folder, info["configs"], info["variants"])
+    missing = missing_cells(folder)
     if missing:
         info["sessions"] += 1
         info["finished_utc"] = None

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..variants import SAME_PROGRAM_PAIRS, Variant
+from .baselines import missing_reason, weights_copies
 from .cells import MIN_ROUNDS, Cell, RunIdentity, Settings, to_row
 from .check import reference_bytes
 from .configs import Config
@@ -166,8 +167,18 @@ class ConfigRun:
 
     # Start: reference, workers, builds, memory.
 
+    def _refuse_missing(self) -> None:
+        """A runtime that is not installed starts no worker; its row tells how to install it."""
+        for cell in self._active():
+            reason = missing_reason(cell.variant.runtime)
+            if reason is not None:
+                self._fail(cell, "unsupported", reason)
+
     def _start(self) -> None:
         config = self._config
+        self._refuse_missing()
+        if not self._active():
+            return
         self._progress.stage(config.name, "reference")
         needed = reference_bytes(config)
         if needed > self._available_bytes:
@@ -180,7 +191,7 @@ class ConfigRun:
         if config.is_large:
             self._await_reference()
         self._progress.stage(config.name, "workers")
-        for runtime in dict.fromkeys(cell.variant.runtime for cell in self._cells):
+        for runtime in dict.fromkeys(cell.variant.runtime for cell in self._active()):
             self._admit_runtime(runtime)
         self._crew.load_all()
         for cell in self._cells:
@@ -199,7 +210,7 @@ class ConfigRun:
 
     def _admit_runtime(self, runtime: str) -> None:
         """Start a worker if the weights fit beside what is there; it loads in the background."""
-        needed = self._config.weights_bytes + PROCESS_BYTES
+        needed = weights_copies(runtime) * self._config.weights_bytes + PROCESS_BYTES
         total = self._resident_bytes + needed
         if total > self._available_bytes:
             for cell in self._active(runtime):

@@ -9,7 +9,7 @@ from textwrap import wrap
 from rich.console import Console
 from rich.text import Text
 
-from ..variants import SAME_PROGRAM_PAIRS, VARIANTS
+from ..variants import LEAGUE, SAME_PROGRAM_PAIRS, VARIANTS
 from .configs import CONFIGS
 from .record import Row
 from .stats import (
@@ -24,6 +24,8 @@ from .stats import (
 )
 
 NAIVE, SDPA = "torch-naive", "torch-sdpa"
+# Who else computes the block: the best of these is what ours is set against
+OTHERS = (NAIVE, SDPA, *(variant.name for variant in LEAGUE))
 WIDTH = 100
 LEGEND = (
     "Total: median wall time of a call. Attn, LN, Other: of profiled calls. vs PT: ratio to PT",
@@ -63,7 +65,7 @@ class ConfigRows:
     """The rows of one config, by variant, in table order."""
 
     def __init__(self, name: str, rows: Sequence[Row]) -> None:
-        order = {variant.name: index for index, variant in enumerate(VARIANTS)}
+        order = {variant.name: index for index, variant in enumerate((*VARIANTS, *LEAGUE))}
         mine = [row for row in rows if row["config"] == name]
         mine.sort(key=lambda row: order.get(row["variant"], len(order)))
         self.name = name
@@ -84,6 +86,11 @@ class ConfigRows:
         """The fastest of the compiled variants."""
         ours = [row for row in self.ok.values() if row["executor"] == "compiled"]
         return min(ours, key=lambda row: interval_of(row).median) if ours else None
+
+    def best_other(self) -> Row | None:
+        """The fastest of PyTorch's baselines and the league."""
+        others = [self.ok[name] for name in OTHERS if name in self.ok]
+        return min(others, key=lambda row: interval_of(row).median) if others else None
 
     def ratio(self, row: Row | None, base: str) -> Interval | None:
         """Paired ratio to a baseline, if both are there."""
@@ -212,10 +219,36 @@ def summary_lines(configs: Sequence[ConfigRows]) -> list[Text]:
             )
         )
     lines.append(Text("verdict: best compiled against PT SDPA, beyond the A/A floor or not at all"))
+    lines += [Text(""), *other_lines(configs)]
     statuses = Counter(row["status"] for config in configs for row in config.rows)
     told_statuses = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
     noisy = sum(is_noisy(interval_of(row)) for config in configs for row in config.ok.values())
     lines.append(Text(f"cells: {told_statuses}; noisy: {noisy}"))
+    return lines
+
+
+def other_lines(configs: Sequence[ConfigRows]) -> list[Text]:
+    """The summary's second half: the best compiled variant against the best that is not ours."""
+    header = (
+        f"{'Config':<8}  {'Best compiled':<21}{'Total':>10}  {'Best other':<21}{'Total':>10}"
+        f"  {'ours / best other':>17}"
+    )
+    lines = [Text(header, style="bold"), Text("-" * len(header))]
+    for config in configs:
+        best, other = config.best(), config.best_other()
+        ratio = config.ratio(best, other["variant"]) if other is not None else None
+        cells = "".join(
+            f"  {row['printed_name']:<21}{print_time(interval_of(row).median):>10}"
+            if row is not None
+            else f"  {'-':<21}{'-':>10}"
+            for row in (best, other)
+        )
+        told = _ratio_cell(ratio, config.floor())
+        style = {"faster": "green", "slower": "red"}.get(verdict(ratio, config.floor()), "")
+        lines.append(Text(f"{config.name:<8}{cells}  {told:>17}", style=style))
+    lines.append(
+        Text("other: PT naive, PT SDPA and the league; ~ not resolved beyond the A/A floor")
+    )
     return lines
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import fx, nn
 
 from ..variants import BY_NAME
-from .configs import Config
+from .configs import Config, peak_activation_bytes
 from .models import make_module
 from .weights import Array
 from .worker import clock_read_ns
@@ -171,20 +171,6 @@ class TorchRunner:
             "linear_kernel": None,
             "providers": {},
         }
-
-
-def peak_activation_bytes(config: Config, is_manual: bool) -> int:
-    """Bytes that torch allocates at the worst moment of one call.
-
-    Manual attention: scores and their scaled copy (then that and the softmax) beside x, q, k, v
-    and a contiguous copy of k. Otherwise the feed-forward: its activation before and after relu
-    beside x, the norm and the result.
-    """
-    tokens = config.batch * config.seq_len
-    block = tokens * config.d_model
-    scores = config.batch * config.n_heads * config.seq_len**2
-    attention = 2 * scores + 6 * block if is_manual else 7 * block
-    return 4 * max(attention, 8 * block + 3 * block)
 
 
 class TorchPrepared:

@@ -22,6 +22,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .baselines import BASELINE_NAMES, make_runtime
 from .check import Reference, Verdict, block_reference, compare
 from .configs import PROBES, Config
 from .protocol import Message, receive, send
@@ -56,8 +57,8 @@ class Runner(Protocol):
     def output(self, result: Any) -> npt.NDArray[Any]:
         """The result as a numpy array."""
 
-    def profile(self, repeat: int) -> ProfileSamples:
-        """`repeat` calls with a clock around each operation."""
+    def profile(self, repeat: int) -> ProfileSamples | None:
+        """`repeat` calls with a clock around each operation; None where there is no breakdown."""
 
     def facts(self) -> dict[str, Any]:
         """Build facts of the row: bytes, kernels, calls, clock reads."""
@@ -236,9 +237,10 @@ class Worker:
         entries: list[dict[str, int]] = []
         if profile:
             taken = runner.profile(discard + profile)
-            entries = profile_parts(taken)[discard:]
-            cell.ops = taken.ops
-            cell.op_times.extend(taken.times_ns[discard:].tolist())
+            if taken is not None:
+                entries = profile_parts(taken)[discard:]
+                cell.ops = taken.ops
+                cell.op_times.extend(taken.times_ns[discard:].tolist())
         return {"samples_ns": samples, "profile": entries}
 
     def do_finish(self, variant: str) -> Message:
@@ -328,12 +330,15 @@ def prefer_to_be_killed() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Serve one runtime over standard input and output."""
     parser = argparse.ArgumentParser(prog="ablation_executor.bench.worker")
-    parser.add_argument("--runtime", required=True, choices=("torch", "numpy", "kernels"))
+    runtimes = ("torch", "numpy", "kernels", *BASELINE_NAMES)
+    parser.add_argument("--runtime", required=True, choices=runtimes)
     parser.add_argument("--threads", type=int, required=True)
     options = parser.parse_args(arguments)
     requests, replies = open_pipes()
     prefer_to_be_killed()
-    if options.runtime == "torch":
+    if options.runtime in BASELINE_NAMES:
+        serve(Worker(make_runtime(options.runtime, options.threads), None), requests, replies)
+    elif options.runtime == "torch":
         from .torch_runtime import TorchRuntime
 
         serve(Worker(TorchRuntime(options.threads), None), requests, replies)
