@@ -25,14 +25,25 @@ from ..stats import median
 from .cases import Case, grid
 from .implementations import Implementation, implementations
 from .record import SCHEMA_VERSION, SUITE, AttentionFolder
-from .schedule import CaseRun, Settings, estimated_s
+from .schedule import (
+    MATERIALIZED_FLOPS_PER_S,
+    TILED_FLOPS_PER_S,
+    CaseRun,
+    Settings,
+    estimated_s,
+)
 from .team import Team
 
 DEFAULT_SEQ_LENS = "128,256,512,1024,2048,4096,8192"
 DEFAULT_HEADS = "1,4,12"
 DEFAULT_HEAD_DIM = 64
+MAX_SEQ_LEN, MAX_HEADS, MAX_HEAD_DIM = 1 << 17, 1024, 1024
 DEFAULT_ROUNDS = 10
 DEFAULT_BUDGET_S = 10.0
+ASSUMED = (
+    f"if a core reaches {TILED_FLOPS_PER_S / 1e9:.0f} GFLOP/s, "
+    f"and {MATERIALIZED_FLOPS_PER_S / 1e9:.0f} over whole scores"
+)
 
 
 def whole_numbers(low: int, high: int) -> Callable[[str], list[int]]:
@@ -56,14 +67,11 @@ def make_parser() -> argparse.ArgumentParser:
         "attention kernel, each checked against a float64 reference before it is timed.",
     )
     add, cores = parser.add_argument, max_threads()
-    sizes, heads, threads = (
-        whole_numbers(1, 1 << 17),
-        whole_numbers(1, 1024),
-        whole_numbers(1, cores),
-    )
+    sizes, heads = whole_numbers(1, MAX_SEQ_LEN), whole_numbers(1, MAX_HEADS)
+    threads = whole_numbers(1, cores)
     add("--seq-lens", type=sizes, metavar="A,B", help=f"sequence lengths ({DEFAULT_SEQ_LENS})")
     add("--heads", type=heads, metavar="A,B", help=f"numbers of heads ({DEFAULT_HEADS})")
-    add("--head-dim", type=whole_number(1, 1024), metavar="N", help=f"({DEFAULT_HEAD_DIM})")
+    add("--head-dim", type=whole_number(1, MAX_HEAD_DIM), metavar="N", help=f"({DEFAULT_HEAD_DIM})")
     add("--causal", action="store_true", help="only with the causal mask (default: both)")
     add("--full", action="store_true", help="only without a mask (default: both)")
     add("--threads", type=threads, metavar="A,B", help="numbers of threads (1 and all cores)")
@@ -85,8 +93,8 @@ def make_cases(options: argparse.Namespace) -> list[Case]:
     """The grid that was asked for."""
     masks = [causal for causal in (False, True) if (options.causal if causal else options.full)]
     return grid(
-        options.seq_lens or whole_numbers(1, 1 << 17)(DEFAULT_SEQ_LENS),
-        options.heads or whole_numbers(1, 1024)(DEFAULT_HEADS),
+        options.seq_lens or whole_numbers(1, MAX_SEQ_LEN)(DEFAULT_SEQ_LENS),
+        options.heads or whole_numbers(1, MAX_HEADS)(DEFAULT_HEADS),
         options.head_dim or DEFAULT_HEAD_DIM,
         masks or [False, True],
         options.threads or sorted({1, affinity_cores()}),

@@ -59,7 +59,7 @@ class AttentionFolder:
         return self.path / ROWS_NAME
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Write finished rows and wait until they are on the disk; ValueError for an unsound one."""
+        """Write finished rows and wait until they are on the disk; ValueError for a faulty one."""
         for row in rows:
             problem = row_problem(row)
             if problem is not None:

@@ -108,9 +108,11 @@ def main(arguments: list[str] | None = None) -> None:
     requests, replies = open_pipes()
     prefer_to_be_killed()
     make_runner = runner_maker(options.runtime, options.threads)
-    calibrate = None
+    calibrate: Callable[[int], list[int]] | None = None
     if not options.runtime.startswith("torch-"):
-        from ..calibration import calibrate
+        from ..calibration import calibrate as calibrate_kernels
+
+        calibrate = calibrate_kernels
     serve(AttentionWorker(make_runner, calibrate), requests, replies)
 
 
