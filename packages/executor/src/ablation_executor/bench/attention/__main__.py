@@ -190,9 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, interrupt)
         about = duration(estimated_s(cases, ways, settings))
-        print(
-            f"{len(cases)} cases, {len(ways)} implementations; about {about} at 100 GFLOP/s a core"
-        )
+        print(f"{len(cases)} cases of {len(ways)} implementations, about {about} {ASSUMED}")
         rows = measure(folder, cases, ways, settings)
     except (UsageError, OSError) as error:
         print(f"ablation-attention: error: {error}", file=sys.stderr)
