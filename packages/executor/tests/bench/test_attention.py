@@ -168,13 +168,8 @@ def test_rows_of_our_kernels(measure: Measure) -> None:
     # A round is over before the next begins
     size = len(KERNEL_WAYS)
     assert [set(team.turns[i : i + size]) for i in range(0, 3 * size, size)] == [set(rows)] * 3
-    materialized = rows[KERNELS_MATERIALIZED]["kernels"]
-    assert [kernel.split("_")[0] for kernel in materialized] == [
-        "matmul",
-        "add",
-        "softmax",
-        "matmul",
-    ]
+    ops = [kernel.split("_")[0] for kernel in rows[KERNELS_MATERIALIZED]["kernels"]]
+    assert ops == ["matmul", "add", "softmax", "matmul"]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +230,8 @@ def test_what_fits_only_by_turns_keeps_nothing(
     built.clear()
     rows, _ = measure(case, memory_limit_bytes=inputs + kept + largest - 1)
     assert {row["status"] for row in rows.values()} == {"ok"}
-    assert built.count(512) == 2 + 3
+    # Once to check and warm up, then anew in each of three rounds
+    assert built.count(512) == 1 + 3
 
 
 def test_torch_keeps_the_scores_and_their_softmax() -> None:

@@ -140,7 +140,8 @@ def _scaling(by_threads: dict[int, dict[str, Row]], counts: Sequence[int], impl:
 def crossover_map(cases: Sequence[Case], first: str, second: str, title: str) -> Table:
     """Say for each case which of two forms of our kernels wins, each by its fastest.
 
-    A form that begins with the word counts too: flash_packed is flash. A row is a number of heads, a column a length, a group a mask and a number of threads.
+    A form that begins with the word counts too: flash_packed is flash. A row is a number of heads,
+    a column a length, a group a mask and a number of threads.
     """
     lengths = list(dict.fromkeys(case.length for case in sorted(cases, key=lambda c: c.keys)))
     groups: dict[str, dict[str, dict[str, str]]] = {}
