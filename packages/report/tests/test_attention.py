@@ -211,7 +211,7 @@ def test_the_map_takes_the_faster_of_a_form() -> None:
 
 
 def test_a_status_stands_where_a_form_has_no_time() -> None:
-    long = {"Nq": 200, "Nk": 200}
+    long: dict[str, Any] = {"Nq": 200, "Nk": 200}
     rows = [make_row("flash"), make_refused("kernels-materialized")]
     rows += [make_refused("flash", **long), make_row("kernels-materialized", **long)]
     table = crossover_map(cases_of(rows), "flash", "materialized", "map")
