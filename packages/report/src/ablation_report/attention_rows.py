@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from ablation_report.reading import numbered_lines, read_header, read_object
 from ablation_report.schema import (
     RUN_COLUMNS,
     STATUSES,
@@ -23,10 +24,7 @@ from ablation_report.schema import (
     count_column,
     is_count,
     number_column,
-    numbered_lines,
     positive_times_column,
-    read_header,
-    read_object,
     show,
     text_column,
     texts_column,

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from ablation_report import attention_rows, published
+from ablation_report.reading import numbered_lines, read_header, read_object
 from ablation_report.schema import (
     CELL_COLUMNS,
     RUN_COLUMNS,
@@ -17,9 +18,6 @@ from ablation_report.schema import (
     SchemaError,
     cell_faults,
     column_faults,
-    numbered_lines,
-    read_header,
-    read_object,
     show,
     version_fault,
 )
