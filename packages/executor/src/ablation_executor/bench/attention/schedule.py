@@ -28,8 +28,8 @@ from .reference import attention_reference
 from .team import Failed, Team
 
 MAX_WARM_UP = 3
-# A call above this is a sample without a call before it that is not counted: with a third of seq_len
-# FLOPs for each byte of its inputs, what it finds of these in the caches does not show.
+# A call above this is a sample without a call before it that is not counted: at a third of seq_len
+# FLOPs for each byte of its inputs, what it finds of them in the caches does not show.
 SLOW_NS = 100_000_000
 # For the estimate of a run only: a core's rate over scores that stay in the caches, and over those
 # that go through memory.
