@@ -24,7 +24,13 @@ def make_attention_header(**changes: Any) -> dict[str, Any]:
     header = make_header()
     for name in ("ceilings", "threads", "samples", "configs", "variants", "sessions"):
         del header[name]
-    header |= {"suite": "attention", "impls": list(IMPLS), "n_cases": 1, "rounds": 10}
+    header |= {
+        "suite": "attention",
+        "impls": list(IMPLS),
+        "n_cases": 1,
+        "rounds": 10,
+        "min_rounds": 5,
+    }
     return header | changes
 
 

@@ -37,7 +37,13 @@ KERNEL_WAYS = [way for way in WAYS if not way.is_torch]
 
 
 def settings(**changes: Any) -> Settings:
-    values: dict[str, Any] = {"seed": 0, "rounds": 3, "budget_s": 5.0, "memory_limit_bytes": None}
+    values: dict[str, Any] = {
+        "seed": 0,
+        "rounds": 3,
+        "min_rounds": 3,
+        "budget_s": 5.0,
+        "memory_limit_bytes": None,
+    }
     return Settings(**{**values, **changes})
 
 
@@ -148,12 +154,13 @@ def test_kernels_of_the_table_are_measured_by_name() -> None:
         runner_maker("attention_none", 1)
 
 
-def test_a_small_budget_drops_rounds_but_not_below_three() -> None:
+def test_a_small_budget_drops_rounds_but_not_below_the_least() -> None:
     second = 1_000_000_000
-    assert affordable_rounds(100.0, [second, second], 10) == 10
-    assert affordable_rounds(12.5, [second, second], 10) == 6
-    assert affordable_rounds(1.0, [second, second], 10) == 3
-    assert affordable_rounds(100.0, [second], 2) == 2
+    ten = settings(rounds=10, min_rounds=5)
+    assert affordable_rounds(100.0, [second, second], ten) == 10
+    assert affordable_rounds(12.5, [second, second], ten) == 6
+    assert affordable_rounds(1.0, [second, second], ten) == 5
+    assert affordable_rounds(1.0, [second], settings(rounds=3, min_rounds=5)) == 3
 
 
 def test_rows_of_our_kernels(measure: Measure) -> None:

@@ -68,7 +68,9 @@ def show_attention(path: Path, layout: str) -> str:
     parts = [table.markdown() if markdown else table.text() for table in tables]
     header = run.header
     facts = _common_facts(header)
-    facts["Cases"] = f"{header['n_cases']} asked for, at most {header['rounds']} rounds each"
+    facts["Cases"] = (
+        f"{header['n_cases']} asked for, {header['min_rounds']} to {header['rounds']} rounds each"
+    )
     facts["Seed"] = str(header["seed"])
     return "\n\n".join([_list_facts(facts, markdown), *parts, "\n".join(ATTENTION_LEGEND)])
 

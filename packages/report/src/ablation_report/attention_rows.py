@@ -85,6 +85,7 @@ HEADER_COLUMNS: Mapping[str, Column] = {
     "impls": texts_column(),
     "n_cases": _positive(),
     "rounds": _positive(),
+    "min_rounds": _positive(),
 }
 
 

@@ -38,8 +38,8 @@ DEFAULT_SEQ_LENS = "128,256,512,1024,2048,4096,8192"
 DEFAULT_HEADS = "1,4,12"
 DEFAULT_HEAD_DIM = 64
 MAX_SEQ_LEN, MAX_HEADS, MAX_HEAD_DIM = 1 << 17, 1024, 1024
-DEFAULT_ROUNDS = 10
-DEFAULT_BUDGET_S = 10.0
+DEFAULT_ROUNDS, DEFAULT_MIN_ROUNDS = 10, 5
+DEFAULT_BUDGET_S = 4.0
 ASSUMED = (
     f"if a core reaches {TILED_FLOPS_PER_S / 1e9:.0f} GFLOP/s, "
     f"and {MATERIALIZED_FLOPS_PER_S / 1e9:.0f} over whole scores"
@@ -77,11 +77,13 @@ def make_parser() -> argparse.ArgumentParser:
     add("--threads", type=threads, metavar="A,B", help="numbers of threads (1 and all cores)")
     rounds = whole_number(3, 10_000)
     add("--rounds", type=rounds, metavar="N", help=f"rounds of a case at most ({DEFAULT_ROUNDS})")
+    least = f"rounds of a case at least, whatever its budget ({DEFAULT_MIN_ROUNDS})"
+    add("--min-rounds", type=rounds, metavar="N", help=least)
     add(
         "--budget",
         type=seconds,
         metavar="S",
-        help=f"seconds of a case; a long one has fewer rounds, at least 3 ({DEFAULT_BUDGET_S:g})",
+        help=f"seconds of a case, beyond which it has fewer rounds ({DEFAULT_BUDGET_S:g})",
     )
     add("--seed", type=whole_number(0, MAX_SEED), metavar="N", help="of inputs and order (0)")
     add("--out", type=Path, metavar="DIR", help="the run's folder (default: data/runs/<time>-<id>)")
@@ -122,6 +124,7 @@ def make_info(
         "n_cases": len(cases),
         "seed": settings.seed,
         "rounds": settings.rounds,
+        "min_rounds": settings.min_rounds,
         "budget_s": settings.budget_s,
         "git_sha": git_sha(),
     }
@@ -179,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = Settings(
         options.seed or 0,
         options.rounds or DEFAULT_ROUNDS,
+        options.min_rounds or DEFAULT_MIN_ROUNDS,
         options.budget or DEFAULT_BUDGET_S,
         options.mem_limit,
     )

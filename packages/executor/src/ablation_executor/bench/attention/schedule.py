@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..cells import CHECK_KEYS, FAST_NS, MIN_ROUNDS
+from ..cells import CHECK_KEYS, FAST_NS
 from ..crew import MIN_TIMEOUT_S
 from ..machine import available_bytes
 from ..protocol import SETTLE_POLL_S, Message
@@ -42,6 +42,7 @@ class Settings:
 
     seed: int
     rounds: int
+    min_rounds: int
     budget_s: float
     memory_limit_bytes: int | None
 
@@ -92,10 +93,10 @@ def turn_s(estimate_ns: int) -> float:
     return (discard * estimate_ns + timed_ns) / 1e9 + SETTLE_POLL_S
 
 
-def affordable_rounds(left_s: float, estimates_ns: Sequence[int], wanted: int) -> int:
-    """Rounds that fit into the time left: as many as wanted, or fewer, but not below three."""
+def affordable_rounds(left_s: float, estimates_ns: Sequence[int], settings: Settings) -> int:
+    """Rounds that fit into the time left: as many as wanted, or fewer, but not below the least."""
     round_s = sum(turn_s(estimate_ns) for estimate_ns in estimates_ns)
-    return min(wanted, max(MIN_ROUNDS, int(left_s / round_s)))
+    return min(settings.rounds, max(settings.min_rounds, int(left_s / round_s)))
 
 
 def estimated_s(cases: Sequence[Case], ways: Sequence[Implementation], settings: Settings) -> float:
@@ -110,7 +111,7 @@ def estimated_s(cases: Sequence[Case], ways: Sequence[Implementation], settings:
             flops = full if is_materialized else case.flops_useful
             estimates_ns.append(int(1e9 * flops / (rate * case.threads)))
         first_s = sum(estimates_ns) / 1e9
-        rounds = affordable_rounds(settings.budget_s - first_s, estimates_ns, settings.rounds)
+        rounds = affordable_rounds(settings.budget_s - first_s, estimates_ns, settings)
         total_s += first_s + rounds * sum(turn_s(estimate_ns) for estimate_ns in estimates_ns)
     return total_s
 
@@ -232,12 +233,12 @@ class CaseRun:
     def _rounds(self) -> None:
         """Rounds in which each implementation has one turn, in an order drawn anew each time.
 
-        A budget too small for all rounds gets fewer of them, but never below three.
+        A budget too small for all rounds gets fewer of them, but never fewer than the least.
         """
         draw = random.Random(f"{self._settings.seed} {self._case.name}")
         left_s = self._settings.budget_s - (time.monotonic() - self._start)
         estimates_ns = [trial.estimate_ns for trial in self._active()]
-        for index in range(affordable_rounds(left_s, estimates_ns, self._settings.rounds)):
+        for index in range(affordable_rounds(left_s, estimates_ns, self._settings)):
             for trial in draw.sample(self._active(), len(self._active())):
                 self._turn(trial, index)
 
