@@ -16,11 +16,11 @@ import ablation_kernels
 
 from ..__main__ import EXIT_FAILED, EXIT_USAGE, Interrupted, interrupt, shown
 from ..configs import UsageError
-from ..machine import affinity_cores, describe_machine, git_sha, versions
+from ..machine import affinity_cores, busy_share, describe_machine, git_sha, versions
 from ..options import MAX_SEED, max_threads, memory_size, seconds, whole_number
 from ..progress import duration
 from ..record import Row, new_run_id, utc_now
-from ..run import PROVIDER_KEYS
+from ..run import BUSY_SHARE, PROVIDER_KEYS
 from ..stats import median
 from .cases import Case, grid
 from .implementations import Implementation, implementations
@@ -155,6 +155,9 @@ def measure(
         with tempfile.TemporaryDirectory(prefix="ablation-attention-") as temporary:
             scratch = Path(temporary)
             for threads in dict.fromkeys(case.threads for case in cases):
+                busy = busy_share()
+                if busy > BUSY_SHARE:
+                    print(f"other programs use {busy:.0%} of the processor: times will be noisy")
                 team = Team([way.name for way in ways], threads, scratch)
                 try:
                     for case in (case for case in cases if case.threads == threads):
@@ -179,10 +182,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status, with the meanings of ablation-bench's."""
     options = make_parser().parse_args(arguments)
     cases, ways = make_cases(options), implementations()
+    rounds = options.rounds or DEFAULT_ROUNDS
     settings = Settings(
         options.seed or 0,
-        options.rounds or DEFAULT_ROUNDS,
-        options.min_rounds or DEFAULT_MIN_ROUNDS,
+        rounds,
+        min(rounds, options.min_rounds or DEFAULT_MIN_ROUNDS),
         options.budget or DEFAULT_BUDGET_S,
         options.mem_limit,
     )
