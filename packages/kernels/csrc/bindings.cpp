@@ -14,7 +14,17 @@ namespace ablation {
 namespace {
 
 const char* gemm_name(Gemm gemm) {
-    return gemm == Gemm::blas ? "blas" : gemm == Gemm::scalar ? "scalar" : "none";
+    switch (gemm) {
+        case Gemm::none:
+            return "none";
+        case Gemm::scalar:
+            return "scalar";
+        case Gemm::blas:
+            return "blas";
+        case Gemm::packed:
+            return "packed";
+    }
+    return "none";
 }
 
 // Who does the primitive work under a kernel here: "avx512+openblas+pool".
@@ -23,7 +33,11 @@ std::string provider_of(const KernelInfo& kernel) {
     const auto append = [&](const std::string& name) {
         provider += (provider.empty() ? "" : "+") + name;
     };
-    if (kernel.simd && std::string_view(kernel.op) != "matmul") append(simd().name);
+    if (kernel.gemm == Gemm::packed) {
+        append(std::string(vector_instruction_set()));
+    } else if (kernel.simd && std::string_view(kernel.op) != "matmul") {
+        append(simd().name);
+    }
     if (kernel.gemm == Gemm::blas) append(blas_info().provider);
     if (kernel.parallel) append(parallel_provider());
     return provider.empty() ? "scalar" : provider;

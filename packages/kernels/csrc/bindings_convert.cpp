@@ -143,6 +143,16 @@ Activation as_activation(std::string_view op, nb::handle value) {
     reject_value(op, "activation", value, "None, 'relu', 'gelu', 'gelu_tanh'");
 }
 
+AttentionLayout as_layout(std::string_view op, nb::handle value) {
+    std::string text;
+    if (nb::try_cast<std::string>(value, text)) {
+        if (text == "bhsd") return AttentionLayout::bhsd;
+        if (text == "bshd") return AttentionLayout::bshd;
+        if (text == "qkv") return AttentionLayout::qkv;
+    }
+    reject_value(op, "layout", value, "'bhsd', 'bshd', 'qkv'");
+}
+
 PermuteAttributes as_permutation(nb::handle value, const Call& call) {
     const int rank = call.inputs[0].shape.rank;
     const std::string accepted =
@@ -218,6 +228,7 @@ bool set_attribute(std::string_view op, Attributes& all, std::string_view name, 
             return true;
         }
         if (name == "causal") return attention->causal = as_bool(name, value), true;
+        if (name == "layout") return attention->layout = as_layout(op, value), true;
         if (name == "tile_q" || name == "tile_k") {
             const std::int64_t tile = as_integer(name, value);
             if (tile < 0 || tile > std::numeric_limits<std::int32_t>::max()) {

@@ -12,6 +12,8 @@ import tolerance
 from harness import Float32, assert_within, guarded, kernels_of, normal, worst_ratio
 from shapes import ATTENTIONS, TILES
 
+import ablation_kernels
+
 KERNELS = kernels_of("attention")
 each_kernel = pytest.mark.parametrize("kernel", KERNELS)
 each_shape = pytest.mark.parametrize("shape", ATTENTIONS)
@@ -88,6 +90,99 @@ def test_tiles(
     check(kernel, qkv, *tiles, causal=True)
     check(kernel, qkv, *tiles, mask=mask)
     check(kernel, qkv, *tiles, mask=mask, causal=True)
+
+
+def in_layout(layout: str, q: Float32, k: Float32, v: Float32) -> list[Float32]:
+    """(B, H, S, D) arrays as the arguments of a layout."""
+    if layout == "bhsd":
+        return [q, k, v]
+    rows = [np.ascontiguousarray(x.swapaxes(1, 2)) for x in (q, k, v)]
+    return rows if layout == "bshd" else [np.stack(rows, axis=2)]
+
+
+@each_kernel
+@pytest.mark.parametrize("layout", ["bhsd", "bshd", "qkv"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 37, 37, 16), (2, 2, 67, 67, 9), (1, 1, 1, 1, 3), (2, 3, 37, 50, 16)]
+)
+def test_layouts(
+    kernel: str,
+    layout: str,
+    causal: bool,
+    masked: bool,
+    shape: Sizes,
+    random: np.random.Generator,
+) -> None:
+    batch, heads, queries, keys, size = shape
+    if layout == "qkv":
+        keys = queries
+    qkv = make(random, (batch, heads, queries, keys, size))
+    mask = holes(random, batch, heads, queries, keys) if masked else None
+    expected = reference.attention(*qkv, mask=mask, causal=causal)
+    shape_out = (batch, heads, queries, size) if layout == "bhsd" else (batch, queries, heads, size)
+    actual = guarded(
+        "attention", shape_out, *in_layout(layout, *qkv),
+        layout=layout, mask=mask, causal=causal, kernel=kernel, tile_q=16, tile_k=32,
+    )  # fmt: skip
+    if layout != "bhsd":
+        actual = actual.swapaxes(1, 2)
+    assert_within(actual, expected.value, tolerance.attention(expected, qkv[2], size))
+
+
+@each_kernel
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 1, 1, 300, 64),
+        (1, 2, 300, 3, 40),
+        (1, 2, 61, 300, 300),
+        (2, 1, 300, 170, 65),
+        (1, 1, 513, 513, 128),
+    ],
+)
+def test_several_tiles_of_keys(
+    kernel: str, shape: Sizes, causal: bool, random: np.random.Generator
+) -> None:
+    """More keys than one tile, one query, wide heads; maxima that rise and fall on the way."""
+    qkv = make(random, shape, spread=3.0)
+    wave = 20 * np.sin(np.arange(shape[3], dtype=np.float32) / 41)
+    check(kernel, qkv, causal=causal)
+    check(kernel, qkv, tile_q=20, tile_k=64, causal=causal, mask=wave)
+    check(
+        kernel,
+        qkv,
+        tile_q=20,
+        tile_k=64,
+        causal=causal,
+        mask=np.linspace(0, 99, shape[3], dtype=np.float32),
+    )
+
+
+@pytest.mark.parametrize("layout", ["bhsd", "bshd", "qkv"])
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("heads", [1, 5])
+def test_flash_packed_is_the_same_for_any_number_of_threads(
+    layout: str, causal: bool, heads: int, random: np.random.Generator
+) -> None:
+    arrays = in_layout(layout, *make(random, (1, heads, 270, 270, 40)))
+    before = ablation_kernels.get_num_threads()
+
+    def run(threads: int) -> Float32:
+        ablation_kernels.set_num_threads(threads)
+        out: Float32 = ablation_kernels.attention(
+            *arrays, layout=layout, causal=causal, kernel="flash_packed_simd_parallel"
+        )
+        return out
+
+    try:
+        serial = run(1)
+        for threads in (2, 3, 16):
+            np.testing.assert_array_equal(run(threads), serial)
+    finally:
+        ablation_kernels.set_num_threads(before)
 
 
 @each_kernel

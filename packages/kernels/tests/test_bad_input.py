@@ -28,7 +28,7 @@ ARRAYS = {
     "layer_norm": ("x", "weight", "bias"),
     "attention": ("q", "k", "v", "mask"),
 }
-OPTIONAL = {("matmul", "bias"), ("attention", "mask")}
+OPTIONAL = {("matmul", "bias"), *(("attention", name) for name in ("k", "v", "mask"))}
 each_array = pytest.mark.parametrize(
     "op,argument", [(op, argument) for op in OPS for argument in ARRAYS[op]]
 )
@@ -294,6 +294,21 @@ VALUES: list[tuple[str, str, tuple[Any, ...], dict[str, Any], Any]] = [
     ("attention", "tile_k", (zeros(1, 1, 2, 3),) * 3, {"tile_k": 2.0}, TypeError),
     ("attention", "causal", (zeros(1, 1, 2, 3),) * 3, {"causal": 1}, TypeError),
     ("attention", "scale", (zeros(1, 1, 2, 3),) * 3, {"scale": "auto"}, TypeError),
+    ("attention", "layout", (zeros(1, 1, 2, 3),) * 3, {"layout": "sbhd"}, ValueError),
+    ("attention", "layout", (zeros(1, 1, 2, 3),) * 3, {"layout": None}, ValueError),
+    ("attention", "k", (zeros(1, 1, 2, 3),), {}, ValueError),
+    ("attention", "v", (zeros(1, 1, 2, 3), zeros(1, 1, 2, 3)), {}, ValueError),
+    ("attention", "k", (zeros(1, 1, 2, 3), None, zeros(1, 1, 2, 3)), {"layout": "bshd"}, ValueError),
+    ("attention", "k", (zeros(1, 2, 3, 4), zeros(1, 5, 2, 4), zeros(1, 5, 2, 4)),
+     {"layout": "bshd"}, ValueError),
+    ("attention", "q", (zeros(1, 2, 3, 4),), {"layout": "qkv"}, ValueError),
+    ("attention", "q", (zeros(1, 2, 2, 3, 4),), {"layout": "qkv"}, ValueError),
+    ("attention", "q", (zeros(1, 2, 3, 3, 4),) * 3, {"layout": "bshd"}, ValueError),
+    ("attention", "k", (zeros(1, 2, 3, 3, 4), zeros(1, 3, 2, 4)), {"layout": "qkv"}, ValueError),
+    ("attention", "v", (zeros(1, 2, 3, 3, 4), None, zeros(1, 3, 2, 4)), {"layout": "qkv"},
+     ValueError),
+    ("attention", "mask", (zeros(1, 2, 3, 2, 4),), {"layout": "qkv", "mask": zeros(2, 5)},
+     ValueError),
     ("softmax", "kernel", (zeros(3),), {"kernel": 3}, TypeError),
 ]  # fmt: skip
 

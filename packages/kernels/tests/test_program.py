@@ -153,7 +153,10 @@ def test_several_inputs_and_outputs_in_their_order(random: np.random.Generator) 
     np.testing.assert_array_equal(second, [[4, 5, 6]])
 
 
-@pytest.mark.parametrize("form", ["fused_scalar", "fused_simd_parallel", "flash_simd_parallel"])
+@pytest.mark.parametrize(
+    "form",
+    ["fused_scalar", "fused_simd_parallel", "flash_simd_parallel", "flash_packed_simd_parallel"],
+)
 def test_attention_with_scratch_in_the_arena(form: str, random: np.random.Generator) -> None:
     kernel = f"attention_{form}"
     shape, mask_shape = (2, 3, 33, 16), (33, 33)

@@ -53,19 +53,20 @@ def test_name_says_the_axes(info: ablation_kernels.KernelInfo) -> None:
     parts = info.name.removeprefix(info.op + "_").split("_")
     assert info.name.startswith(info.op + "_")
     assert info.parallel == ("parallel" in parts)
-    assert info.form == "" or info.form in parts
+    assert f"_{info.form}_".replace("__", "_") in f"_{'_'.join(parts)}_"
     if "scalar" in parts:
         assert not info.simd and not info.parallel
     if "simd" in parts:
         assert info.simd
-    assert info.gemm in ("none", "scalar", "blas")
+    assert info.gemm in ("none", "scalar", "blas", "packed")
     assert info.idea and info.idea == info.idea.strip()
 
 
 @pytest.mark.parametrize("info", TABLE, ids=[info.name for info in TABLE])
 def test_provider_is_what_this_machine_uses(info: ablation_kernels.KernelInfo) -> None:
     expected = {
-        INFO["simd"]: info.simd and info.op != "matmul",
+        INFO["simd"]: info.simd and info.op != "matmul" and info.gemm != "packed",
+        INFO["isa_used"]: info.gemm == "packed",
         INFO["parallel"]: info.parallel,
         INFO["blas"]: info.gemm == "blas",
     }

@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <variant>
 
 #include "attention/tiles.h"
+#include "core/blas.h"
 #include "core/check.h"
 #include "core/parallel.h"
 
@@ -14,12 +16,44 @@ namespace ablation {
 
 namespace {
 
-void require_four_axes(const char* argument, const TensorView& view) {
-    require_rank("attention", argument, view, 1);
-    if (view.shape.rank != 4) {
-        reject("attention", argument, "has shape " + view.shape.str(),
-               "4 axes (batch, heads, seq_len, head_dim)");
+/// The axes of q in a layout, as its errors name them.
+const char* axes_of(AttentionLayout layout) {
+    switch (layout) {
+        case AttentionLayout::bhsd:
+            break;
+        case AttentionLayout::bshd:
+            return "4 axes (batch, seq_len, heads, head_dim) in layout 'bshd'";
+        case AttentionLayout::qkv:
+            return "5 axes (batch, seq_len, 3, heads, head_dim) in layout 'qkv'";
     }
+    return "4 axes (batch, heads, seq_len, head_dim)";
+}
+
+void require_axes(const char* argument, const TensorView& view, AttentionLayout layout) {
+    require_rank("attention", argument, view, 1);
+    const bool packed = layout == AttentionLayout::qkv;
+    if (view.shape.rank != (packed ? 5 : 4) || (packed && view.shape[2] != 3)) {
+        reject("attention", argument, "has shape " + view.shape.str(), axes_of(layout));
+    }
+}
+
+/// k and v: both given with the shape that q asks for, or both inside q.
+void require_keys(const TensorView& q, const TensorView& k, const TensorView& v,
+                  AttentionLayout layout) {
+    if (layout == AttentionLayout::qkv) {
+        if (k.present) reject("attention", "k", "is given", "None in layout 'qkv', q holds it");
+        if (v.present) reject("attention", "v", "is given", "None in layout 'qkv', q holds it");
+        return;
+    }
+    if (!k.present) reject("attention", "k", "is missing", axes_of(layout));
+    if (!v.present) reject("attention", "v", "is missing", axes_of(layout));
+    require_axes("k", k, layout);
+    require_axes("v", v, layout);
+    Shape keys = q.shape;
+    const int sequence = layout == AttentionLayout::bshd ? 1 : 2;
+    keys[sequence] = k.shape[sequence];
+    require_shape("attention", "k", k, keys, "the shape of q but for seq_len");
+    require_shape("attention", "v", v, keys, "the shape of k");
 }
 
 void require_mask(const TensorView& mask, const Shape& scores) {
@@ -32,14 +66,21 @@ void require_mask(const TensorView& mask, const Shape& scores) {
 }
 
 /// The BLAS interface counts rows, columns and strides in 32 bits.
-void require_blas_sizes(const TensorView& q, const TensorView& k) {
+void require_blas_sizes(const Call& call, const AttentionSizes& sizes) {
     constexpr std::int64_t kLimit = std::numeric_limits<std::int32_t>::max();
-    if (q.shape[2] > kLimit || q.shape[3] > kLimit) {
+    const auto& [q, k, v, mask] = call.inputs;
+    const AttentionLayout layout = std::get<AttentionAttributes>(call.attributes).layout;
+    const std::int64_t between_rows = layout == AttentionLayout::qkv    ? 3 * sizes.heads * sizes.d
+                                      : layout == AttentionLayout::bshd ? sizes.heads * sizes.d
+                                                                        : sizes.d;
+    if (sizes.sq > kLimit || between_rows > kLimit) {
         reject("attention", "q", "has shape " + q.shape.str(),
-               "a seq_len and a head_dim of at most 2147483647");
+               "a seq_len and a head_dim of at most 2147483647, the heads of a row together");
     }
-    if (score_stride(k.shape[2]) > kLimit) {
-        reject("attention", "k", "has shape " + k.shape.str(), "a seq_len of at most 2147483616");
+    if (score_stride(sizes.sk) > kLimit) {
+        const bool own = k.present;
+        reject("attention", own ? "k" : "q", "has shape " + (own ? k : q).shape.str(),
+               "a seq_len of at most 2147483616");
     }
 }
 
@@ -54,22 +95,20 @@ void require_tile(const char* argument, std::int64_t value) {
 
 Shape infer_attention(const Call& call) {
     const auto& [q, k, v, mask] = call.inputs;
-    require_four_axes("q", q);
-    require_four_axes("k", k);
-    require_four_axes("v", v);
-    const Shape keys{q.shape[0], q.shape[1], k.shape[2], q.shape[3]};
-    require_shape("attention", "k", k, keys, "(B, H, Sk, D) with B, H and D of q");
-    require_shape("attention", "v", v, keys, "the shape of k");
-    require_blas_sizes(q, k);
-    if (mask.present) require_mask(mask, {q.shape[0], q.shape[1], q.shape[2], k.shape[2]});
     const auto& attributes = std::get<AttentionAttributes>(call.attributes);
+    require_axes("q", q, attributes.layout);
+    require_keys(q, k, v, attributes.layout);
+    const AttentionSizes sizes = attention_sizes(call);
+    require_blas_sizes(call, sizes);
+    if (mask.present) require_mask(mask, {sizes.batch, sizes.heads, sizes.sq, sizes.sk});
     require_tile("tile_q", attributes.tile_q);
     require_tile("tile_k", attributes.tile_k);
-    if (std::min(attributes.tile_q, q.shape[2]) * score_stride(k.shape[2]) > kMaxElements) {
+    if (std::min(attributes.tile_q, sizes.sq) * score_stride(sizes.sk) > kMaxElements) {
         reject("attention", "tile_q", "is " + std::to_string(attributes.tile_q),
                "at most 2^46 scores in a tile of rows");
     }
-    return q.shape;
+    if (attributes.layout != AttentionLayout::qkv) return q.shape;
+    return {sizes.batch, sizes.sq, sizes.heads, sizes.d};
 }
 
 std::int64_t attention_fused_scratch(const Call& call, int) {
@@ -85,10 +124,14 @@ std::int64_t attention_flash_scratch(const Call& call, int threads) {
     return threads * flash_worker_bytes(flash_tile(call));
 }
 
-bool attention_prefers_flash(const Call& call) {
+const char* best_attention(const Call& call) {
+    // Accelerate multiplies matrices in units of their own, which no vector code can reach.
+    const bool own_products = std::string_view(blas_info().provider) != "accelerate";
+    if (own_products) return "attention_flash_packed_simd_parallel";
     // Both run at the speed of sgemm while the scores of a fused tile stay in L2.
-    return attention_sizes(call).items() < num_threads() ||
-           flash_worker_bytes(flash_tile(call)) < attention_fused_scratch(call, 1);
+    const bool flash = attention_sizes(call).items() < num_threads() ||
+                       flash_worker_bytes(flash_tile(call)) < attention_fused_scratch(call, 1);
+    return flash ? "attention_flash_simd_parallel" : "attention_fused_simd_parallel";
 }
 
 }  // namespace ablation

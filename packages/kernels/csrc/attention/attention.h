@@ -32,8 +32,9 @@ namespace ablation {
 std::int64_t attention_fused_scratch(const Call& call, int threads);
 std::int64_t attention_fused_parallel_scratch(const Call& call, int threads);
 std::int64_t attention_flash_scratch(const Call& call, int threads);
+std::int64_t attention_flash_packed_scratch(const Call& call, int threads);
 
-/// Whether the flash kernel is expected to beat the fused one for this call, both parallel.
-bool attention_prefers_flash(const Call& call);
+/// Name of the kernel that is expected to be the fastest for this call.
+const char* best_attention(const Call& call);
 
 }  // namespace ablation

@@ -33,8 +33,9 @@ struct QueryTile {
     AttentionSizes sizes;
     bool causal;
     MaskView mask;
+    ItemRows arrays;
     std::int64_t item, begin, rows;
-    float* output;
+    float* output;  ///< the tile's first row
     float* maxima;  ///< running maximum of each row
     float* sums;    ///< sum of each row's weights relative to its maximum
     float* scores;
@@ -52,7 +53,7 @@ void update_row(const QueryTile& tile, std::int64_t row, const float* mask, std:
     if (tile_maximum > maximum || std::isnan(tile_maximum)) {
         if (maximum != kNoMaximum) {
             const float factor = std::exp(maximum - tile_maximum);
-            float* output = tile.output + row * tile.sizes.d;
+            float* output = tile.output + row * tile.arrays.output_stride;
             provider.scale(output, output, factor, tile.sizes.d);
             tile.sums[row] *= factor;
         }
@@ -67,11 +68,12 @@ void update_row(const QueryTile& tile, std::int64_t row, const float* mask, std:
 
 void add_key_tile(const QueryTile& tile, std::int64_t key, std::int64_t keys) {
     const std::int64_t d = tile.sizes.d;
-    const std::int64_t key_offset = (tile.item * tile.sizes.sk + key) * d;
-    const float* q = tile.call.inputs[0].data + (tile.item * tile.sizes.sq + tile.begin) * d;
+    const ItemRows& arrays = tile.arrays;
+    const std::int64_t key_offset = key * arrays.kv_stride;
+    const float* q = arrays.q + tile.begin * arrays.q_stride;
     const float scale = std::get<AttentionAttributes>(tile.call.attributes).scale;
-    sgemm(true, tile.rows, keys, d, scale, q, d, tile.call.inputs[1].data + key_offset, d, 0.0F,
-          tile.scores, tile.stride);
+    sgemm(true, tile.rows, keys, d, scale, q, arrays.q_stride, arrays.k + key_offset,
+          arrays.kv_stride, 0.0F, tile.scores, tile.stride);
     for (std::int64_t row = 0; row < tile.rows; ++row) {
         const std::int64_t query = tile.begin + row;
         const std::int64_t n =
@@ -80,8 +82,8 @@ void add_key_tile(const QueryTile& tile, std::int64_t key, std::int64_t keys) {
         float* scores = tile.scores + row * tile.stride;
         std::fill(scores + n, scores + keys, 0.0F);
     }
-    sgemm(false, tile.rows, d, keys, 1.0F, tile.scores, tile.stride,
-          tile.call.inputs[2].data + key_offset, d, key == 0 ? 0.0F : 1.0F, tile.output, d);
+    sgemm(false, tile.rows, d, keys, 1.0F, tile.scores, tile.stride, arrays.v + key_offset,
+          arrays.kv_stride, key == 0 ? 0.0F : 1.0F, tile.output, arrays.output_stride);
 }
 
 void attend_tile(const QueryTile& tile, std::int64_t tile_k) {
@@ -93,7 +95,7 @@ void attend_tile(const QueryTile& tile, std::int64_t tile_k) {
         add_key_tile(tile, key, std::min(tile_k, visible - key));
     }
     for (std::int64_t row = 0; row < tile.rows; ++row) {
-        float* output = tile.output + row * tile.sizes.d;
+        float* output = tile.output + row * tile.arrays.output_stride;
         const float sum = tile.sums[row];
         simd().scale(output, output, sum == 0.0F ? 0.0F : 1.0F / sum, tile.sizes.d);
     }
@@ -115,10 +117,11 @@ void attention_flash_simd_parallel(const Call& call) {
             const std::int64_t item = index / tiles;
             const std::int64_t begin = (tiles - 1 - index % tiles) * size.q;
             const std::int64_t rows = std::min(size.q, sizes.sq - begin);
-            const std::int64_t offset = (item * sizes.sq + begin) * sizes.d;
+            const ItemRows arrays = item_rows(call, sizes, item);
             auto* maxima = reinterpret_cast<float*>(call.scratch + worker * worker_bytes);
-            attend_tile({call, sizes, causal, mask, item, begin, rows, call.output.data + offset,
-                         maxima, maxima + size.q, maxima + 2 * size.q, score_stride(size.k)},
+            attend_tile({call, sizes, causal, mask, arrays, item, begin, rows,
+                         arrays.output + begin * arrays.output_stride, maxima, maxima + size.q,
+                         maxima + 2 * size.q, score_stride(size.k)},
                         size.k);
         });
 }

@@ -43,17 +43,15 @@ void fused_item(const Call& call, std::int64_t item, std::byte* scratch, Softmax
     const MaskView mask = mask_view(call);
     const std::int64_t tile_q = fused_tile_q(call);
     const std::int64_t stride = score_stride(sizes.sk);
-    const float* k = call.inputs[1].data + item * sizes.sk * sizes.d;
-    const float* v = call.inputs[2].data + item * sizes.sk * sizes.d;
+    const ItemRows arrays = item_rows(call, sizes, item);
     auto* scores = reinterpret_cast<float*>(scratch);
 
     for (std::int64_t begin = 0; begin < sizes.sq; begin += tile_q) {
         const std::int64_t rows = std::min(tile_q, sizes.sq - begin);
-        const std::int64_t offset = (item * sizes.sq + begin) * sizes.d;
         const std::int64_t visible =
             attributes.causal ? std::min(sizes.sk, begin + rows) : sizes.sk;
-        sgemm(true, rows, visible, sizes.d, attributes.scale, call.inputs[0].data + offset, sizes.d,
-              k, sizes.d, 0.0F, scores, stride);
+        sgemm(true, rows, visible, sizes.d, attributes.scale, arrays.q + begin * arrays.q_stride,
+              arrays.q_stride, arrays.k, arrays.kv_stride, 0.0F, scores, stride);
         // The sums wait in the pad at the end of the rows.
         for (std::int64_t row = 0; row < rows; ++row) {
             float* row_scores = scores + row * stride;
@@ -62,12 +60,12 @@ void fused_item(const Call& call, std::int64_t item, std::byte* scratch, Softmax
             row_scores[stride - 1] = softmax_row(row_scores, row_mask, mask.key_stride, n);
             std::fill(row_scores + n, row_scores + visible, 0.0F);
         }
-        float* output = call.output.data + offset;
-        sgemm(false, rows, sizes.d, visible, 1.0F, scores, stride, v, sizes.d, 0.0F, output,
-              sizes.d);
+        float* output = arrays.output + begin * arrays.output_stride;
+        sgemm(false, rows, sizes.d, visible, 1.0F, scores, stride, arrays.v, arrays.kv_stride, 0.0F,
+              output, arrays.output_stride);
         for (std::int64_t row = 0; row < rows; ++row) {
             const float sum = scores[row * stride + stride - 1];
-            float* output_row = output + row * sizes.d;
+            float* output_row = output + row * arrays.output_stride;
             scale_row(output_row, output_row, sum == 0.0F ? 0.0F : 1.0F / sum, sizes.d);
         }
     }

@@ -71,7 +71,42 @@ std::int64_t even_tile(std::int64_t size, std::int64_t wanted) {
 
 AttentionSizes attention_sizes(const Call& call) {
     const Shape& q = call.inputs[0].shape;
+    switch (std::get<AttentionAttributes>(call.attributes).layout) {
+        case AttentionLayout::bhsd:
+            break;
+        case AttentionLayout::bshd:
+            return {q[0], q[2], q[1], call.inputs[1].shape[1], q[3]};
+        case AttentionLayout::qkv:
+            return {q[0], q[3], q[1], q[1], q[4]};
+    }
     return {q[0], q[1], q[2], call.inputs[1].shape[2], q[3]};
+}
+
+ItemRows item_rows(const Call& call, const AttentionSizes& sizes, std::int64_t item) {
+    const float* q = call.inputs[0].data;
+    float* output = call.output.data;
+    const AttentionLayout layout = std::get<AttentionAttributes>(call.attributes).layout;
+    if (layout == AttentionLayout::bhsd) {
+        const std::int64_t query = item * sizes.sq * sizes.d;
+        const std::int64_t key = item * sizes.sk * sizes.d;
+        return {q + query,      call.inputs[1].data + key,
+                call.inputs[2].data + key, output + query,
+                sizes.d,        sizes.d,
+                sizes.d};
+    }
+    const std::int64_t width = sizes.heads * sizes.d;
+    const std::int64_t column = item % sizes.heads * sizes.d;
+    const std::int64_t query = item / sizes.heads * sizes.sq * width;
+    output += query + column;
+    if (layout == AttentionLayout::qkv) {
+        q += 3 * query + column;
+        return {q, q + width, q + 2 * width, output, 3 * width, 3 * width, width};
+    }
+    const std::int64_t key = item / sizes.heads * sizes.sk * width + column;
+    return {q + query + column, call.inputs[1].data + key,
+            call.inputs[2].data + key, output,
+            width,              width,
+            width};
 }
 
 double AttentionSizes::serial_ns(bool causal) const {

@@ -17,6 +17,15 @@ struct AttentionSizes {
 /// Data pointers are not read.
 AttentionSizes attention_sizes(const Call& call);
 
+/// The arrays of one (batch, head) item in any layout: element d of row r is at data[r * stride +
+/// d].
+struct ItemRows {
+    const float *q, *k, *v;
+    float* output;
+    std::int64_t q_stride, kv_stride, output_stride;
+};
+ItemRows item_rows(const Call& call, const AttentionSizes& sizes, std::int64_t item);
+
 /// The mask as (B, H, Sq, Sk) with stride 0 along axes that broadcast.
 struct MaskView {
     const float* data = nullptr;  ///< null: no mask

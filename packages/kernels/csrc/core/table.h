@@ -9,7 +9,7 @@
 
 namespace ablation {
 
-enum class Gemm : std::uint8_t { none, scalar, blas };
+enum class Gemm : std::uint8_t { none, scalar, blas, packed };
 
 struct OpInfo {
     const char* name;
@@ -32,9 +32,27 @@ struct KernelInfo {
 
 /// Raised by one when a line of kernels.def changes its meaning; the executor compares it at
 /// import.
-inline constexpr int kTableVersion = 1;
+inline constexpr int kTableVersion = 2;
+
+/// The condition of ROWS that holds for every call.
+inline constexpr bool (*always)(const Call&) = [](const Call&) { return true; };
 
 inline constexpr ScratchRule no_scratch = [](const Call&, int) -> std::int64_t { return 0; };
+
+/// What of an op may be done row by row: see ROWS in kernels.def.
+struct RowInfo {
+    const char* op;
+    const char* slots;
+    bool (*condition)(const Call&);
+};
+
+/// How a kernel keeps a constant input in a layout of its own.
+struct PackInfo {
+    const char* kernel;
+    const char* slot;
+    PackedBytesRule bytes;
+    PackFunction pack;
+};
 
 std::span<const OpInfo> ops();
 std::span<const KernelInfo> kernels();
@@ -43,8 +61,12 @@ std::span<const KernelInfo> kernels();
 const OpInfo& find_op(std::string_view name);
 /// Accepts the full name ("softmax_simd") or, when op is given, the part after it ("simd").
 const KernelInfo& find_kernel(std::string_view name, std::string_view op = {});
-/// The best kernel for this call: the last line of the op in kernels.def, but fused attention where
-/// attention_prefers_flash() says so.
+/// Null for an op whose rows depend on one another.
+const RowInfo* find_rows(const OpInfo& op);
+/// Null for a kernel that packs nothing.
+const PackInfo* find_pack(const KernelInfo& kernel);
+/// The best kernel for this call: the last line of the op in kernels.def, but for attention what
+/// best_attention() says.
 const KernelInfo& best_kernel(const OpInfo& op, const Call& call);
 
 /// Names of the slots of an op and whether each is optional.

@@ -174,9 +174,10 @@ def layer_norm(
 
 def attention(
     q: Array,
-    k: Array,
-    v: Array,
+    k: Array | None = None,
+    v: Array | None = None,
     *,
+    layout: Literal["bhsd", "bshd", "qkv"] = "bhsd",
     mask: Array | None = None,
     causal: bool = False,
     scale: float | None = None,
@@ -187,12 +188,20 @@ def attention(
 ) -> Float32Array:
     """softmax(scale * q @ k^T + mask) @ v for each batch and head.
 
-    q is (batch, heads, Sq, head_dim), k and v are (batch, heads, Sk, head_dim). mask is added to
-    the scores (-infinity hides a key) and broadcasts to (batch, heads, Sq, Sk). causal hides key j
+    layout "bhsd": q is (batch, heads, Sq, head_dim), k and v are (batch, heads, Sk, head_dim).
+    "bshd": heads after the sequence, (batch, Sq, heads, head_dim) and (batch, Sk, heads, head_dim).
+    "qkv": q is (batch, S, 3, heads, head_dim) and holds all three, k and v stay None. The output
+    lies as q does, in "qkv" as (batch, S, heads, head_dim). mask is added to the scores (-infinity hides a key) and broadcasts to (batch, heads, Sq, Sk). causal hides key j
     from query i where j > i, counted from the top left as in torch's is_causal. scale None is
     1 / sqrt(head_dim). A row whose keys are all hidden gives 0, as torch's
     scaled_dot_product_attention. tile_q and tile_k are rows and keys per tile; 0 lets the kernel
     choose from the cache sizes.
     """
-    attributes = {"scale": scale, "causal": causal, "tile_q": tile_q, "tile_k": tile_k}
+    attributes = {
+        "scale": scale,
+        "causal": causal,
+        "layout": layout,
+        "tile_q": tile_q,
+        "tile_k": tile_k,
+    }
     return _call("attention", (q, k, v, mask), attributes, kernel, out)

@@ -34,7 +34,8 @@ class KernelTime:
 
 
 def input_shapes(op: str, shape: tuple[int, ...]) -> list[tuple[int, ...] | None]:
-    """Shapes of an op's inputs when its first input has this one; optional inputs are absent.
+    """Shapes of an op's inputs when its first input has this one; optional inputs are absent, but
+    for the k and v of attention.
 
     A weight or bias is a vector of the last size, the b of matmul is square; the others have the
     first input's shape. Raises ValueError for an unknown op or one whose attributes have no default
@@ -46,7 +47,7 @@ def input_shapes(op: str, shape: tuple[int, ...]) -> list[tuple[int, ...] | None
         raise ValueError(f"argument 'op' is {op!r}; accepted: {valid}")
     shapes: list[tuple[int, ...] | None] = []
     for slot in table[op].slots:
-        if slot in table[op].optional:
+        if slot in table[op].optional and not (op == "attention" and slot in ("k", "v")):
             shapes.append(None)
         elif slot in _SMALL:
             shapes.append(shape[-1:])

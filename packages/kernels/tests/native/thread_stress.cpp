@@ -196,12 +196,21 @@ Call random_call(std::string_view op, Random& random) {
     } else if (op == "attention") {
         const std::int64_t batch = between(random, 1, 2), heads = between(random, 1, 5);
         const std::int64_t keys = between(random, 1, 90), size = between(random, 1, 33);
-        give(0, {batch, heads, rows, size});
-        give(1, {batch, heads, keys, size});
-        give(2, {batch, heads, keys, size});
-        if (between(random, 0, 1) == 1) give(3, {heads, 1, keys});
-        call.attributes = AttentionAttributes{0.25F, between(random, 0, 1) == 1,
-                                              between(random, 0, 40), between(random, 0, 40)};
+        const auto layout = static_cast<AttentionLayout>(between(random, 0, 2));
+        if (layout == AttentionLayout::qkv) {
+            give(0, {batch, rows, 3, heads, size});
+        } else if (layout == AttentionLayout::bshd) {
+            give(0, {batch, rows, heads, size});
+            for (const std::size_t slot : {1, 2}) give(slot, {batch, keys, heads, size});
+        } else {
+            give(0, {batch, heads, rows, size});
+            for (const std::size_t slot : {1, 2}) give(slot, {batch, heads, keys, size});
+        }
+        const std::int64_t visible = layout == AttentionLayout::qkv ? rows : keys;
+        if (between(random, 0, 1) == 1) give(3, {heads, 1, visible});
+        call.attributes =
+            AttentionAttributes{0.25F, between(random, 0, 1) == 1, between(random, 0, 40),
+                                between(random, 0, 40), layout};
     } else if (op == "layer_norm") {
         give(0, {rows, columns});
         give(1, {columns});
@@ -298,9 +307,11 @@ bool kernels_from_several_threads(int rounds) {
     for (unsigned seed = 0; seed < 3; ++seed) {
         callers.emplace_back([&wrong, seed, rounds] {
             Random random(seed);
-            const KernelInfo& parallel = find_kernel("attention_fused_simd_parallel");
             const KernelInfo& serial = find_kernel("attention_fused_simd");
             for (int round = 0; round < rounds; ++round) {
+                const KernelInfo& parallel =
+                    find_kernel(round % 2 == 0 ? "attention_fused_simd_parallel"
+                                               : "attention_flash_packed_simd_parallel");
                 Call call = random_call("attention", random);
                 const Arrays arrays(call, find_op("attention"), random);
                 if (!close(run_kernel(parallel, call), run_kernel(serial, call))) ++wrong;

@@ -1,0 +1,188 @@
+// flash with products of its own: keys and values are packed once per (batch, head) into the panels
+// that the register tiles read, for all query tiles and threads, where a BLAS packs them anew for
+// each call; and the softmax of a block of rows happens in L1 between its two products. The inner
+// work is flash_packed_body.h's.
+//
+// Scheduling: (batch, head) items go in groups. All threads pack the keys and values of a group,
+// then take its query tiles, those that see the most keys first. One item is enough to keep every
+// thread busy.
+//
+// Cost: 4 Sq Sk D FLOPs an item; 2 Sk D elements packed.
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <variant>
+
+#include "attention/attention.h"
+#include "attention/flash_packed.h"
+#include "attention/tiles.h"
+#include "core/parallel.h"
+#include "core/simd.h"
+#include "core/table.h"
+
+namespace ablation {
+
+#if defined(__x86_64__)
+extern const FlashPackedProvider avx512_flash_packed_provider;
+extern const FlashPackedProvider avx2_flash_packed_provider;
+#endif
+#if defined(__aarch64__)
+extern const FlashPackedProvider neon_flash_packed_provider;
+#endif
+extern const FlashPackedProvider baseline_flash_packed_provider;
+
+const FlashPackedProvider& flash_packed_provider() {
+    static const FlashPackedProvider& chosen = []() -> const FlashPackedProvider& {
+        constexpr std::array kBuilt = {
+#if defined(__x86_64__)
+            &avx512_flash_packed_provider,
+            &avx2_flash_packed_provider,
+#endif
+#if defined(__aarch64__)
+            &neon_flash_packed_provider,
+#endif
+            &baseline_flash_packed_provider,
+        };
+        for (const FlashPackedProvider* provider : kBuilt) {
+            if (vector_instruction_set() == provider->name) return *provider;
+        }
+        return baseline_flash_packed_provider;
+    }();
+    return chosen;
+}
+
+namespace {
+
+/// Blocks of rows that share a tile of keys in L2, and pieces of an item for each thread: enough
+/// that the last ones end together.
+constexpr std::int64_t kBlocks = 8;
+constexpr std::int64_t kPiecesPerThread = 4;
+constexpr std::int64_t kPackedKeys = 256;  ///< keys that one piece of packing takes
+/// A group's packed keys and values, for each thread, unless one item takes more.
+constexpr std::int64_t kGroupBytes = std::int64_t{4} << 20;
+
+std::int64_t divide_up(std::int64_t size, std::int64_t part) { return (size + part - 1) / part; }
+std::int64_t round_up(std::int64_t size, std::int64_t part) { return divide_up(size, part) * part; }
+
+/// Keys of a tile: its packed keys and values take a quarter of a usual L2 cache, and the scores of
+/// a block of rows stay in L1.
+std::int64_t flash_packed_tile_k(const FlashPackedProvider& provider, std::int64_t d) {
+    constexpr std::int64_t kTileFloats = std::int64_t{1} << 16;
+    constexpr std::int64_t kScoreFloats = 4096;
+    const std::int64_t fitting = std::min(kTileFloats / (2 * d), kScoreFloats / provider.rows);
+    return std::max(fitting / provider.columns, std::int64_t{1}) * provider.columns;
+}
+
+struct Plan {
+    AttentionSizes sizes;
+    std::int64_t tile_q, tile_k;
+    std::int64_t key_floats, value_floats;  ///< packed, of an item
+    std::int64_t group;                     ///< items packed at a time
+    std::int64_t worker_bytes;
+
+    std::int64_t item_bytes() const {
+        return align_up((key_floats + value_floats) * static_cast<std::int64_t>(sizeof(float)));
+    }
+};
+
+/// Rows of a query tile. Not a matter of the threads in use, so that results are not either.
+std::int64_t query_rows(const AttentionSizes& sizes, const FlashPackedProvider& provider) {
+    static const std::int64_t cores = available_cores();
+    const std::int64_t pieces = divide_up(kPiecesPerThread * cores, sizes.items());
+    const std::int64_t blocks = divide_up(sizes.sq, provider.rows);
+    const std::int64_t share = std::clamp<std::int64_t>(blocks / pieces, 1, kBlocks);
+    return divide_up(sizes.sq, divide_up(blocks, share));
+}
+
+Plan make_plan(const Call& call, int threads) {
+    const FlashPackedProvider& provider = flash_packed_provider();
+    const auto& attributes = std::get<AttentionAttributes>(call.attributes);
+    Plan plan{};
+    plan.sizes = attention_sizes(call);
+    const auto [batch, heads, sq, sk, d] = plan.sizes;
+    plan.tile_q =
+        attributes.tile_q > 0 ? std::min(attributes.tile_q, sq) : query_rows(plan.sizes, provider);
+    const std::int64_t tile_k =
+        attributes.tile_k > 0 ? attributes.tile_k : flash_packed_tile_k(provider, d);
+    plan.tile_k = round_up(std::min(tile_k, sk), provider.columns);
+    plan.key_floats = round_up(sk, provider.columns) * d;
+    plan.value_floats = round_up(d, provider.columns) * sk;
+    const std::int64_t fitting = threads * kGroupBytes / plan.item_bytes();
+    plan.group = threads == 1 ? 1 : std::clamp<std::int64_t>(fitting, 1, plan.sizes.items());
+    plan.worker_bytes =
+        align_up(flash_packed_floats(provider, plan.tile_q, plan.tile_k, d) *
+                 static_cast<std::int64_t>(sizeof(float)));
+    return plan;
+}
+
+float* packed_keys(const Call& call, const Plan& plan, std::int64_t place) {
+    return reinterpret_cast<float*>(call.scratch + place * plan.item_bytes());
+}
+
+void pack_piece(const Call& call, const Plan& plan, std::int64_t item, std::int64_t place,
+                std::int64_t begin) {
+    const ItemRows arrays = item_rows(call, plan.sizes, item);
+    float* keys = packed_keys(call, plan, place);
+    flash_packed_provider().pack({arrays.k, arrays.v, arrays.kv_stride, begin,
+                                  std::min(begin + kPackedKeys, plan.sizes.sk), plan.sizes.sk,
+                                  plan.sizes.d, keys, keys + plan.key_floats});
+}
+
+void attend_tile(const Call& call, const Plan& plan, const MaskView& mask, std::int64_t item,
+                 std::int64_t place, std::int64_t begin, int worker) {
+    const auto& attributes = std::get<AttentionAttributes>(call.attributes);
+    const ItemRows arrays = item_rows(call, plan.sizes, item);
+    const float* keys = packed_keys(call, plan, place);
+    std::byte* scratch =
+        call.scratch + plan.group * plan.item_bytes() + worker * plan.worker_bytes;
+    flash_packed_provider().attend({.q = arrays.q + begin * arrays.q_stride,
+                                    .q_stride = arrays.q_stride,
+                                    .keys = keys,
+                                    .values = keys + plan.key_floats,
+                                    .mask = mask.row(item, plan.sizes.heads, begin, 0),
+                                    .mask_query_stride = mask.query_stride,
+                                    .mask_key_stride = mask.key_stride,
+                                    .output = arrays.output + begin * arrays.output_stride,
+                                    .output_stride = arrays.output_stride,
+                                    .begin = begin,
+                                    .rows = std::min(plan.tile_q, plan.sizes.sq - begin),
+                                    .sk = plan.sizes.sk,
+                                    .d = plan.sizes.d,
+                                    .tile_k = plan.tile_k,
+                                    .scale = attributes.scale,
+                                    .causal = attributes.causal,
+                                    .scratch = reinterpret_cast<float*>(scratch)});
+}
+
+}  // namespace
+
+std::int64_t attention_flash_packed_scratch(const Call& call, int threads) {
+    const Plan plan = make_plan(call, threads);
+    return plan.group * plan.item_bytes() + threads * plan.worker_bytes;
+}
+
+void attention_flash_packed_simd_parallel(const Call& call) {
+    const Plan plan = make_plan(call, call.threads);
+    const bool causal = std::get<AttentionAttributes>(call.attributes).causal;
+    const MaskView mask = mask_view(call);
+    const int threads = std::min(call.threads, worthwhile_threads(plan.sizes.serial_ns(causal)));
+    // On one thread an item is packed where the L2 cache still has it for the products.
+    const std::int64_t group = threads == 1 ? 1 : plan.group;
+    const std::int64_t pieces = divide_up(plan.sizes.sk, kPackedKeys);
+    const std::int64_t tiles = divide_up(plan.sizes.sq, plan.tile_q);
+    for (std::int64_t first = 0; first < plan.sizes.items(); first += group) {
+        const std::int64_t items = std::min(group, plan.sizes.items() - first);
+        parallel_items(items * pieces, threads, [&](std::int64_t index, int) {
+            const std::int64_t place = index / pieces;
+            pack_piece(call, plan, first + place, place, index % pieces * kPackedKeys);
+        });
+        parallel_items(items * tiles, threads, [&](std::int64_t index, int worker) {
+            const std::int64_t place = index / tiles;
+            const std::int64_t tile = tiles - 1 - index % tiles;
+            attend_tile(call, plan, mask, first + place, place, tile * plan.tile_q, worker);
+        });
+    }
+}
+
+}  // namespace ablation

@@ -1,0 +1,388 @@
+// The packed flash kernel for a tile of query rows, written once over a vector type V (see
+// vector_math.h).
+//
+// Keys come in tiles that stay in L2 while all blocks of query rows pass over them; a block is one
+// register tile high, and its scores stay in L1 from the product through the softmax to the second
+// product. The output is the only accumulator in memory: a block reads and writes it once per tile
+// of keys, and rescaling and the final division are factors of that one read and write.
+//
+// Cost of a score: 2 D / width multiply-adds and some 13 vector instructions / width for the
+// exponential, so that at D = 64 the softmax is a tenth of the floor, at D = 128 a twentieth.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include "attention/flash_packed.h"
+#include "core/tile_multiply.h"
+
+namespace ablation::body {
+
+/// exp(x) for x <= 0, or slightly above. exp(x) = 2^n 2^r with n = round(x log2 e), |r| <= 1/2 and
+/// 2^r a minimax polynomial (relative error 1.1e-7, with its rounding 1.6e-7). Below kLeast, where
+/// weights lie under the normal range, the result is 0; NaN stays NaN.
+template <class V>
+inline typename V::Float weight(typename V::Float x) {
+    constexpr float kLeast = -87.0F;
+    constexpr float kLog2E = 0x1.715476p+0F;
+    const auto keep = V::not_less(x, V::set(kLeast));
+    const auto t = V::max(V::set(kLeast), x);
+    const auto n = V::round(V::mul(t, V::set(kLog2E)));
+    const auto r = V::fma(t, V::set(kLog2E), V::sub(V::set(0.0F), n));
+    const auto p = polynomial<V>(r, 1.0F, 0x1.62e42ap-1F, 0x1.ebf9bcp-3F, 0x1.c6b752p-5F,
+                                 0x1.3cea88p-7F, 0x1.5bba14p-10F);
+    return V::zero_unless(keep, V::multiply_by_power_of_two(p, n));
+}
+
+template <class V>
+struct FlashPacked {
+    using Float = typename V::Float;
+    using Tile = TileShape<V>;
+    static constexpr float kNoMaximum = -std::numeric_limits<float>::infinity();
+
+    /// A product of one block of rows with one panel.
+    struct Product {
+        const float* a;
+        std::int64_t a_stride;
+        const float* b;
+        std::int64_t depth;
+        float* c;
+        std::int64_t c_stride;
+        // Of the second product only:
+        const float* before;  ///< null where c holds nothing yet; else each row's factor of it
+        const float* after;   ///< null, or each row's factor of the sum
+        std::int64_t columns;
+    };
+    using ProductFunction = void (*)(const Product& product);
+
+    /// Calls step(j, lanes) for the vectors that cover n elements.
+    template <class Step>
+    static void for_vectors(std::int64_t n, Step&& step) {
+        std::int64_t j = 0;
+        for (; j + V::width <= n; j += V::width) step(j, All{});
+        if (j < n) step(j, First{n - j});
+    }
+
+    template <int rows, int vectors>
+    static void clear(Float (&sums)[rows][vectors]) {
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 8
+            for (int j = 0; j < vectors; ++j) sums[i][j] = V::set(0.0F);
+        }
+    }
+
+    template <int rows, int vectors>
+    static void score_panel(const Product& product) {
+        Float sums[rows][vectors];
+        clear(sums);
+        multiply_accumulate<V>(sums, PlainA{product.a, product.a_stride}, product.b, Tile::columns,
+                               product.depth);
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 8
+            for (int j = 0; j < vectors; ++j) {
+                V::store(product.c + i * product.c_stride + j * V::width, sums[i][j], All{});
+            }
+        }
+    }
+
+    template <int rows, int vectors>
+    static void add_values(const Product& product) {
+        const std::int64_t tail = product.columns % V::width;
+        const auto at = [&](int i, int j) {
+            return product.c + i * product.c_stride + j * V::width;
+        };
+        Float sums[rows][vectors];
+        clear(sums);
+        if (product.before != nullptr) {
+#pragma GCC unroll 16
+            for (int i = 0; i < rows; ++i) {
+                const Float factor = V::set(product.before[i]);
+#pragma GCC unroll 8
+                for (int j = 0; j < vectors; ++j) {
+                    const bool whole = j + 1 < vectors || tail == 0;
+                    const Float old =
+                        whole ? V::load(at(i, j), All{}) : V::load(at(i, j), First{tail});
+                    sums[i][j] = V::mul(old, factor);
+                }
+            }
+        }
+        multiply_accumulate<V>(sums, PlainA{product.a, product.a_stride}, product.b, Tile::columns,
+                               product.depth);
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; ++i) {
+            const Float factor = V::set(product.after == nullptr ? 1.0F : product.after[i]);
+#pragma GCC unroll 8
+            for (int j = 0; j < vectors; ++j) {
+                const Float value = V::mul(sums[i][j], factor);
+                if (j + 1 < vectors || tail == 0) {
+                    V::store(at(i, j), value, All{});
+                } else {
+                    V::store(at(i, j), value, First{tail});
+                }
+            }
+        }
+    }
+
+    /// Functions for each number of rows and of vectors, from 1 on.
+    struct Products {
+        ProductFunction of[Tile::rows + 1][Tile::vectors + 1];
+    };
+    template <int rows, int... less>
+    static constexpr void fill(Products& scores, Products& values,
+                               std::integer_sequence<int, less...>) {
+        ((scores.of[rows][less + 1] = score_panel<rows, less + 1>,
+          values.of[rows][less + 1] = add_values<rows, less + 1>),
+         ...);
+    }
+    template <int... less>
+    static constexpr std::pair<Products, Products> tables(std::integer_sequence<int, less...>) {
+        Products scores{};
+        Products values{};
+        (fill<less + 1>(scores, values, std::make_integer_sequence<int, Tile::vectors>{}), ...);
+        return {scores, values};
+    }
+    static constexpr auto kProducts = tables(std::make_integer_sequence<int, Tile::rows>{});
+
+    static int vectors_of(std::int64_t columns) {
+        return static_cast<int>((columns + V::width - 1) / V::width);
+    }
+
+    /// One block of rows: part of a tile of query rows.
+    struct Block {
+        const FlashQueries& queries;
+        std::int64_t row, rows;  ///< first row within the tile
+        const float* q;
+        std::int64_t q_stride;
+        float *maxima, *sums;  ///< running, of each row
+        float* scores;
+        std::int64_t score_stride;
+    };
+
+    static void score(const Block& block, std::int64_t key, std::int64_t keys) {
+        const std::int64_t d = block.queries.d;
+        for (std::int64_t column = 0; column < keys; column += Tile::columns) {
+            const int vectors = vectors_of(std::min<std::int64_t>(Tile::columns, keys - column));
+            kProducts.first.of[block.rows][vectors](
+                {block.q, block.q_stride, block.queries.keys + (key + column) * d, d,
+                 block.scores + column, block.score_stride, nullptr, nullptr, Tile::columns});
+        }
+    }
+
+    static void add_mask(float* scores, const float* mask, std::int64_t step, std::int64_t n) {
+        for_vectors(n, [&](std::int64_t j, auto lanes) {
+            const Float addend = step == 0 ? V::set(*mask) : V::load(mask + j, lanes);
+            V::store(scores + j, V::add(V::load(scores + j, lanes), addend), lanes);
+        });
+    }
+
+    /// Largest of n > 0 scores; a NaN may be left out.
+    static float largest(const float* scores, std::int64_t n) {
+        Float even = V::set(kNoMaximum);
+        Float odd = even;
+        std::int64_t j = 0;
+        for (; j + 2 * V::width <= n; j += 2 * V::width) {
+            even = V::max(V::load(scores + j, All{}), even);
+            odd = V::max(V::load(scores + j + V::width, All{}), odd);
+        }
+        for_vectors(n - j, [&](std::int64_t i, auto lanes) {
+            even = V::max(V::load(scores + j + i, lanes, kNoMaximum), even);
+        });
+        return V::largest(V::max(odd, even));
+    }
+
+    /// Scores without a maximum are -infinity or NaN: weights of 0 and NaN. Returns their sum.
+    [[gnu::noinline]] static float weigh_unseen(float* scores, std::int64_t n) {
+        float sum = 0.0F;
+        for (std::int64_t j = 0; j < n; ++j) {
+            scores[j] = std::isnan(scores[j]) ? scores[j] : 0.0F;
+            sum += scores[j];
+        }
+        return sum;
+    }
+
+    /// Scores of n keys to weights relative to the maximum. Returns their sum.
+    static float weigh(float* scores, float maximum, std::int64_t n) {
+        const Float shift = V::set(maximum);
+        Float sum = V::set(0.0F);
+        for_vectors(n, [&](std::int64_t j, auto lanes) {
+            const Float w = weight<V>(V::sub(V::load(scores + j, lanes), shift));
+            V::store(scores + j, w, lanes);
+            if constexpr (std::is_same_v<decltype(lanes), All>) {
+                sum = V::add(sum, w);
+            } else {
+                sum = V::add(sum, V::keep(w, lanes));
+            }
+        });
+        return V::sum(sum);
+    }
+
+    /// Scores of a row, n of `keys` visible, to weights; brings maximum and sum up to date and
+    /// returns the factor by which what the row has gathered shrinks.
+    static float update_row(const Block& block, std::int64_t row, std::int64_t key, std::int64_t n,
+                            std::int64_t keys) {
+        const FlashQueries& queries = block.queries;
+        float* scores = block.scores + row * block.score_stride;
+        float factor = 1.0F;
+        if (n > 0) {
+            if (queries.mask != nullptr) {
+                const float* mask = queries.mask +
+                                    (block.row + row) * queries.mask_query_stride +
+                                    key * queries.mask_key_stride;
+                add_mask(scores, mask, queries.mask_key_stride, n);
+            }
+            float& maximum = block.maxima[row];
+            float& sum = block.sums[row];
+            const float tile_maximum = largest(scores, n);
+            if (tile_maximum > maximum) {
+                if (maximum != kNoMaximum) factor = std::exp(maximum - tile_maximum);
+                maximum = tile_maximum;
+            }
+            const float added = maximum == kNoMaximum ? weigh_unseen(scores, n)
+                                                      : weigh(scores, maximum, n);
+            sum = sum * factor + added;
+        }
+        std::fill(scores + n, scores + keys, 0.0F);
+        return factor;
+    }
+
+    /// Keys key ... key + keys; `last` if no others follow.
+    static void add_key_tile(const Block& block, std::int64_t key, std::int64_t keys, bool last) {
+        const FlashQueries& queries = block.queries;
+        score(block, key, keys);
+        // Of each row: the factors of what it has gathered before and of the sum.
+        float before[Tile::rows];
+        float after[Tile::rows];
+        for (std::int64_t row = 0; row < block.rows; ++row) {
+            const std::int64_t seen = queries.begin + block.row + row + 1 - key;
+            const std::int64_t n =
+                queries.causal ? std::clamp<std::int64_t>(seen, 0, keys) : keys;
+            before[row] = update_row(block, row, key, n, keys);
+            after[row] = block.sums[row] == 0.0F ? 0.0F : 1.0F / block.sums[row];
+        }
+        float* output = queries.output + block.row * queries.output_stride;
+        for (std::int64_t column = 0; column < queries.d; column += Tile::columns) {
+            const std::int64_t columns = std::min<std::int64_t>(Tile::columns, queries.d - column);
+            kProducts.second.of[block.rows][vectors_of(columns)](
+                {block.scores, block.score_stride,
+                 queries.values + column * queries.sk + key * Tile::columns, keys, output + column,
+                 queries.output_stride, key == 0 ? nullptr : before,
+                 last ? after : nullptr, columns});
+        }
+    }
+
+    static void attend(const FlashQueries& queries) {
+        const std::int64_t q_stride = padded_row(queries.d);
+        const std::int64_t score_stride = padded_row(queries.tile_k);
+        float* q = queries.scratch;
+        float* scores = q + queries.rows * q_stride;
+        float* maxima = scores + Tile::rows * score_stride;
+        float* sums = maxima + queries.rows;
+        const Float scale = V::set(queries.scale);
+        for (std::int64_t row = 0; row < queries.rows; ++row) {
+            const float* from = queries.q + row * queries.q_stride;
+            for_vectors(queries.d, [&](std::int64_t j, auto lanes) {
+                V::store(q + row * q_stride + j, V::mul(V::load(from + j, lanes), scale), lanes);
+            });
+        }
+        std::fill_n(maxima, queries.rows, kNoMaximum);
+        std::fill_n(sums, queries.rows, 0.0F);
+
+        // Blocks of equal height: a low one has too few independent sums to hide the latency of a
+        // multiply-add.
+        const std::int64_t blocks = (queries.rows + Tile::rows - 1) / Tile::rows;
+        const auto visible_to = [&](std::int64_t end) {
+            return queries.causal ? std::min(queries.sk, queries.begin + end) : queries.sk;
+        };
+        for (std::int64_t key = 0; key < visible_to(queries.rows); key += queries.tile_k) {
+            for (std::int64_t index = 0; index < blocks; ++index) {
+                const std::int64_t row = queries.rows * index / blocks;
+                const std::int64_t end = queries.rows * (index + 1) / blocks;
+                const std::int64_t keys = std::min(queries.tile_k, visible_to(end) - key);
+                if (keys <= 0) continue;
+                add_key_tile({queries, row, end - row, q + row * q_stride, q_stride, maxima + row,
+                              sums + row, scores, score_stride},
+                             key, keys, key + keys == visible_to(end));
+            }
+        }
+    }
+
+    /// Four rows of four columns, transposed.
+    static void transpose_four(float* to, std::int64_t to_stride, const float* from,
+                               std::int64_t from_stride) {
+        using Four = float __attribute__((vector_size(16)));
+        Four a, b, c, d;
+        __builtin_memcpy(&a, from, sizeof a);
+        __builtin_memcpy(&b, from + from_stride, sizeof b);
+        __builtin_memcpy(&c, from + 2 * from_stride, sizeof c);
+        __builtin_memcpy(&d, from + 3 * from_stride, sizeof d);
+        const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+        const Four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+        const Four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+        const Four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+        a = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
+        b = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
+        c = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
+        d = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+        __builtin_memcpy(to, &a, sizeof a);
+        __builtin_memcpy(to + to_stride, &b, sizeof b);
+        __builtin_memcpy(to + 2 * to_stride, &c, sizeof c);
+        __builtin_memcpy(to + 3 * to_stride, &d, sizeof d);
+    }
+
+    static void pack_key_panel(const KeyRange& range, std::int64_t key) {
+        const std::int64_t keys = std::min<std::int64_t>(Tile::columns, range.sk - key);
+        const float* from = range.k + key * range.stride;
+        float* to = range.keys + key * range.d;
+        const std::int64_t whole = range.d / 4 * 4;
+        std::int64_t j = 0;
+        for (; j + 4 <= keys; j += 4) {
+            const float* rows = from + j * range.stride;
+            for (std::int64_t d = 0; d < whole; d += 4) {
+                transpose_four(to + d * Tile::columns + j, Tile::columns, rows + d, range.stride);
+            }
+            for (std::int64_t d = whole; d < range.d; ++d) {
+                for (std::int64_t i = 0; i < 4; ++i) {
+                    to[d * Tile::columns + j + i] = rows[i * range.stride + d];
+                }
+            }
+        }
+        for (; j < Tile::columns; ++j) {
+            for (std::int64_t d = 0; d < range.d; ++d) {
+                to[d * Tile::columns + j] = j < keys ? from[j * range.stride + d] : 0.0F;
+            }
+        }
+    }
+
+    static void pack(const KeyRange& range) {
+        for (std::int64_t key = range.begin; key < range.end; key += Tile::columns) {
+            pack_key_panel(range, key);
+        }
+        for (std::int64_t column = 0; column < range.d; column += Tile::columns) {
+            const std::int64_t columns = std::min<std::int64_t>(Tile::columns, range.d - column);
+            float* panel = range.values + column * range.sk;
+            for (std::int64_t key = range.begin; key < range.end; ++key) {
+                const float* from = range.v + key * range.stride + column;
+                float* to = panel + key * Tile::columns;
+                for_vectors(columns, [&](std::int64_t j, auto lanes) {
+                    V::store(to + j, V::load(from + j, lanes), All{});
+                });
+            }
+        }
+    }
+
+    static constexpr FlashPackedProvider provider(const char* name) {
+        return {.name = name,
+                .rows = Tile::rows,
+                .columns = Tile::columns,
+                .pack = pack,
+                .attend = attend};
+    }
+};
+
+}  // namespace ablation::body
