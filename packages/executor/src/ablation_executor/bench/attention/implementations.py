@@ -15,6 +15,7 @@ import ablation_kernels
 
 from .cases import BATCH, Array, Case
 
+OP = "attention"
 TORCH_SDPA = "torch-sdpa"
 TORCH_MATERIALIZED = "torch-materialized"
 KERNELS_MATERIALIZED = "kernels-materialized"
@@ -24,10 +25,14 @@ SDPA_TILE = (256, 512)
 
 @dataclass(frozen=True)
 class Implementation:
-    """One way; `form` is sdpa, materialized (all scores at once), or the kernel's own form."""
+    """One way; `form` is sdpa, materialized (all scores at once), or the kernel's own form.
+
+    `product` names the kernel that multiplies, where our kernels materialize the scores.
+    """
 
     name: str
     form: str
+    product: str | None = None
 
     @property
     def is_torch(self) -> bool:
@@ -54,22 +59,38 @@ class Runner(Protocol):
 
 
 def implementations() -> list[Implementation]:
-    """PyTorch's two, ours over whole scores, and every parallel attention kernel of the table."""
-    kernels = [kernel for kernel in ablation_kernels.op_table() if kernel.op == "attention"]
-    return [
+    """PyTorch's two, ours over whole scores with every parallel kernel of the op matmul (that with
+    BLAS goes without a suffix), and every parallel kernel of the op attention."""
+    kernels = [kernel for kernel in ablation_kernels.op_table() if kernel.parallel]
+    ways = [
         Implementation(TORCH_SDPA, "sdpa"),
         Implementation(TORCH_MATERIALIZED, "materialized"),
-        Implementation(KERNELS_MATERIALIZED, "materialized"),
-        *(Implementation(kernel.name, kernel.form) for kernel in kernels if kernel.parallel),
     ]
+    for kernel in kernels:
+        if kernel.op == "matmul":
+            suffix = "" if kernel.gemm == "blas" else f"-{kernel.gemm}"
+            name = KERNELS_MATERIALIZED + suffix
+            ways.append(Implementation(name, "materialized", kernel.name))
+    ways += [Implementation(kernel.name, kernel.form) for kernel in kernels if kernel.op == OP]
+    return ways
+
+
+def product_scratch_bytes(product: str, case: Case) -> int:
+    """Scratch of the larger of the two products over whole scores."""
+    scores = (*case.shape[:2], case.seq_len, case.seq_len)
+    scratch = ablation_kernels.scratch_bytes
+    return max(
+        scratch(product, [case.shape, case.shape, None, None], {"transpose_b": True}, case.threads),
+        scratch(product, [scores, case.shape, None, None], {}, case.threads),
+    )
 
 
 def scratch_bytes(implementation: Implementation, case: Case) -> int | None:
     """Scratch of a call: exactly for ours, None for PyTorch's."""
     if implementation.is_torch:
         return None
-    if implementation.form == "materialized":
-        return case.scores_bytes
+    if implementation.product is not None:
+        return case.scores_bytes + product_scratch_bytes(implementation.product, case)
     shapes = [case.shape, case.shape, case.shape, None]
     attributes = {"causal": case.causal}
     return ablation_kernels.scratch_bytes(implementation.name, shapes, attributes, case.threads)
@@ -86,9 +107,10 @@ def memory(implementation: Implementation, case: Case) -> Memory:
     if implementation.name == TORCH_MATERIALIZED:
         # The scores and the softmax of them; the scaled queries; a mask of bytes.
         return Memory(mask, 2 * case.scores_bytes + 2 * result)
-    if implementation.name == KERNELS_MATERIALIZED:
+    if implementation.product is not None:
         # The mask is float32, as every input of a kernel.
-        return Memory(case.scores_bytes + 4 * mask, result)
+        packed = product_scratch_bytes(implementation.product, case)
+        return Memory(case.scores_bytes + 4 * mask, result + packed)
     return Memory(0, result + (scratch_bytes(implementation, case) or 0))
 
 
@@ -111,12 +133,13 @@ class AttentionKernel:
 
 
 class MaterializedKernels:
-    """Product, mask, softmax, product over all scores at once, each by the best kernel for it.
+    """Product, mask, softmax, product over all scores at once; mask and softmax by their best.
 
     The scores lie in one array that every call uses again, as a planned arena would have them.
     """
 
-    def __init__(self, case: Case, inputs: tuple[Array, Array, Array]) -> None:
+    def __init__(self, product: str, case: Case, inputs: tuple[Array, Array, Array]) -> None:
+        self._product = product
         self._inputs = inputs
         self._scale = case.head_dim**-0.5
         self._scores = np.empty((BATCH, case.heads, case.seq_len, case.seq_len), np.float32)
@@ -129,11 +152,13 @@ class MaterializedKernels:
         """One call."""
         q, k, v = self._inputs
         scores = self._scores
-        ablation_kernels.matmul(q, k, transpose_b=True, alpha=self._scale, out=scores)
+        ablation_kernels.matmul(
+            q, k, transpose_b=True, alpha=self._scale, kernel=self._product, out=scores
+        )
         if self._mask is not None:
             ablation_kernels.add(scores, self._mask, out=scores)
         ablation_kernels.softmax(scores, out=scores)
-        return ablation_kernels.matmul(scores, v)
+        return ablation_kernels.matmul(scores, v, kernel=self._product)
 
     def output(self, result: Any) -> Array:
         """It is NumPy's already."""
@@ -144,14 +169,13 @@ def kernels_used(implementation: Implementation, case: Case) -> list[str]:
     """Names of our kernels that a call runs, in order; none for PyTorch's."""
     if implementation.is_torch:
         return []
-    if implementation.form != "materialized":
+    product = implementation.product
+    if product is None:
         return [implementation.name]
     scores = (*case.shape[:2], case.seq_len, case.seq_len)
     best = ablation_kernels.best_kernel
-    product = best("matmul", [case.shape, case.shape, None, None], {"transpose_b": True})
     mask = [best("add", [scores, scores[2:]])] if case.causal else []
-    values = best("matmul", [scores, case.shape, None, None])
-    return [product, *mask, best("softmax", [scores]), values]
+    return [product, *mask, best("softmax", [scores]), product]
 
 
 def runner_maker(name: str, threads: int) -> Callable[[Case, tuple[Array, Array, Array]], Runner]:
@@ -168,6 +192,7 @@ def runner_maker(name: str, threads: int) -> Callable[[Case, tuple[Array, Array,
         prepare_torch(threads)
         return lambda case, inputs: make_torch_runner(name, case, inputs)
     ablation_kernels.set_num_threads(threads)
-    if name == KERNELS_MATERIALIZED:
-        return MaterializedKernels
+    product = known[name].product
+    if product is not None:
+        return lambda case, inputs: MaterializedKernels(product, case, inputs)
     return lambda case, inputs: AttentionKernel(name, case, inputs)
