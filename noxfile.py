@@ -163,6 +163,13 @@ def league(session: nox.Session) -> None:
     session.run("python", "-m", "ablation_executor.bench", *chosen, *session.posargs)
 
 
+@nox.session(requires=["wheel"])
+def attention(session: nox.Session) -> None:
+    """Measure attention alone against SDPA: `nox -s attention -- --seq-lens 512 --heads 12`."""
+    install_packages(session, ("executor",), "torch")
+    session.run("python", "-m", "ablation_executor.bench.attention", *session.posargs)
+
+
 @nox.session
 def report(session: nox.Session) -> None:
     """Print the tables of a run, `nox -s report -- data/runs/RUN`; check all data without one."""

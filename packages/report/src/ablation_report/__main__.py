@@ -1,4 +1,5 @@
-"""The command line: `show` prints a run, `check` validates files, `agree` sets two runs against."""
+"""The command line: `show` prints a run, `attention` one of attention alone, `check` validates
+files, `agree` sets two runs against each other."""
 
 from __future__ import annotations
 
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ablation_report import __version__
+from ablation_report.attention_rows import is_attention, load_attention
+from ablation_report.attention_tables import LEGEND as ATTENTION_LEGEND
+from ablation_report.attention_tables import attention_tables
 from ablation_report.load import check, load, load_run
 from ablation_report.metrics import order_agreement
 from ablation_report.schema import SchemaError
@@ -23,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _check(options.paths)
         if options.command == "agree":
             print(agree(options.first, options.second))
+            return 0
+        if options.command == "attention" or is_attention(options.run):
+            print(show_attention(options.run, options.format))
             return 0
         print(show(options.run, options.format))
     except (SchemaError, OSError) as error:
@@ -46,6 +53,26 @@ def show(path: Path, layout: str) -> str:
     markdown = layout == "md"
     parts = [table.markdown() if markdown else table.text() for table in tables]
     return "\n\n".join([_origin(path, markdown), *parts, "\n".join(LEGEND)])
+
+
+def show_attention(path: Path, layout: str) -> str:
+    """Return the tables of one run of attention alone as text or Markdown.
+
+    Raises:
+        SchemaError: the folder is no such run, or a file of it breaks a rule; lists every fault.
+        OSError: a file cannot be read.
+    """
+    run = load_attention(path)
+    markdown = layout == "md"
+    tables = attention_tables(run.rows, run.header["impls"])
+    parts = [table.markdown() if markdown else table.text() for table in tables]
+    header = run.header
+    facts = _common_facts(header)
+    facts["Cases"] = (
+        f"{header['n_cases']} asked for, {header['min_rounds']} to {header['rounds']} rounds each"
+    )
+    facts["Seed"] = str(header["seed"])
+    return "\n\n".join([_list_facts(facts, markdown), *parts, "\n".join(ATTENTION_LEGEND)])
 
 
 def agree(first: Path, second: Path) -> str:
@@ -73,20 +100,30 @@ def _origin(path: Path, markdown: bool) -> str:
     if not path.is_dir():
         return f"Published figures: {path.name}"
     header = load_run(path).header
+    facts = _common_facts(header)
+    facts["Ceilings"] = _ceilings(header["ceilings"])
+    sessions = header["sessions"]
+    facts["Threads"] = f"{header['threads']}, seed {header['seed']}, sessions {sessions}"
+    return _list_facts(facts, markdown)
+
+
+def _common_facts(header: Mapping[str, Any]) -> dict[str, str]:
+    """Say what every kind of run records: when, by which command, where and with what."""
     machine, versions, providers = header["machine"], header["versions"], header["providers"]
     memory_gib = (machine["memory_bytes"] or 0) / 2**30
     ended = header["finished_utc"] or "not finished"
     elapsed = "" if header["elapsed_s"] is None else f", {header['elapsed_s'] / 60:.1f} minutes"
-    facts = {
+    return {
         "Run": f"{header['run_id']}, {header['created_utc']} to {ended}{elapsed}",
         "Command": " ".join(header["command"]),
         "Machine": f"{machine['cpu_model']}, {machine['cores']} cores, {memory_gib:.1f} GiB, "
         f"{machine['os']} {machine['arch']}",
         "Providers": ", ".join(f"{k} {v}" for k, v in providers.items() if v),
-        "Ceilings": _ceilings(header["ceilings"]),
         "Versions": ", ".join(f"{name} {v}" for name, v in versions.items() if v),
-        "Threads": f"{header['threads']}, seed {header['seed']}, sessions {header['sessions']}",
     }
+
+
+def _list_facts(facts: Mapping[str, str], markdown: bool) -> str:
     if markdown:
         return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
     return "\n".join(f"{name + ':':<11}{fact}" for name, fact in facts.items())
@@ -122,6 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     shower = commands.add_parser("show", help="print the tables of a run")
     shower.add_argument("run", type=Path, help="a run folder, or a published block ablation")
     shower.add_argument("--format", choices=("text", "md"), default="text")
+    attention = commands.add_parser("attention", help="print the tables of attention alone")
+    attention.add_argument("run", type=Path, help="a run folder of the attention bench")
+    attention.add_argument("--format", choices=("text", "md"), default="text")
     checker = commands.add_parser("check", help="validate run folders and published files")
     checker.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")
     comparer = commands.add_parser("agree", help="say how far two runs agree in order")

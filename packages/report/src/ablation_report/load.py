@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from ablation_report import published
+from ablation_report import attention_rows, published
+from ablation_report.reading import numbered_lines, read_header, read_object
 from ablation_report.schema import (
     CELL_COLUMNS,
     RUN_COLUMNS,
@@ -60,7 +60,11 @@ def load(*paths: Path | str) -> pl.LazyFrame:
     """
     rows: list[dict[str, Any]] = []
     problems: list[Problem] = []
+    named = {Path(path) for path in paths}
     for path in _found(paths):
+        # Among other runs, those of attention alone are passed over; naming one is a fault
+        if path not in named and attention_rows.is_attention(path):
+            continue
         try:
             rows += _rows(path)
         except SchemaError as error:
@@ -80,7 +84,7 @@ def load_run(folder: Path | str) -> Run:
     header_path, cells_path = folder / HEADER_NAME, folder / CELLS_NAME
     if not header_path.is_file():
         raise SchemaError([Problem(header_path, None, None, "missing")])
-    header = _header(header_path)
+    header = read_header(header_path, RUN_COLUMNS)
     cells = _cells(cells_path, header["run_id"]) if cells_path.exists() else []
     return Run(folder, header, cells)
 
@@ -95,7 +99,9 @@ def check(*paths: Path | str) -> tuple[list[str], list[Problem]]:
     problems: list[Problem] = []
     for path in _found(paths):
         try:
-            if published.is_suites(path):
+            if attention_rows.is_attention(path):
+                count = len(attention_rows.load_attention(path).rows)
+            elif published.is_suites(path):
                 count = len(published.read_suites(path))
             else:
                 count = len(_rows(path))
@@ -120,11 +126,15 @@ def _found(paths: Iterable[Path | str]) -> Iterator[Path]:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / HEADER_NAME).exists() or (path / CELLS_NAME).exists()
+    names = (HEADER_NAME, CELLS_NAME, attention_rows.ROWS_NAME)
+    return any((path / name).exists() for name in names)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Return the frame's rows of one run folder or published block ablation."""
+    if attention_rows.is_attention(path):
+        message = "a run of attention alone, no block ablation: ablation-report attention shows it"
+        raise SchemaError([Problem(path, None, None, message)])
     if path.is_dir():
         run = load_run(path)
         return [
@@ -139,25 +149,11 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _header(path: Path) -> dict[str, Any]:
-    header = _object(path, None, path.read_text(encoding="utf-8", errors="replace"))
-    # Another version may have other columns: no use in listing them
-    if fault := version_fault(header.get("schema_version")):
-        raise SchemaError([Problem(path, None, "schema_version", fault)])
-    faults = column_faults(header, RUN_COLUMNS)
-    if faults:
-        raise SchemaError([Problem(path, None, name, fault) for name, fault in faults.items()])
-    return header
-
-
 def _cells(path: Path, run_id: str) -> list[dict[str, Any]]:
     cells: list[dict[str, Any]] = []
     problems: list[Problem] = []
     first_line: dict[tuple[str, str], int] = {}
-    text = path.read_text(encoding="utf-8", errors="replace")
-    # Not splitlines: a reason may hold one of the rarer line separators
-    lines = text.removesuffix("\n").split("\n") if text else []
-    for line, content in enumerate(lines, start=1):
+    for line, content in numbered_lines(path):
         try:
             cell = _cell(path, line, content, run_id)
         except SchemaError as error:
@@ -175,7 +171,7 @@ def _cells(path: Path, run_id: str) -> list[dict[str, Any]]:
 
 def _cell(path: Path, line: int, content: str, run_id: str) -> dict[str, Any]:
     """Read and check one line of cells.jsonl."""
-    cell = _object(path, line, content)
+    cell = read_object(path, line, content)
     if fault := version_fault(cell.get("schema_version")):
         raise SchemaError([Problem(path, line, "schema_version", fault)])
     faults = column_faults(cell, CELL_COLUMNS) or cell_faults(cell)
@@ -184,15 +180,3 @@ def _cell(path: Path, line: int, content: str, run_id: str) -> dict[str, Any]:
     if faults:
         raise SchemaError([Problem(path, line, name, fault) for name, fault in faults.items()])
     return {name: cell.get(name) for name in CELL_COLUMNS}
-
-
-def _object(path: Path, line: int | None, content: str) -> dict[str, Any]:
-    try:
-        value = json.loads(content)
-    except json.JSONDecodeError as error:
-        place = f"character {error.pos + 1}" if line is not None else f"line {error.lineno}"
-        message = f"damaged, no JSON from {place} on ({error.msg})"
-        raise SchemaError([Problem(path, line, None, message)]) from None
-    if not isinstance(value, dict):
-        raise SchemaError([Problem(path, line, None, f"{show(value)}, expected an object")])
-    return value

@@ -91,6 +91,14 @@ def paired_ratio(cell: Cell, base: Cell | None) -> Interval | None:
     """
     if base is None or cell["session"] != base["session"]:
         return None
+    return rounds_ratio(cell, base)
+
+
+def rounds_ratio(cell: Cell, base: Cell) -> Interval | None:
+    """Return the median ratio of two rows' times over their common rounds, with its interval.
+
+    None without a common round. The rows must be of one case and session.
+    """
     times, base_times = rounds_ns(cell), rounds_ns(base)
     ratios = [times[index] / base_times[index] for index in times.keys() & base_times.keys()]
     return median_interval(ratios) if ratios else None

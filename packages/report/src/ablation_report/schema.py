@@ -121,27 +121,33 @@ def is_providers(value: Any) -> bool:
     )
 
 
-def _text(nullable: bool = False) -> Column:
+def text_column(nullable: bool = False) -> Column:
+    """A column of text that is not empty."""
     return Column("text", is_text, pl.String, nullable)
 
 
-def _count(nullable: bool = False) -> Column:
+def count_column(nullable: bool = False) -> Column:
+    """A column of integers of 0 or more."""
     return Column("an integer of 0 or more", is_count, pl.Int64, nullable)
 
 
-def _number(nullable: bool = True) -> Column:
+def number_column(nullable: bool = True) -> Column:
+    """A column of finite numbers."""
     return Column("a finite number", is_number, pl.Float64, nullable)
 
 
-def _texts() -> Column:
+def texts_column() -> Column:
+    """A column of lists of text."""
     return Column("a list of text", is_list_of(is_text), pl.List(pl.String))
 
 
-def _times(words: str = "a list of integers of 0 or more") -> Column:
+def times_column(words: str = "a list of integers of 0 or more") -> Column:
+    """A column of lists of integers of 0 or more."""
     return Column(words, is_list_of(is_count), pl.List(pl.Int64), nullable=True)
 
 
-def _positive_times() -> Column:
+def positive_times_column() -> Column:
+    """A column of lists of integers above 0."""
     return Column(
         "a list of integers above 0",
         is_list_of(lambda entry: is_count(entry) and entry > 0),
@@ -150,46 +156,47 @@ def _positive_times() -> Column:
     )
 
 
-def _providers() -> Column:
+def providers_column() -> Column:
+    """The column `providers`."""
     roles = pl.Struct(dict.fromkeys(PROVIDERS, pl.String))
     return Column(f"a table of {', '.join(PROVIDERS)}", is_providers, roles)
 
 
 CELL_COLUMNS: Mapping[str, Column] = {
-    "schema_version": _count(),
-    "run_id": _text(),
-    "session": _count(),
-    "config": _text(),
-    **{name: _count() for name in ("d_model", "n_heads", "seq_len", "batch")},
-    **{name: _text() for name in ("variant", "printed_name", "group")},
-    "parent": _text(nullable=True),
+    "schema_version": count_column(),
+    "run_id": text_column(),
+    "session": count_column(),
+    "config": text_column(),
+    **{name: count_column() for name in ("d_model", "n_heads", "seq_len", "batch")},
+    **{name: text_column() for name in ("variant", "printed_name", "group")},
+    "parent": text_column(nullable=True),
     # What differs from the parent; a root has nothing to say
     "changed": Column("text", lambda value: isinstance(value, str), pl.String, nullable=True),
-    "runtime": _text(),
-    "executor": _text(),
-    "passes": _texts(),
+    "runtime": text_column(),
+    "executor": text_column(),
+    "passes": texts_column(),
     **{
-        f"{op}_kernel": _text(nullable=True)
+        f"{op}_kernel": text_column(nullable=True)
         for op in ("attention", "layer_norm", "softmax", "linear")
     },
-    "providers": _providers(),
-    "threads": _count(),
-    "seed": _count(),
+    "providers": providers_column(),
+    "threads": count_column(),
+    "seed": count_column(),
     "status": Column(f"one of {', '.join(STATUSES)}", lambda v: v in STATUSES, pl.String),
-    "reason": _text(nullable=True),
-    "signal": _count(nullable=True),
-    "n_warmup": _count(nullable=True),
-    "samples_ns": _positive_times(),
-    "sample_rounds": _times(),
-    "first_call_ns": _count(nullable=True),
-    "build_ns": _count(nullable=True),
-    "profile_total_ns": _positive_times(),
-    **{f"profile_{part}_ns": _times() for part in CATEGORIES},
+    "reason": text_column(nullable=True),
+    "signal": count_column(nullable=True),
+    "n_warmup": count_column(nullable=True),
+    "samples_ns": positive_times_column(),
+    "sample_rounds": times_column(),
+    "first_call_ns": count_column(nullable=True),
+    "build_ns": count_column(nullable=True),
+    "profile_total_ns": positive_times_column(),
+    **{f"profile_{part}_ns": times_column() for part in CATEGORIES},
     # Never clipped: a clock read that falls inside an op can make the rest negative
     "profile_dispatch_ns": Column(
         "a list of integers", is_list_of(is_int), pl.List(pl.Int64), nullable=True
     ),
-    "timing_overhead_ns": _number(),
+    "timing_overhead_ns": number_column(),
     "ops": Column(
         "a list of {name, op, category, kernel, median_ns}",
         is_list_of(is_op),
@@ -206,11 +213,11 @@ CELL_COLUMNS: Mapping[str, Column] = {
         ),
         nullable=True,
     ),
-    "n_calls": _count(nullable=True),
-    **{name: _number() for name in ("max_abs_error", "tolerance", "worst_ratio")},
-    "checked_rows": _count(nullable=True),
+    "n_calls": count_column(nullable=True),
+    **{name: number_column() for name in ("max_abs_error", "tolerance", "worst_ratio")},
+    "checked_rows": count_column(nullable=True),
     **{
-        f"{name}_bytes": _count(nullable=True)
+        f"{name}_bytes": count_column(nullable=True)
         for name in (
             *("memory_predicted", "memory_available", "arena"),
             *("attention_scratch", "weights", "peak_rss"),
@@ -219,11 +226,11 @@ CELL_COLUMNS: Mapping[str, Column] = {
     "packed_weights_bytes": Column(
         "an integer of 0 or more", is_count, pl.Int64, nullable=True, is_optional=True
     ),
-    "flops": _count(),
-    "calibration_before_ns": _positive_times(),
-    "calibration_after_ns": _positive_times(),
-    "started_utc": _text(nullable=True),
-    "elapsed_s": _number(),
+    "flops": count_column(),
+    "calibration_before_ns": positive_times_column(),
+    "calibration_after_ns": positive_times_column(),
+    "started_utc": text_column(nullable=True),
+    "elapsed_s": number_column(),
 }
 
 
@@ -237,12 +244,12 @@ def _has(*names: str) -> Callable[[Any], bool]:
 
 # The dtype matters to rows only: the header stays a dictionary.
 RUN_COLUMNS: Mapping[str, Column] = {
-    "schema_version": _count(),
-    "run_id": _text(),
-    "created_utc": _text(),
-    "finished_utc": _text(nullable=True),
-    "elapsed_s": _number(),
-    "command": _texts(),
+    "schema_version": count_column(),
+    "run_id": text_column(),
+    "created_utc": text_column(),
+    "finished_utc": text_column(nullable=True),
+    "elapsed_s": number_column(),
+    "command": texts_column(),
     "versions": Column(
         "a table with python, numpy, torch, ablation_kernels, ablation_executor",
         _has("python", "numpy", "torch", "ablation_kernels", "ablation_executor"),
@@ -253,7 +260,7 @@ RUN_COLUMNS: Mapping[str, Column] = {
         _has("cpu_model", "cores", "memory_bytes", "os", "arch", "isa_flags", "caches"),
         pl.Object,
     ),
-    "providers": _providers(),
+    "providers": providers_column(),
     "build_info": Column("a table", _table, pl.Object),
     "ceilings": Column(
         "a table with provider, threads, multiply_add_flops_per_s, memory_bytes_per_s",
@@ -261,18 +268,18 @@ RUN_COLUMNS: Mapping[str, Column] = {
         pl.Object,
         nullable=True,
     ),
-    "threads": _count(),
-    "seed": _count(),
-    "samples": _count(),
-    "budget_s": _number(),
-    "configs": _texts(),
+    "threads": count_column(),
+    "seed": count_column(),
+    "samples": count_column(),
+    "budget_s": number_column(),
+    "configs": texts_column(),
     "variants": Column("a list of text", is_list_of(is_text), pl.List(pl.String), nullable=True),
     # The runtimes of the league that were asked for
     "baselines": Column(
         "a list of text", is_list_of(is_text), pl.List(pl.String), is_optional=True
     ),
-    "git_sha": _text(nullable=True),
-    "sessions": _count(),
+    "git_sha": text_column(nullable=True),
+    "sessions": count_column(),
 }
 
 

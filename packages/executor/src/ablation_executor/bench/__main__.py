@@ -32,13 +32,14 @@ class Interrupted(BaseException):
         super().__init__(number)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """A signal handler: raise Interrupted, and let no second signal cut what follows."""
     for again in (signal.SIGINT, signal.SIGTERM):
         signal.signal(again, signal.SIG_IGN)
     raise Interrupted(number)
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
     """A path relative to the current directory where that is shorter."""
     relative = os.path.relpath(path)
     return relative if not relative.startswith("..") else str(path)
@@ -46,7 +47,7 @@ def _shown(path: Path) -> str:
 
 def _report(run: Run, console: Console) -> None:
     print_run(run.folder.rows, console)
-    console.print(f"rows: {_shown(run.folder.cells_path)}", soft_wrap=True, highlight=False)
+    console.print(f"rows: {shown(run.folder.cells_path)}", soft_wrap=True, highlight=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             request = make_request(options)
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, _interrupt)
+            signal.signal(number, interrupt)
         progress = make_progress(console)
         if request is None:
             run = resume_run(options.resume, options.mem_limit, progress)
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             progress.close()
         if run is not None:
             _report(run, console)
-            path = shlex.quote(_shown(run.folder.path))
+            path = shlex.quote(shown(run.folder.path))
             console.print(
                 f"interrupted; go on with: ablation-bench --resume {path}", soft_wrap=True
             )

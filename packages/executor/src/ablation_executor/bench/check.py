@@ -92,7 +92,7 @@ def _linear(x: Double, error: Double, weight: Array, bias: Array) -> tuple[Doubl
     return y, (error + rounding) * longest
 
 
-def _attention_head(
+def attention_head(
     q: Double, k: Double, v: Double, errors: tuple[Double, float, float], hidden: npt.NDArray[Any]
 ) -> tuple[Double, Double]:
     """One head's rows and their error (rows, 1); `errors` are those of q, k and v.
@@ -133,7 +133,7 @@ def _attention(
     error = np.zeros((len(rows), 1))
     for head in range(config.n_heads):
         at = slice(head * config.head_dim, (head + 1) * config.head_dim)
-        out[:, at], error_head = _attention_head(q[:, at], k[:, at], v[:, at], errors, hidden)
+        out[:, at], error_head = attention_head(q[:, at], k[:, at], v[:, at], errors, hidden)
         error = np.maximum(error, error_head)
     return out, error
 

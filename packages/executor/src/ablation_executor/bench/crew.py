@@ -34,6 +34,22 @@ class FailCell(Protocol):
     ) -> None: ...
 
 
+class DeathCauses:
+    """Tells a worker that the system ended for want of memory from one that broke."""
+
+    def __init__(self) -> None:
+        self._system_kills = system_kills()
+
+    def status_of(self, error: WorkerDied | CellFailed) -> tuple[str, int | None]:
+        """The status that a failure gives its cell, and the signal that ended the worker."""
+        if isinstance(error, CellFailed):
+            return error.status, None
+        if error.signal == signal.SIGKILL and system_kills() != self._system_kills:
+            self._system_kills = system_kills()
+            return "oom", error.signal
+        return "error", error.signal
+
+
 class Crew:
     """The workers of a config; whatever they do, it ends the cell asked about and no other."""
 
@@ -53,7 +69,7 @@ class Crew:
         self._workers: dict[str, WorkerProcess] = {}
         self._generations: dict[str, int] = {}
         self._last_runtime: str | None = None
-        self._system_kills = system_kills()
+        self._causes = DeathCauses()
 
     def hire(self, runtime: str) -> None:
         """Start a runtime's worker; it loads in the background."""
@@ -76,19 +92,10 @@ class Crew:
         try:
             self._workers[runtime].receive()
         except (WorkerDied, CellFailed) as error:
-            status, signal_ = self._status_of(error)
+            status, signal_ = self._causes.status_of(error)
             self._workers.pop(runtime).kill()
             for cell in self._active(runtime):
                 self._fail(cell, status, str(error), signal_)
-
-    def _status_of(self, error: WorkerDied | CellFailed) -> tuple[str, int | None]:
-        """A dead worker is an error, unless the system says that it killed for memory."""
-        if isinstance(error, CellFailed):
-            return error.status, None
-        if error.signal == signal.SIGKILL and system_kills() != self._system_kills:
-            self._system_kills = system_kills()
-            return "oom", error.signal
-        return "error", error.signal
 
     def _replace(self, runtime: str) -> None:
         """A new worker for the cells that a dead one left behind; they are built when needed."""
@@ -122,7 +129,7 @@ class Crew:
         except CellFailed as error:
             self._fail(cell, error.status, str(error))
         except WorkerDied as error:
-            status, signal_ = self._status_of(error)
+            status, signal_ = self._causes.status_of(error)
             self._fail(cell, status, f"{error} during {request}", signal_)
             self._replace(runtime)
         except WorkerTimeout:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from time import perf_counter_ns
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +23,7 @@ from ..variants import BY_NAME, Variant
 from .configs import Config
 from .models import make_module
 from .weights import Array
-from .worker import CALIBRATION_SIZE, clock_read_ns
+from .worker import clock_read_ns
 
 
 class Program(Protocol):
@@ -201,16 +200,3 @@ class GraphRuntime:
     def prepare(self, config: Config, weights: dict[str, Array], x: Array) -> GraphPrepared:
         """Export the manual block."""
         return GraphPrepared(config, weights, x, self._threads)
-
-
-def calibrate(count: int) -> list[int]:
-    """Nanoseconds of `count` products of two fixed 512 x 512 matrices, after one discarded."""
-    size = CALIBRATION_SIZE
-    a = np.linspace(-1, 1, size * size, dtype=np.float32).reshape(size, size)
-    out = np.empty_like(a)
-    samples = []
-    for _ in range(count + 1):
-        start = perf_counter_ns()
-        ablation_kernels.matmul(a, a, out=out)
-        samples.append(perf_counter_ns() - start)
-    return samples[1:]

@@ -76,19 +76,18 @@ def receive(stream: BinaryIO) -> Message | None:
     return message
 
 
-def worker_command(runtime: str, threads: int) -> list[str]:
-    """The command line of a worker."""
+def worker_command(runtime: str, threads: int, module: str) -> list[str]:
+    """The command line of a worker; `module` is below this package."""
     replaced = os.environ.get(WORKER_VARIABLE)
-    start = (
-        [sys.executable, replaced] if replaced else [sys.executable, "-m", __package__ + ".worker"]
-    )
+    usual = ["-m", f"{__package__}.{module}"]
+    start = [sys.executable, *([replaced] if replaced else usual)]
     return [*start, "--runtime", runtime, "--threads", str(threads)]
 
 
 class WorkerProcess:
     """One worker, in a process group of its own so that Ctrl-C reaches only the bench."""
 
-    def __init__(self, runtime: str, threads: int, log: Path) -> None:
+    def __init__(self, runtime: str, threads: int, log: Path, module: str = "worker") -> None:
         self.runtime = runtime
         self._log = log
         environment = dict(os.environ)
@@ -96,7 +95,7 @@ class WorkerProcess:
             environment[name] = str(threads)
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                worker_command(runtime, threads),
+                worker_command(runtime, threads, module),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

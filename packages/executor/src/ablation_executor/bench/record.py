@@ -137,7 +137,7 @@ def signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
     """Replace a file at once: after a crash it is the old one or the new one."""
     temporary = path.with_name(path.name + ".partial")
     with temporary.open("wb") as file:
@@ -145,6 +145,14 @@ def _write_whole(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def append_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Add lines to a file of rows by one write, and wait until they are on the disk."""
+    with path.open("ab") as file:
+        file.write(_lines(rows))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class RunFolder:
@@ -195,7 +203,7 @@ class RunFolder:
                 file.writelines(line.text + "\n" for line in damaged)
                 file.flush()
                 os.fsync(file.fileno())
-            _write_whole(path / "cells.jsonl", _lines(rows))
+            write_whole(path / "cells.jsonl", _lines(rows))
         return RunFolder(path, info, rows), damaged
 
     def append(self, rows: Sequence[Row]) -> None:
@@ -205,16 +213,13 @@ class RunFolder:
             if problem is not None:
                 raise ValueError(f"{row.get('config')} {row.get('variant')}: {problem}")
         with signals_held():
-            with self.cells_path.open("ab") as file:
-                file.write(_lines(rows))
-                file.flush()
-                os.fsync(file.fileno())
+            append_rows(self.cells_path, rows)
             self.rows.extend(rows)
 
     def write_info(self) -> None:
         """Write run.json anew."""
         with signals_held():
-            _write_whole(self.path / "run.json", json.dumps(self.info, indent=1).encode() + b"\n")
+            write_whole(self.path / "run.json", json.dumps(self.info, indent=1).encode() + b"\n")
 
     def done(self) -> set[tuple[str, str]]:
         """(config, variant) of every recorded cell."""

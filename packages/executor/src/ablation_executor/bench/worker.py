@@ -29,7 +29,6 @@ from .protocol import Message, receive, send
 from .weights import make_input, make_weights
 
 PARTS = ("attention", "layer_norm", "linear", "element_wise", "movement")
-CALIBRATION_SIZE = 512
 
 
 class ProfileSamples(Protocol):
@@ -141,17 +140,8 @@ class _Cell:
         self._runner = None
 
 
-class Worker:
-    """Answers the parent's requests; one method for each."""
-
-    def __init__(self, runtime: Runtime, calibrate: Callable[[int], list[int]] | None) -> None:
-        self._runtime = runtime
-        self._calibrate = calibrate
-        self._prepared: Prepared | None = None
-        self._prepare_ns = 0
-        self._seed = 0
-        self._probes: list[tuple[Prepared, Reference]] | None = None
-        self._cells: dict[str, _Cell] = {}
+class Answers:
+    """Answers the parent's requests; a method `do_<request>` for each."""
 
     def handle(self, message: Message) -> Message:
         """Answer one request; a failure becomes a reply that tells it."""
@@ -163,6 +153,19 @@ class Worker:
         except Exception as error:
             traceback.print_exc()
             return failure(error)
+
+
+class Worker(Answers):
+    """Builds, checks and times the variants of one config."""
+
+    def __init__(self, runtime: Runtime, calibrate: Callable[[int], list[int]] | None) -> None:
+        self._runtime = runtime
+        self._calibrate = calibrate
+        self._prepared: Prepared | None = None
+        self._prepare_ns = 0
+        self._seed = 0
+        self._probes: list[tuple[Prepared, Reference]] | None = None
+        self._cells: dict[str, _Cell] = {}
 
     def do_load(self, config: dict[str, Any], seed: int) -> Message:
         """Make the weights and the input, and export."""
@@ -200,7 +203,7 @@ class Worker:
             for call in ("first", "second"):
                 verdict = compare(runner.output(runner()), reference)
                 if not verdict.is_right:
-                    return _verdict_message(verdict, f"{config.name}, {call} call: ")
+                    return verdict_message(verdict, f"{config.name}, {call} call: ")
         return {"reason": None}
 
     def do_first(self, variant: str) -> Message:
@@ -217,7 +220,7 @@ class Worker:
         """Compare the first call's output with the reference file."""
         cell = self._cells[variant]
         output, cell.output = cell.output, None
-        return _verdict_message(compare(output, Reference.load(Path(reference))), "")
+        return verdict_message(compare(output, Reference.load(Path(reference))), "")
 
     def do_warm(self, variant: str, count: int) -> Message:
         """Calls that are not samples; their times only choose how a turn is made."""
@@ -265,7 +268,8 @@ class Worker:
         return {"samples_ns": self._calibrate(count) if self._calibrate else None}
 
 
-def _verdict_message(verdict: Verdict, prefix: str) -> Message:
+def verdict_message(verdict: Verdict, prefix: str) -> Message:
+    """The reply that tells a verdict; `prefix` stands before its reason."""
     return {
         "max_abs_error": verdict.max_abs_error,
         "tolerance": verdict.tolerance,
@@ -306,7 +310,7 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def serve(worker: Worker, requests: BinaryIO, replies: BinaryIO) -> None:
+def serve(worker: Answers, requests: BinaryIO, replies: BinaryIO) -> None:
     """Answer until the parent closes the pipe; no garbage collection in between."""
     gc.disable()
     while (message := receive(requests)) is not None:
@@ -343,7 +347,8 @@ def main(arguments: list[str] | None = None) -> None:
 
         serve(Worker(TorchRuntime(options.threads), None), requests, replies)
     else:
-        from .graph_runtime import GraphRuntime, calibrate
+        from .calibration import calibrate
+        from .graph_runtime import GraphRuntime
 
         runtime = GraphRuntime(options.runtime, options.threads)
         has_kernels = options.runtime == "kernels"
