@@ -55,12 +55,6 @@ std::int64_t read_l2_bytes() {
     return std::clamp(bytes, std::int64_t{1} << 18, std::int64_t{1} << 21);
 }
 
-/// Floats that half of the L2 cache holds; the other half is for q, k, v and sgemm's packed copies.
-std::int64_t half_l2_floats() {
-    static const std::int64_t bytes = read_l2_bytes();
-    return bytes / 2 / static_cast<std::int64_t>(sizeof(float));
-}
-
 /// The size near `wanted` that cuts `size` into even tiles of whole 16s.
 std::int64_t even_tile(std::int64_t size, std::int64_t wanted) {
     const std::int64_t even = divide_up(size, divide_up(size, wanted));
@@ -68,6 +62,11 @@ std::int64_t even_tile(std::int64_t size, std::int64_t wanted) {
 }
 
 }  // namespace
+
+std::int64_t half_l2_floats() {
+    static const std::int64_t bytes = read_l2_bytes();
+    return bytes / 2 / static_cast<std::int64_t>(sizeof(float));
+}
 
 AttentionSizes attention_sizes(const Call& call) {
     const Shape& q = call.inputs[0].shape;
@@ -89,9 +88,12 @@ ItemRows item_rows(const Call& call, const AttentionSizes& sizes, std::int64_t i
     if (layout == AttentionLayout::bhsd) {
         const std::int64_t query = item * sizes.sq * sizes.d;
         const std::int64_t key = item * sizes.sk * sizes.d;
-        return {q + query,      call.inputs[1].data + key,
-                call.inputs[2].data + key, output + query,
-                sizes.d,        sizes.d,
+        return {q + query,
+                call.inputs[1].data + key,
+                call.inputs[2].data + key,
+                output + query,
+                sizes.d,
+                sizes.d,
                 sizes.d};
     }
     const std::int64_t width = sizes.heads * sizes.d;
@@ -103,9 +105,12 @@ ItemRows item_rows(const Call& call, const AttentionSizes& sizes, std::int64_t i
         return {q, q + width, q + 2 * width, output, 3 * width, 3 * width, width};
     }
     const std::int64_t key = item / sizes.heads * sizes.sk * width + column;
-    return {q + query + column, call.inputs[1].data + key,
-            call.inputs[2].data + key, output,
-            width,              width,
+    return {q + query + column,
+            call.inputs[1].data + key,
+            call.inputs[2].data + key,
+            output,
+            width,
+            width,
             width};
 }
 
