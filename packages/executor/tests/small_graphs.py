@@ -42,6 +42,11 @@ def ops_of(graph: Graph) -> list[str]:
     return [node.op for node in graph.nodes]
 
 
+def nodes_of(graph: Graph) -> list[str]:
+    """The printed nodes alone."""
+    return [line.strip() for line in str(graph).splitlines() if " = " in line]
+
+
 def attention_graph(
     *,
     batch: tuple[int, ...] = (2, 3),

@@ -93,6 +93,22 @@ CASES: list[tuple[str, list[Array | None], dict[str, Any], Any]] = [
         {},
         functional.scaled_dot_product_attention,
     ),
+    (
+        "attention",
+        [*(np.swapaxes(array, 1, 2) for array in (Q, K, V)), MASK],
+        {"layout": "bshd"},
+        lambda q, k, v, m: functional.scaled_dot_product_attention(
+            *(x.transpose(1, 2) for x in (q, k, v)), m
+        ).transpose(1, 2),
+    ),
+    (
+        "attention",
+        [random(2, 5, 3, 4, 8)],
+        {"layout": "qkv", "causal": True},
+        lambda qkv: functional.scaled_dot_product_attention(
+            *(qkv[:, :, index].transpose(1, 2) for index in range(3)), is_causal=True
+        ).transpose(1, 2),
+    ),
 ]
 
 
@@ -131,6 +147,20 @@ def test_every_op_has_a_reference_case() -> None:
         ("attention", [(2, 3), (2, 3), (2, 3)], {}, r"\(B, H, S, D\)"),
         ("attention", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 6)], {}, "do not fit"),
         ("attention", [(1, 1, 3, 4), (1, 1, 5, 4), (1, 1, 5, 4), (2, 1, 3, 5)], {}, "mask"),
+        ("attention", [(1, 2, 3, 4), None, (1, 2, 3, 4)], {}, "'bhsd', so k and v must be given"),
+        ("attention", [(1, 2, 3, 4)], {"layout": "bshd"}, "'bshd', so k and v must be given"),
+        ("attention", [(1, 5, 2, 4), (1, 6, 3, 4), (1, 6, 3, 4)], {"layout": "bshd"}, "not fit"),
+        ("attention", [(2, 3), (2, 3), (2, 3)], {"layout": "bshd"}, r"\(B, S, H, D\)"),
+        ("attention", [(1, 5, 3, 2, 4), (1, 5, 2, 4)], {"layout": "qkv"}, "leave both out"),
+        ("attention", [(1, 5, 2, 2, 4)], {"layout": "qkv"}, r"\(B, S, 3, H, D\)"),
+        ("attention", [(1, 5, 2, 4)], {"layout": "qkv"}, r"\(B, S, 3, H, D\)"),
+        (
+            "attention",
+            [(1, 5, 3, 2, 4), None, None, (1, 3, 5, 5)],
+            {"layout": "qkv"},
+            r"mask \[1, 3, 5, 5\] does not broadcast to \[1, 2, 5, 5\]",
+        ),
+        ("attention", [(1, 5, 3, 2, 4)], {"layout": "sbhd"}, "layout is 'sbhd', not in"),
     ],
 )
 def test_shape_rules_refuse(

@@ -67,16 +67,25 @@ def test_every_kernel_of_the_ladder_is_in_the_table() -> None:
     for variant in VARIANTS:
         for op, kernel in variant.kernels.items():
             assert ops[kernel] == op
-        if variant.runtime == "kernels":
+        if variant.kernels:
             assert set(variant.kernels) == set(ops.values())
-            assert variant.kernels["matmul"] == "matmul_blas_parallel"
+
+
+def test_compile_chooses_the_kernels_of_the_default_alone() -> None:
+    native = [variant for variant in VARIANTS if variant.runtime == "kernels"]
+    assert [variant.name for variant in native if not variant.kernels] == ["beyond-default"]
+    products = {variant.kernels["matmul"]: variant.group for variant in native if variant.kernels}
+    assert products["matmul_packed_simd_parallel"] == "Beyond"
+    assert len(products) == 2
 
 
 def test_passes_are_prefixes_of_the_pipeline_but_for_absorb() -> None:
     for variant in VARIANTS:
         assert list(variant.passes) == [name for name in DEFAULT_PASSES if name in variant.passes]
     assert BY_NAME["passes-fold"].passes == ("fold_constants",)
-    assert BY_NAME["layernorm-scalar"].passes == DEFAULT_PASSES
+    assert BY_NAME["layernorm-scalar"].passes == DEFAULT_PASSES[:5]
+    assert DEFAULT_PASSES[4] == "fuse_attention"
+    assert BY_NAME["beyond-default"].passes == DEFAULT_PASSES
 
 
 def published_rows() -> list[dict[str, str]]:
@@ -93,7 +102,9 @@ needs_published = pytest.mark.skipif(
 def test_names_and_groups_are_the_published_ones() -> None:
     rows = [row for row in published_rows() if row["config"] == "Toy"]
     assert [(row["variant"], row["printed_name"], row["group"]) for row in rows] == [
-        (variant.name, variant.printed_name_apple, variant.group) for variant in VARIANTS
+        (variant.name, variant.printed_name_apple, variant.group)
+        for variant in VARIANTS
+        if variant.group in {row["group"] for row in rows}
     ]
     assert not any("GCD" in variant.printed_name for variant in VARIANTS)
 
@@ -103,5 +114,12 @@ def test_large_variants_are_the_published_selection() -> None:
     large = {row["config"] for row in published_rows() if int(row["d_model"]) >= 2048}
     assert large
     for config in large:
-        names = [row["variant"] for row in published_rows() if row["config"] == config]
-        assert sorted(names) == sorted(LARGE_VARIANTS)
+        rows = [row for row in published_rows() if row["config"] == config]
+        groups = {row["group"] for row in rows}
+        large_names = [name for name in LARGE_VARIANTS if BY_NAME[name].group in groups]
+        assert sorted(row["variant"] for row in rows) == sorted(large_names)
+
+
+def test_the_group_beyond_runs_at_every_size() -> None:
+    beyond = [variant.name for variant in VARIANTS if variant.group == "Beyond"]
+    assert len(beyond) == 6 and set(beyond) <= set(LARGE_VARIANTS)

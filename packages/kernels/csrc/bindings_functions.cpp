@@ -1,5 +1,10 @@
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
 #include <memory>
 #include <new>
+#include <string>
+#include <vector>
 
 #include "bindings_convert.h"
 #include "core/check.h"
@@ -80,7 +85,8 @@ void require_addressable(const OpInfo& op, const char* argument, const Shape& sh
 }
 
 // A call with shapes only, for questions about scratch and choice of kernel.
-Call call_of_shapes(const OpInfo& op, const nb::sequence& shapes, const nb::dict& attributes) {
+Call call_of_shapes(const OpInfo& op, const nb::sequence& shapes, const nb::dict& attributes,
+                    const std::vector<std::string>& constants) {
     const Slots slots = parse_slots(op);
     Call call;
     std::size_t slot = 0;
@@ -101,6 +107,13 @@ Call call_of_shapes(const OpInfo& op, const nb::sequence& shapes, const nb::dict
                    op.slots);
         }
     }
+    for (const std::string& name : constants) {
+        const auto* found = std::ranges::find(slots.names, name);
+        if (found == slots.names.end()) {
+            reject(op.name, "constants", "has '" + name + "'", op.slots);
+        }
+        call.inputs[static_cast<std::size_t>(found - slots.names.begin())].is_constant = true;
+    }
     call.attributes = attributes_from(op.name, attributes, call);
     call.output.shape = op.infer(call);
     require_addressable(op, "output", call.output.shape);
@@ -108,23 +121,26 @@ Call call_of_shapes(const OpInfo& op, const nb::sequence& shapes, const nb::dict
 }
 
 std::int64_t scratch_bytes(const char* kernel_name, const nb::sequence& shapes,
-                           const nb::dict& attributes, int threads) {
+                           const nb::dict& attributes, int threads,
+                           const std::vector<std::string>& constants) {
     const KernelInfo& kernel = find_kernel(kernel_name);
     if (threads < 1 || threads > kMaxThreads) {
         reject(kernel.name, "threads", "is " + std::to_string(threads),
                "1 to " + std::to_string(kMaxThreads));
     }
-    return kernel.scratch(call_of_shapes(find_op(kernel.op), shapes, attributes), threads);
+    return kernel.scratch(call_of_shapes(find_op(kernel.op), shapes, attributes, constants),
+                          threads);
 }
 
 nb::tuple infer_shape(const char* op, const nb::sequence& shapes, const nb::dict& attributes) {
-    return shape_to_tuple(call_of_shapes(find_op(op), shapes, attributes).output.shape);
+    return shape_to_tuple(call_of_shapes(find_op(op), shapes, attributes, {}).output.shape);
 }
 
 const char* best_kernel_name(const char* op_name, const nb::sequence& shapes,
-                             const nb::dict& attributes) {
+                             const nb::dict& attributes,
+                             const std::vector<std::string>& constants) {
     const OpInfo& op = find_op(op_name);
-    return best_kernel(op, call_of_shapes(op, shapes, attributes)).name;
+    return best_kernel(op, call_of_shapes(op, shapes, attributes, constants)).name;
 }
 
 }  // namespace
@@ -134,11 +150,12 @@ void bind_functions(nb::module_& module) {
                nb::arg("kernel").none(), nb::arg("out").none(),
                "Checks one call and runs it; returns out, or a new NumPy array.");
     module.def("scratch_bytes", &scratch_bytes, nb::arg("kernel"), nb::arg("shapes"),
-               nb::arg("attributes"), nb::arg("threads"));
+               nb::arg("attributes"), nb::arg("threads"),
+               nb::arg("constants") = std::vector<std::string>());
     module.def("infer_shape", &infer_shape, nb::arg("op"), nb::arg("shapes"),
                nb::arg("attributes"));
     module.def("best_kernel", &best_kernel_name, nb::arg("op"), nb::arg("shapes"),
-               nb::arg("attributes"));
+               nb::arg("attributes"), nb::arg("constants") = std::vector<std::string>());
 }
 
 }  // namespace ablation

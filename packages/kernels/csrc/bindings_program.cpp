@@ -56,8 +56,12 @@ class Entry {
 /// A Program, with the Python objects whose memory its constants are.
 class PyProgram {
   public:
-    PyProgram(const nb::sequence& values, const nb::sequence& calls, std::int64_t arena_bytes)
-        : specs_(values_from(values)), program_(specs_, calls_from(calls), arena_bytes) {}
+    PyProgram(const nb::sequence& values, const nb::sequence& calls, std::int64_t arena_bytes,
+              const nb::sequence& stages)
+        : specs_(values_from(values)),
+          program_(specs_, calls_from(calls), arena_bytes, stages_from(stages)) {
+        release_packed_constants();
+    }
 
     nb::list run(const nb::sequence& inputs, nb::handle outputs) {
         Pointers pointers = import(inputs, outputs);
@@ -81,6 +85,7 @@ class PyProgram {
     }
 
     std::int64_t arena_bytes() const { return program_.arena_bytes(); }
+    std::int64_t packed_bytes() const { return program_.packed_bytes(); }
     std::size_t n_calls() const { return program_.names().size(); }
     nb::tuple call_names() const {
         nb::list names;
@@ -95,6 +100,22 @@ class PyProgram {
         std::vector<Array> memory;
         nb::list results;
     };
+
+    /// A constant that the program reads only in a packed copy may be freed by its owner.
+    void release_packed_constants() {
+        std::vector<Array> kept;
+        std::size_t constant = 0;
+        for (std::size_t value = 0; value < specs_.size(); ++value) {
+            if (specs_[value].storage != Storage::constant) continue;
+            if (program_.reads_constant(static_cast<int>(value))) {
+                kept.push_back(std::move(constants_[constant]));
+            } else {
+                specs_[value].data = nullptr;
+            }
+            ++constant;
+        }
+        constants_ = std::move(kept);
+    }
 
     static nb::object int64_array(std::size_t count) {
         const nb::object numpy = nb::module_::import_("numpy");
@@ -156,6 +177,15 @@ class PyProgram {
             spec.attributes = attributes_of(spec, entry.get<nb::dict>(3), shapes);
             spec.scratch_offset = entry.get<std::int64_t>(4);
             result.push_back(std::move(spec));
+        }
+        return result;
+    }
+
+    static std::vector<StageSpec> stages_from(const nb::sequence& stages) {
+        std::vector<StageSpec> result;
+        for (nb::handle item : stages) {
+            const Entry entry("stages", result.size(), item, "(first call, number of calls)");
+            result.push_back({entry.get<std::size_t>(0), entry.get<std::size_t>(1)});
         }
         return result;
     }
@@ -240,8 +270,7 @@ class PyProgram {
             apart = apart && !overlaps(pointers.outputs[i], program_.output_shapes()[i].count());
         }
         for (const ValueSpec& spec : specs_) {
-            if (spec.storage == Storage::constant)
-                apart = apart && !overlaps(spec.data, spec.shape.count());
+            if (spec.data != nullptr) apart = apart && !overlaps(spec.data, spec.shape.count());
         }
         if (!apart) {
             throw ValueError(
@@ -267,13 +296,21 @@ void bind_program(nb::module_& module) {
         "calls: list of tuples (kernel, [value id or None per input slot], output id, "
         "attributes, scratch offset in bytes, name), run in order.\n"
         "arena_bytes: size of the arena; offsets are multiples of 64.\n\n"
+        "stages: list of (first call, number of calls): consecutive calls whose rows (along the "
+        "last "
+        "axis) do not depend on one another and that share one fork-join, each thread with rows of "
+        "its own. run_timed gives the times of the first thread's rows, and the wait for the "
+        "others "
+        "to the last call of the stage.\n\n"
         "An output lies apart from the call's inputs and scratch, or takes exactly the place of an "
         "input in a slot of OpInfo.in_place.\n\n"
         "Scratch and worker slots are sized for get_num_threads() at construction. A child made by "
         "fork while another thread runs the program must build its own. Raises ValueError that "
         "names the call or value.")
-        .def(nb::init<const nb::sequence&, const nb::sequence&, std::int64_t>(), nb::arg("values"),
-             nb::arg("calls"), nb::arg("arena_bytes"))
+        .def(
+            nb::init<const nb::sequence&, const nb::sequence&, std::int64_t, const nb::sequence&>(),
+            nb::arg("values"), nb::arg("calls"), nb::arg("arena_bytes"),
+            nb::arg("stages") = nb::tuple())
         .def("run", &PyProgram::run, nb::arg("inputs"), nb::arg("outputs").none() = nb::none(),
              "Runs the calls and returns the output arrays. inputs: float32 arrays in the order of "
              "the input "
@@ -286,6 +323,10 @@ void bind_program(nb::module_& module) {
              "per call, "
              "nanoseconds of the whole loop).")
         .def_prop_ro("arena_bytes", &PyProgram::arena_bytes, "Size of the arena in bytes.")
+        .def_prop_ro(
+            "packed_bytes", &PyProgram::packed_bytes,
+            "Bytes of constants kept once more in a kernel's own layout. A constant that is "
+            "read only so is not kept alive by the program.")
         .def_prop_ro("n_calls", &PyProgram::n_calls, "Number of calls.")
         .def_prop_ro("call_names", &PyProgram::call_names, "Name of each call, in order.");
 }

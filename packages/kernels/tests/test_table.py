@@ -66,6 +66,7 @@ def test_name_says_the_axes(info: ablation_kernels.KernelInfo) -> None:
 def test_provider_is_what_this_machine_uses(info: ablation_kernels.KernelInfo) -> None:
     expected = {
         INFO["simd"]: info.simd and info.op != "matmul" and info.gemm != "packed",
+        INFO["isa_used"]: info.gemm == "packed",
         INFO["parallel"]: info.parallel,
         INFO["blas"]: info.gemm == "blas",
     }

@@ -117,6 +117,7 @@ def make_cell(**changes: Any) -> dict[str, Any]:
         "memory_available_bytes": 20000000000,
         "arena_bytes": 4096,
         "attention_scratch_bytes": 0,
+        "packed_weights_bytes": 0,
         "weights_bytes": 199936,
         "peak_rss_bytes": 50000000,
         "flops": 24 * 32 * 64 * 64 + 4 * 32 * 32 * 64,

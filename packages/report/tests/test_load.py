@@ -22,6 +22,15 @@ def problems_of(folder: Path) -> list[tuple[str, int | None, str | None, str]]:
     return [(problem.path.name, problem.line, problem.column, problem.message) for problem in found]
 
 
+def test_a_column_that_came_later_is_null_in_an_earlier_run(tmp_path: Path) -> None:
+    earlier = make_cell()
+    del earlier["packed_weights_bytes"]
+    write_run(tmp_path / "earlier", [earlier])
+    write_run(tmp_path / "later", [make_cell(packed_weights_bytes=64)])
+    frame = load(tmp_path / "earlier", tmp_path / "later").collect()
+    assert frame["packed_weights_bytes"].to_list() == [None, 64]
+
+
 def test_every_column_of_a_sound_cell_arrives_unchanged(tmp_path: Path) -> None:
     cells = [make_cell(), make_failed_cell(variant="torch-naive")]
     frame = load(write_run(tmp_path / "run", cells)).collect()

@@ -27,7 +27,8 @@ class CompiledProgram:
     """A graph as one native loop over planned memory; call it with the graph's inputs.
 
     `graph` is what runs, `kernels` the kernel of each node by name, `memory` the plan, `calls` what
-    is run, in order; sizes are in bytes. Two threads that call one program take turns.
+    is run, in order; sizes are in bytes, `packed_weights_bytes` that of the copies of constants
+    which kernels laid out anew. Two threads that call one program take turns.
     """
 
     def __init__(self, graph: Graph, kernels: dict[str, str], memory: Plan, threads: int) -> None:
@@ -42,6 +43,7 @@ class CompiledProgram:
         self._program = ablation_kernels.Program(
             *_program_arguments(graph, kernels, memory), memory.arena_bytes
         )
+        self.packed_weights_bytes: int = self._program.packed_bytes
         self._run = self._program.run
         self._has_one_output = len(graph.outputs) == 1
 
@@ -83,7 +85,7 @@ def compile(
     threads: int | None = None,
     plan: str = "greedy",
 ) -> CompiledProgram:
-    """Make a graph runnable.
+    """Make a graph runnable, as it is given: `optimize` rewrites it first, for the fastest program.
 
     `kernels` names a kernel for an op ({"attention": "flash_simd_parallel"}); other ops take the
     best for their shapes. `threads` sets the kernels' thread count, which is the process's; None

@@ -123,6 +123,11 @@ def _broadcast_shape(shapes: Shapes, attributes: Attributes) -> Shape:
         raise ValueError(f"shapes {listed} do not broadcast") from None
 
 
+def _broadcasts_to(shape: Shape, target: Shape) -> bool:
+    pairs = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(size in (1, wanted) for size, wanted in pairs)
+
+
 def _same_shape(shapes: Shapes, attributes: Attributes) -> Shape:
     return tuple(shapes[0])
 
@@ -137,16 +142,39 @@ def _last_axis_shape(shapes: Shapes, attributes: Attributes) -> Shape:
     return tuple(x)
 
 
-def _attention_shape(shapes: Shapes, attributes: Attributes) -> Shape:
-    q, k, v, mask = shapes
+def _split_attention_shapes(shapes: Shapes, layout: str) -> tuple[Shape, Shape, Shape]:
+    """The shapes of q, k and v in attention's `layout`, each with four axes."""
+    q, k, v, _ = shapes
+    if layout == "qkv":
+        if k is not None or v is not None:
+            raise ValueError("attention: layout is 'qkv', so q holds k and v: leave both out")
+        if len(q) != 5 or q[2] != 3:
+            raise ValueError(f"attention: layout is 'qkv', so q must be (B, S, 3, H, D): {list(q)}")
+        one = (*q[:2], *q[3:])
+        return one, one, one
+    if k is None or v is None:
+        raise ValueError(f"attention: layout is {layout!r}, so k and v must be given")
     if not len(q) == len(k) == len(v) == 4:
-        raise ValueError(f"attention needs (B, H, S, D): {list(q)}, {list(k)}, {list(v)}")
-    if q[:2] != k[:2] or q[3] != k[3] or k != v:
+        axes = ", ".join(layout.upper())
+        raise ValueError(f"attention needs ({axes}): {list(q)}, {list(k)}, {list(v)}")
+    return q, k, v
+
+
+def scores_shape(shapes: Shapes, layout: str) -> Shape:
+    """(B, H, Sq, Sk) of an attention with these input shapes; ValueError where they do not fit."""
+    q, k, v = _split_attention_shapes(shapes, layout)
+    seq, heads = (2, 1) if layout == "bhsd" else (1, 2)
+    if q[0] != k[0] or q[heads] != k[heads] or q[3] != k[3] or k != v:
         raise ValueError(f"attention: q {list(q)}, k {list(k)} and v {list(v)} do not fit")
-    scores = (*q[:3], k[2])
-    if mask is not None and np.broadcast_shapes(mask, scores) != scores:
+    return q[0], q[heads], q[seq], k[seq]
+
+
+def _attention_shape(shapes: Shapes, attributes: Attributes) -> Shape:
+    layout, mask = attributes["layout"], shapes[3]
+    scores = scores_shape(shapes, layout)
+    if mask is not None and not _broadcasts_to(mask, scores):
         raise ValueError(f"attention: mask {list(mask)} does not broadcast to {list(scores)}")
-    return tuple(q)
+    return tuple(_split_attention_shapes(shapes, layout)[0])
 
 
 _AB = (Slot("a"), Slot("b"))
@@ -243,12 +271,13 @@ _SPECS = (
     ),
     OpSpec(
         "attention",
-        (Slot("q"), Slot("k"), Slot("v"), Slot("mask", optional=True)),
+        (Slot("q"), *(Slot(name, optional=True) for name in ("k", "v", "mask"))),
         {
             "scale": Attribute((float, type(None)), None),
             "causal": _FLAG,
             "tile_q": Attribute((int,), 0),
             "tile_k": Attribute((int,), 0),
+            "layout": Attribute((str,), "bhsd", choices=("bhsd", "bshd", "qkv")),
         },
         _attention_shape,
         reference.attention,

@@ -126,8 +126,16 @@ def layer_norm(inputs: Inputs, attributes: Attributes) -> Array:
 
 
 def attention(inputs: Inputs, attributes: Attributes) -> Array:
-    """softmax(scale * q @ k^T + mask) @ v; a row whose every key is masked gives 0."""
+    """softmax(scale * q @ k^T + mask) @ v; a row whose every key is masked gives 0.
+
+    Layout bhsd: q, k, v and the output are (B, H, S, D). bshd: (B, S, H, D). qkv: q is
+    (B, S, 3, H, D) and holds all three, k and v are None, the output is (B, S, H, D).
+    """
     q, k, v, mask = inputs
+    if attributes["layout"] == "qkv":
+        q, k, v = np.moveaxis(q, 2, 0)
+    if attributes["layout"] != "bhsd":
+        q, k, v = (np.swapaxes(x, 1, 2) for x in (q, k, v))
     scale = attributes["scale"]
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = np.matmul(q, np.swapaxes(k, -1, -2)) * scale
@@ -141,4 +149,7 @@ def attention(inputs: Inputs, attributes: Attributes) -> Array:
     exponentials = np.exp(scores - np.where(np.isneginf(maximum), 0, maximum))
     total = exponentials.sum(axis=-1, keepdims=True)
     weights = exponentials / np.where(total == 0, 1, total)
-    return np.asarray(np.matmul(weights, v))
+    out = np.matmul(weights, v)
+    if attributes["layout"] != "bhsd":
+        out = np.swapaxes(out, 1, 2)
+    return np.asarray(out, order="C")

@@ -9,6 +9,7 @@ from typing import Any
 import ablation_kernels
 
 from .ir import Graph, Node
+from .memory import storage_roots
 from .ops import OPS
 
 # The kernel table this executor was written for; its ops and attributes are the contract.
@@ -54,9 +55,20 @@ def resolve_kernels(kernels: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def call_attributes(node: Node) -> dict[str, Any]:
-    """A node's attributes with defaults filled in; None, the kernel's own default, is left out."""
+    """A node's attributes, without those at their default: the kernels' defaults are the same."""
+    known = OPS[node.op].attributes
     complete = OPS[node.op].complete(node.attributes)
-    return {name: setting for name, setting in complete.items() if setting is not None}
+    return {name: setting for name, setting in complete.items() if setting != known[name].default}
+
+
+def constant_slots(graph: Graph, node: Node) -> list[str]:
+    """The slots of a node that get a constant of the graph, or a reshape of one."""
+    roots = storage_roots(graph)
+    return [
+        slot.name
+        for slot, value in zip(OPS[node.op].slots, node.inputs, strict=False)
+        if value is not None and roots[value] in graph.constants
+    ]
 
 
 def select_kernels(graph: Graph, kernels: Mapping[str, str] | None) -> dict[str, str]:
@@ -64,7 +76,9 @@ def select_kernels(graph: Graph, kernels: Mapping[str, str] | None) -> dict[str,
     resolved = resolve_kernels(kernels)
     return {
         node.name: resolved.get(node.op)
-        or ablation_kernels.best_kernel(node.op, node.shapes, call_attributes(node))
+        or ablation_kernels.best_kernel(
+            node.op, node.shapes, call_attributes(node), constants=constant_slots(graph, node)
+        )
         for node in graph.nodes
         if not OPS[node.op].is_alias
     }
@@ -74,7 +88,11 @@ def scratch_requirements(graph: Graph, selected: Mapping[str, str], threads: int
     """Bytes of scratch of every node that is a call, by name."""
     return {
         node.name: ablation_kernels.scratch_bytes(
-            selected[node.name], node.shapes, call_attributes(node), threads
+            selected[node.name],
+            node.shapes,
+            call_attributes(node),
+            threads,
+            constants=constant_slots(graph, node),
         )
         for node in graph.nodes
         if node.name in selected

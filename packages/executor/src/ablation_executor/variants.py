@@ -1,7 +1,8 @@
 """The ladder as data: every variant is its parent with exactly one axis changed.
 
 Axes: `executor` (who runs the graph, and how), `passes`, `attention` (unfused, or the fused
-kernel), `softmax` (the kernel of an unfused softmax) and `layer_norm`. The pass `fuse_attention`
+kernel), `softmax` (the kernel of an unfused softmax), `layer_norm`, `matmul` (the kernel of every
+product) and `kernels` (given by the variant, or chosen by compile). The pass `fuse_attention`
 belongs to the attention axis. While attention varies, LayerNorm stays at `simd_parallel`, so that
 `attention-fused-parallel` and `layernorm-parallel` are the same program: the run's A/A pair.
 """
@@ -10,19 +11,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .passes import DEFAULT_PASSES
+
 FOLD = ("fold_constants",)
 ABSORB = ("absorb_into_matmul", "fold_constants")
 MATMUL_ADD = (*ABSORB, "fuse_matmul_add")
 BIAS_RELU = (*MATMUL_ADD, "fuse_bias_relu")
-ALL = (*BIAS_RELU, "fuse_attention")
+ALL = (*BIAS_RELU, "fuse_attention")  # of the published ladder
+EPILOGUES = (*ALL, "fuse_activation")
+LAYOUT = (*EPILOGUES, "direct_layout")
 
 
 @dataclass(frozen=True)
 class Variant:
     """One rung: `name` is the identifier everywhere, `changed` is the one axis that `parent` lacks.
 
-    `runtime` is torch, numpy or kernels; `executor` is torch, per_op or compiled; `module` is the
-    PyTorch block it starts from, manual (softmax written out) or sdpa.
+    `runtime` is torch, numpy or kernels; `executor` is torch, per_op or compiled; `kernels` has a
+    kernel for every op, or is empty where compile chooses; `module` is the PyTorch block it starts
+    from, manual (softmax written out) or sdpa.
     """
 
     name: str
@@ -44,31 +50,37 @@ class Variant:
         if self.runtime == "torch":
             attention: str | None = "sdpa" if self.module == "sdpa" else "unfused"
         elif fused:
-            attention = self.kernels["attention"] if native else "fused"
+            attention = self.kernels.get("attention") if native else "fused"
         else:
             attention = "unfused"
         return {
             "executor": (self.runtime, self.executor),
             "passes": tuple(name for name in self.passes if name != "fuse_attention"),
             "attention": attention,
-            "softmax": self.kernels["softmax"] if native and not fused else None,
-            "layer_norm": self.kernels["layer_norm"] if native else None,
+            "softmax": None if fused else self.kernels.get("softmax"),
+            "layer_norm": self.kernels.get("layer_norm"),
+            "matmul": self.kernels.get("matmul"),
+            "kernels": ("given" if self.kernels else "chosen") if native else None,
         }
 
 
 def changed_axes(child: Variant, parent: Variant) -> list[str]:
     """The axes on which two variants differ, where both have a meaning for them.
 
-    A kernel axis is compared only within one runtime: another runtime has kernels of its own.
+    A kernel axis is compared only within one runtime, another one having kernels of its own, and
+    only where both variants give their kernels.
     """
     mine, theirs = child.axes(), parent.axes()
     same_runtime = child.runtime == parent.runtime
+    both_given = same_runtime and mine["kernels"] == theirs["kernels"]
     fused = ("fuse_attention" in child.passes) == ("fuse_attention" in parent.passes)
     comparable = ["executor", "passes"]
-    if same_runtime or not fused:
+    if both_given or not fused:
         comparable.append("attention")
+    if both_given:
+        comparable += ["layer_norm", "matmul"] + (["softmax"] if fused else [])
     if same_runtime:
-        comparable += ["layer_norm"] + (["softmax"] if fused else [])
+        comparable.append("kernels")
     return [axis for axis in comparable if mine[axis] != theirs[axis]]
 
 
@@ -77,10 +89,11 @@ def _kernels(
     attention: str = "attention_fused_simd_parallel",
     softmax: str = "softmax_simd_parallel",
     layer_norm: str = "layer_norm_simd_parallel",
+    matmul: str = "matmul_blas_parallel",
 ) -> dict[str, str]:
-    """The kernel of every op: the best of each, except on the axes given."""
+    """The kernel of every op: the best of the published ladder, except on the axes given."""
     chosen = {
-        "matmul": "matmul_blas_parallel",
+        "matmul": matmul,
         "permute": "permute_parallel",
         "slice": "slice_parallel",
         "where": "where_parallel",
@@ -127,8 +140,24 @@ def _per_op(name: str, printed: str, parent: str, runtime: str) -> Variant:
     )
 
 
+def _beyond(
+    name: str,
+    printed: str,
+    parent: str,
+    changed: str,
+    passes: tuple[str, ...],
+    attention: str | None = None,
+) -> Variant:
+    """A rung behind the published ones, with packed products; compile chooses without attention."""
+    kernels = {} if attention is None else _kernels(attention=attention, matmul=_PACKED_MATMUL)
+    return Variant(
+        name, printed, printed, "Beyond", parent, changed, "kernels", "compiled", passes, kernels
+    )
+
+
 _FUSION, _ATTENTION, _NORM = "Incremental fusion", "Attention variants", "LayerNorm variants"
-_FLASH = "attention_flash_simd_parallel"
+_FLASH, _PACKED_FLASH = "attention_flash_simd_parallel", "attention_flash_packed_simd_parallel"
+_PACKED_MATMUL = "matmul_packed_simd_parallel"
 
 VARIANTS: tuple[Variant, ...] = (
     _torch("torch-naive", "PT naive", None, "", "manual"),
@@ -205,11 +234,26 @@ VARIANTS: tuple[Variant, ...] = (
         "attention",
         attention=_FLASH,
     ),
+    _beyond("beyond-packed", "+ packed weights", "flash-layernorm", "matmul", ALL, _FLASH),
+    _beyond("beyond-epilogues", "+ fused epilogues", "beyond-packed", "passes", EPILOGUES, _FLASH),
+    _beyond(
+        "beyond-attention",
+        "+ packed attention",
+        "beyond-epilogues",
+        "attention",
+        EPILOGUES,
+        _PACKED_FLASH,
+    ),
+    _beyond(
+        "beyond-layout", "+ direct layout", "beyond-attention", "passes", LAYOUT, _PACKED_FLASH
+    ),
+    _beyond("beyond-qkv", "+ merged QKV", "beyond-layout", "passes", DEFAULT_PASSES, _PACKED_FLASH),
+    _beyond("beyond-default", "Tuned default", "beyond-qkv", "kernels", DEFAULT_PASSES),
 )
 
 BY_NAME: dict[str, Variant] = {variant.name: variant for variant in VARIANTS}
 
-# The published selection for d_model >= 2048, where the other rungs take too long.
+# For d_model >= 2048, where the other rungs take too long: the published selection, and Beyond.
 LARGE_VARIANTS: tuple[str, ...] = (
     "torch-naive",
     "torch-sdpa",
@@ -219,6 +263,12 @@ LARGE_VARIANTS: tuple[str, ...] = (
     "attention-flash-parallel",
     "layernorm-parallel",
     "flash-layernorm",
+    "beyond-packed",
+    "beyond-epilogues",
+    "beyond-attention",
+    "beyond-layout",
+    "beyond-qkv",
+    "beyond-default",
 )
 
 # Pairs that are the same program under two names: the difference between their times is noise.

@@ -129,6 +129,7 @@ class FakeRunner:
             "weights_bytes": 10,
             "arena_bytes": 1000,
             "attention_scratch_bytes": 0,
+            "packed_weights_bytes": 0,
             "n_calls": len(PARTS),
             "timing_overhead_ns": 1.0,
             "providers": {},

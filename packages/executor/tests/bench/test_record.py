@@ -39,6 +39,14 @@ def test_round_trip(tmp_path: Path) -> None:
     assert again.done() == {("Toy", "a"), ("Toy", "b")}
 
 
+def test_a_key_that_came_later_is_null_in_an_earlier_row(tmp_path: Path) -> None:
+    folder = record.RunFolder.create(tmp_path / "run", info())
+    earlier = {key: row("a")[key] for key in record.ROW_KEYS if key != "packed_weights_bytes"}
+    folder.cells_path.write_text(json.dumps(earlier) + "\n")
+    again, damaged = record.RunFolder.open(tmp_path / "run")
+    assert damaged == [] and again.rows == [row("a")]
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [

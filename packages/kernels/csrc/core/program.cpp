@@ -8,6 +8,7 @@
 #include "check.h"
 #include "clock.h"
 #include "parallel.h"
+#include "rows.h"
 
 namespace ablation {
 
@@ -16,18 +17,7 @@ namespace {
 // Below this the page tables cost less than a huge page wastes.
 constexpr std::int64_t kHugePagesFrom = std::int64_t{4} << 20;
 
-[[noreturn]] void reject_program(const std::string& where, const std::string& what) {
-    throw ValueError("Program: " + where + ": " + what);
-}
-
 std::string value_name(int value) { return "value " + std::to_string(value); }
-
-int root_of(const std::vector<ValueSpec>& values, int value) {
-    while (values[static_cast<std::size_t>(value)].storage == Storage::alias) {
-        value = values[static_cast<std::size_t>(value)].source;
-    }
-    return value;
-}
 
 void check_value(const std::vector<ValueSpec>& values, int value, std::int64_t arena_bytes) {
     const ValueSpec& spec = values[static_cast<std::size_t>(value)];
@@ -95,6 +85,17 @@ void place_scratch(const Arena& arena, std::int64_t offset, std::int64_t bytes, 
 
 }  // namespace
 
+void reject_program(const std::string& where, const std::string& what) {
+    throw ValueError("Program: " + where + ": " + what);
+}
+
+int root_of(const std::vector<ValueSpec>& values, int value) {
+    while (values[static_cast<std::size_t>(value)].storage == Storage::alias) {
+        value = values[static_cast<std::size_t>(value)].source;
+    }
+    return value;
+}
+
 Arena::Arena(std::int64_t bytes) : bytes_(bytes) {
     if (bytes < 0)
         throw ValueError("Program: argument 'arena_bytes' is negative; accepted: 0 or more");
@@ -113,8 +114,11 @@ Arena::~Arena() {
 }
 
 Program::Program(const std::vector<ValueSpec>& values, const std::vector<CallSpec>& calls,
-                 std::int64_t arena_bytes)
-    : arena_(arena_bytes), ordinal_(values.size()), threads_(num_threads()) {
+                 std::int64_t arena_bytes, const std::vector<StageSpec>& stages)
+    : arena_(arena_bytes),
+      read_(values.size(), false),
+      ordinal_(values.size()),
+      threads_(num_threads()) {
     std::vector<bool> written(values.size(), false);
     for (std::size_t index = 0; index < values.size(); ++index) {
         check_value(values, static_cast<int>(index), arena_bytes);
@@ -131,6 +135,7 @@ Program::Program(const std::vector<ValueSpec>& values, const std::vector<CallSpe
     }
     steps_.reserve(calls.size());
     for (const CallSpec& call : calls) add_step(values, call, written);
+    add_stages(values, calls, stages);
     for (std::size_t index = 0; index < values.size(); ++index) {
         if (values[index].storage == Storage::output && !written[index]) {
             reject_program(value_name(static_cast<int>(index)), "is an output that no call writes");
@@ -144,19 +149,33 @@ TensorView Program::view(const std::vector<ValueSpec>& values, int value,
     TensorView result;
     result.shape = shape;
     result.present = true;
-    if (root.storage == Storage::constant) result.data = root.data;
+    if (root.storage == Storage::constant) {
+        result.data = root.data;
+        result.is_constant = true;
+    }
     if (root.storage == Storage::arena) {
         result.data = reinterpret_cast<float*>(arena_.data() + root.offset);
     }
     return result;
 }
 
-void Program::bind(const std::vector<ValueSpec>& values, int value, int slot) {
+void Program::bind(const std::vector<ValueSpec>& values, int value, TensorView& view,
+                   std::int64_t offset) {
     const int root = root_of(values, value);
     const Storage storage = values[static_cast<std::size_t>(root)].storage;
     if (storage != Storage::input && storage != Storage::output) return;
-    bindings_.push_back({steps_.size() - 1, slot, ordinal_[static_cast<std::size_t>(root)],
-                         storage == Storage::output});
+    bindings_.push_back(
+        {&view, offset, ordinal_[static_cast<std::size_t>(root)], storage == Storage::output});
+}
+
+void Program::bind_call(const std::vector<ValueSpec>& values, const CallSpec& spec, Call& call,
+                        const Call& whole, std::int64_t first_row) {
+    for (std::size_t slot = 0; slot < spec.inputs.size(); ++slot) {
+        if (spec.inputs[slot] == -1) continue;
+        bind(values, spec.inputs[slot], call.inputs[slot],
+             row_offset(whole.inputs[slot], call.inputs[slot], first_row));
+    }
+    bind(values, spec.output, call.output, row_offset(whole.output, call.output, first_row));
 }
 
 void Program::add_step(const std::vector<ValueSpec>& values, const CallSpec& spec,
@@ -195,11 +214,9 @@ void Program::add_step(const std::vector<ValueSpec>& values, const CallSpec& spe
         }
         step.call.inputs[index] =
             view(values, value, values[static_cast<std::size_t>(value)].shape);
-        bind(values, value, slot);
     }
     const Shape& output_shape = values[static_cast<std::size_t>(spec.output)].shape;
     step.call.output = view(values, spec.output, output_shape);
-    bind(values, spec.output, kMaxInputs);
     written[static_cast<std::size_t>(output_root)] = true;
 
     step.call.threads = threads_;
@@ -210,12 +227,36 @@ void Program::add_step(const std::vector<ValueSpec>& values, const CallSpec& spe
                              inferred.str());
         }
         check_aliasing(values, spec, op, slots, step.call);
+        pack(values, kernel, spec, step.call);
         place_scratch(arena_, spec.scratch_offset, kernel.scratch(step.call, threads_), step.call);
     } catch (const ValueError& error) {
         reject_program(where, error.what());
     }
     names_.push_back(spec.name);
 }
+
+void Program::pack(const std::vector<ValueSpec>& values, const KernelInfo& kernel,
+                   const CallSpec& spec, Call& call) {
+    const Slots slots = parse_slots(find_op(kernel.op));
+    const PackInfo* info = find_pack(kernel);
+    const std::int64_t bytes = info == nullptr ? 0 : info->bytes(call);
+    for (std::size_t slot = 0; slot < spec.inputs.size(); ++slot) {
+        const bool packed = bytes > 0 && slots.names[slot] == info->slot;
+        if (spec.inputs[slot] == -1) continue;
+        if (!packed) {
+            read_[static_cast<std::size_t>(root_of(values, spec.inputs[slot]))] = true;
+            continue;
+        }
+        packed_.push_back(std::make_unique<Arena>(bytes));
+        auto* memory = reinterpret_cast<float*>(packed_.back()->data());
+        info->pack(call, memory);
+        packed_bytes_ += bytes;
+        call.packed = memory;
+        call.inputs[slot].data = nullptr;
+    }
+}
+
+bool Program::reads_constant(int value) const { return read_[static_cast<std::size_t>(value)]; }
 
 std::int64_t Program::run(std::span<float* const> inputs, std::span<float* const> outputs,
                           std::int64_t* times_ns) {
@@ -226,19 +267,21 @@ std::int64_t Program::run(std::span<float* const> inputs, std::span<float* const
                          ") was called since; build it again");
     }
     for (const Binding& binding : bindings_) {
-        Call& call = steps_[binding.step].call;
         float* data = binding.is_output ? outputs[binding.index] : inputs[binding.index];
-        (binding.slot == kMaxInputs ? call.output
-                                    : call.inputs[static_cast<std::size_t>(binding.slot)])
-            .data = data;
+        binding.view->data = data + binding.offset;
     }
     const std::int64_t start = times_ns == nullptr ? 0 : clock_ns();
     std::int64_t before = start;
-    for (std::size_t index = 0; index < steps_.size(); ++index) {
-        steps_[index].function(steps_[index].call);
+    for (const Stage& stage : stages_) {
+        if (!stage.calls.empty()) {
+            run_stage(stage, times_ns);
+            if (times_ns != nullptr) before = clock_ns();
+            continue;
+        }
+        steps_[stage.first].function(steps_[stage.first].call);
         if (times_ns != nullptr) {
             const std::int64_t after = clock_ns();
-            times_ns[index] = after - before;
+            times_ns[stage.first] = after - before;
             before = after;
         }
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <string>
@@ -33,6 +34,17 @@ struct CallSpec {
     std::string name;
 };
 
+/// Consecutive calls that share one fork-join: each thread runs them all on rows of its own.
+struct StageSpec {
+    std::size_t first = 0;
+    std::size_t count = 0;
+};
+
+/// Throws the ValueError of a program: where it is wrong, and what was found and is accepted.
+[[noreturn]] void reject_program(const std::string& where, const std::string& what);
+/// The value whose memory a value is: itself unless it is an alias.
+int root_of(const std::vector<ValueSpec>& values, int value);
+
 /// Zero-filled pages that the system provides on first touch.
 class Arena {
   public:
@@ -56,8 +68,10 @@ class Program {
     /// is read before it is written and that what a call writes overlaps nothing it reads (in-place
     /// slots apart). Throws ValueError that names the call. Scratch is sized for the num_threads()
     /// of now.
+    /// A stage is refused as well where the rows of one thread would overlap what another reads or
+    /// writes.
     Program(const std::vector<ValueSpec>& values, const std::vector<CallSpec>& calls,
-            std::int64_t arena_bytes);
+            std::int64_t arena_bytes, const std::vector<StageSpec>& stages = {});
 
     /// Runs all calls in order. inputs and outputs: one pointer per input and output value, in
     /// their order. times_ns: nanoseconds of each call, or null. Returns the nanoseconds of the
@@ -70,27 +84,64 @@ class Program {
     std::span<const Shape> output_shapes() const { return output_shapes_; }
     std::span<const std::string> names() const { return names_; }
     std::int64_t arena_bytes() const { return arena_.bytes(); }
+    /// Bytes of constants kept once more in a kernel's own layout.
+    std::int64_t packed_bytes() const { return packed_bytes_; }
+    /// Whether run() reads the elements of a constant where they were given; false for one that is
+    /// read packed alone.
+    bool reads_constant(int value) const;
 
   private:
     struct Step {
         KernelFunction function;
         Call call;
     };
+    /// Steps that run one after another, or as a stage.
+    struct Stage {
+        std::size_t first = 0;
+        std::size_t count = 0;
+        /// calls[worker][step - first]; empty outside a stage.
+        std::vector<std::vector<Call>> calls;
+    };
     /// A view whose pointer is known only when run() is called.
     struct Binding {
-        std::size_t step;
-        int slot;  // kMaxInputs: the output
+        TensorView* view;
+        std::int64_t offset;  // elements
         std::size_t index;
         bool is_output;
+    };
+    /// What a call may read or write: bytes of a bound array, or addresses (space -1).
+    struct Region {
+        int space;
+        std::int64_t begin, end;
+        bool written;
     };
 
     void add_step(const std::vector<ValueSpec>& values, const CallSpec& spec,
                   std::vector<bool>& written);
     TensorView view(const std::vector<ValueSpec>& values, int value, const Shape& shape) const;
-    void bind(const std::vector<ValueSpec>& values, int value, int slot);
+    /// Puts the call's constant into its kernel's own layout, if the kernel has one.
+    void pack(const std::vector<ValueSpec>& values, const KernelInfo& kernel, const CallSpec& spec,
+              Call& call);
+    void bind(const std::vector<ValueSpec>& values, int value, TensorView& view,
+              std::int64_t offset);
+    void bind_call(const std::vector<ValueSpec>& values, const CallSpec& spec, Call& call,
+                   const Call& whole, std::int64_t first_row);
+    void add_stages(const std::vector<ValueSpec>& values, const std::vector<CallSpec>& calls,
+                    const std::vector<StageSpec>& stages);
+    Stage make_stage(const std::vector<CallSpec>& calls, const StageSpec& spec) const;
+    void check_stage(const std::vector<ValueSpec>& values, const std::vector<CallSpec>& calls,
+                     const Stage& stage) const;
+    std::vector<Region> regions(const std::vector<ValueSpec>& values, const CallSpec& spec,
+                                const Call& call, const Call& whole, std::int64_t scratch_bytes,
+                                std::int64_t first_row) const;
+    void run_stage(const Stage& stage, std::int64_t* times_ns);
 
     Arena arena_;
+    std::vector<std::unique_ptr<Arena>> packed_;
+    std::int64_t packed_bytes_ = 0;
+    std::vector<bool> read_;  // values whose own elements a step reads
     std::vector<Step> steps_;
+    std::vector<Stage> stages_;
     std::vector<Binding> bindings_;
     std::vector<std::string> names_;
     std::vector<Shape> input_shapes_;

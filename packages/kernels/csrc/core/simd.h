@@ -51,8 +51,8 @@ struct SimdProvider {
 /// (avx512, avx2, neon, baseline, vdsp). Throws std::runtime_error naming the valid values if it is
 /// not one of them.
 const SimdProvider& simd();
-/// The instruction set that code with registers of its own uses: that of simd(), or the best below it
-/// where the provider has none (vdsp): "avx512", "avx2", "neon" or "baseline".
+/// The instruction set that code with registers of its own uses: that of simd(), or the best below
+/// it where the provider has none (vdsp): "avx512", "avx2", "neon" or "baseline".
 std::string_view vector_instruction_set();
 /// FLOPs per nanosecond of independent multiply-adds of one provider on one core, the best of
 /// several runs of some 10 us. 0 if it is not built, can't run here or has no registers of its own.

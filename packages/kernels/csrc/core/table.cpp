@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "attention/attention.h"
+#include "matmul/matmul.h"
 
 namespace ablation {
 
@@ -18,6 +19,16 @@ constexpr OpInfo kOps[] = {
 constexpr KernelInfo kKernels[] = {
 #define KERNEL(op, name, form, simd, parallel, gemm, scratch, idea) \
     {#op, #name, form, simd != 0, parallel != 0, Gemm::gemm, idea, name, scratch},
+#include "kernels.def"
+};
+
+constexpr PackInfo kPacks[] = {
+#define PACK(kernel, slot, bytes, function) {#kernel, #slot, bytes, function},
+#include "kernels.def"
+};
+
+constexpr RowInfo kRows[] = {
+#define ROWS(op, slots, condition) {#op, slots, condition},
 #include "kernels.def"
 };
 
@@ -81,6 +92,19 @@ const KernelInfo& find_kernel(std::string_view name, std::string_view op) {
         if (of_op(kernel)) valid.emplace_back(kernel.name);
     }
     reject_name("kernel", name, valid);
+}
+
+const RowInfo* find_rows(const OpInfo& op) {
+    const auto* found = std::ranges::find_if(
+        kRows, [&op](const RowInfo& rows) { return std::string_view(rows.op) == op.name; });
+    return found == std::end(kRows) ? nullptr : found;
+}
+
+const PackInfo* find_pack(const KernelInfo& kernel) {
+    const auto* found = std::ranges::find_if(kPacks, [&kernel](const PackInfo& pack) {
+        return std::string_view(pack.kernel) == kernel.name;
+    });
+    return found == std::end(kPacks) ? nullptr : found;
 }
 
 const KernelInfo& best_kernel(const OpInfo& op, const Call& call) {

@@ -34,7 +34,25 @@ struct KernelInfo {
 /// import.
 inline constexpr int kTableVersion = 2;
 
+/// The condition of ROWS that holds for every call.
+inline constexpr bool (*always)(const Call&) = [](const Call&) { return true; };
+
 inline constexpr ScratchRule no_scratch = [](const Call&, int) -> std::int64_t { return 0; };
+
+/// What of an op may be done row by row: see ROWS in kernels.def.
+struct RowInfo {
+    const char* op;
+    const char* slots;
+    bool (*condition)(const Call&);
+};
+
+/// How a kernel keeps a constant input in a layout of its own.
+struct PackInfo {
+    const char* kernel;
+    const char* slot;
+    PackedBytesRule bytes;
+    PackFunction pack;
+};
 
 std::span<const OpInfo> ops();
 std::span<const KernelInfo> kernels();
@@ -43,6 +61,10 @@ std::span<const KernelInfo> kernels();
 const OpInfo& find_op(std::string_view name);
 /// Accepts the full name ("softmax_simd") or, when op is given, the part after it ("simd").
 const KernelInfo& find_kernel(std::string_view name, std::string_view op = {});
+/// Null for an op whose rows depend on one another.
+const RowInfo* find_rows(const OpInfo& op);
+/// Null for a kernel that packs nothing.
+const PackInfo* find_pack(const KernelInfo& kernel);
 /// The best kernel for this call: the last line of the op in kernels.def, but for attention what
 /// best_attention() says.
 const KernelInfo& best_kernel(const OpInfo& op, const Call& call);

@@ -70,6 +70,8 @@ struct TensorView {
     Shape shape;
     /// False for an optional input that was not given. Shape rules look at this, never at `data`.
     bool present = false;
+    /// True for a program's constant: its elements never change.
+    bool is_constant = false;
 };
 
 enum class Activation : std::uint8_t { none, relu, gelu, gelu_tanh };
@@ -123,12 +125,20 @@ struct Call {
     int threads = 1;
     /// kAlignment-aligned, as many bytes as the kernel's scratch rule says.
     std::byte* scratch = nullptr;
+    /// The constant input that the kernel has a packing rule for, in the kernel's own layout; null
+    /// where there is none.
+    const float* packed = nullptr;
 };
 
 using KernelFunction = void (*)(const Call&);
 /// Bytes of scratch that a kernel needs for this call with this many threads. Data pointers are not
 /// read.
 using ScratchRule = std::int64_t (*)(const Call&, int threads);
+/// Bytes that a kernel's packed copy of a constant input takes; 0 where it takes none of this
+/// call's. Data pointers are not read.
+using PackedBytesRule = std::int64_t (*)(const Call&);
+/// Writes that copy.
+using PackFunction = void (*)(const Call&, float* packed);
 /// Checks the call's inputs and attributes and returns the output's shape. Data pointers are not
 /// read.
 using ShapeRule = Shape (*)(const Call&);

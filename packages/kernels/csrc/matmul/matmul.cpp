@@ -70,4 +70,6 @@ MatmulSizes matmul_sizes(const Call& call) {
     return sizes;
 }
 
+bool has_one_b(const Call& call) { return call.inputs[1].shape.rank == 2; }
+
 }  // namespace ablation

@@ -9,7 +9,9 @@
 // Aliasing
 //   output may be addend (a residual added in place); it must not overlap a, b or bias.
 // Scratch
-//   None of the project's own (OpenBLAS keeps its packing buffers).
+//   packed kernels: one copy of a block of a's rows per thread at most, and packed b where b is not
+//   a program's constant; the others none of the project's own (OpenBLAS keeps its packing
+//   buffers).
 // Cost
 //   2 M N K FLOPs a product; reads M K + K N (+ M N with an addend), writes M N elements.
 // Values
@@ -32,5 +34,18 @@ struct MatmulSizes {
 };
 /// Data pointers are not read.
 MatmulSizes matmul_sizes(const Call& call);
+
+/// Whether all rows of a meet the same b.
+bool has_one_b(const Call& call);
+/// Whether a program packs b ahead: a constant matrix.
+bool has_packed_b(const Call& call);
+/// Bytes of b in the layout of the packed kernels (matmul/packed.h); 0 where it is not packed
+/// ahead.
+std::int64_t packed_b_bytes(const Call& call);
+/// Writes them, on the pool's threads.
+void pack_b(const Call& call, float* packed);
+
+std::int64_t matmul_packed_scratch(const Call& call, int threads);
+std::int64_t matmul_packed_parallel_scratch(const Call& call, int threads);
 
 }  // namespace ablation

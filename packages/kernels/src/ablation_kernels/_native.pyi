@@ -20,18 +20,29 @@ def call(
     out: Any | None,
 ) -> Any: ...
 def scratch_bytes(
-    kernel: str, shapes: Sequence[Sequence[int] | None], attributes: dict[str, Any], threads: int
+    kernel: str,
+    shapes: Sequence[Sequence[int] | None],
+    attributes: dict[str, Any],
+    threads: int,
+    constants: Sequence[str] = (),
 ) -> int: ...
 def infer_shape(
     op: str, shapes: Sequence[Sequence[int] | None], attributes: dict[str, Any]
 ) -> tuple[int, ...]: ...
 def best_kernel(
-    op: str, shapes: Sequence[Sequence[int] | None], attributes: dict[str, Any]
+    op: str,
+    shapes: Sequence[Sequence[int] | None],
+    attributes: dict[str, Any],
+    constants: Sequence[str] = (),
 ) -> str: ...
 
 class Program:
     def __init__(
-        self, values: Sequence[tuple[Any, ...]], calls: Sequence[tuple[Any, ...]], arena_bytes: int
+        self,
+        values: Sequence[tuple[Any, ...]],
+        calls: Sequence[tuple[Any, ...]],
+        arena_bytes: int,
+        stages: Sequence[tuple[int, int]] = (),
     ) -> None: ...
     def run(
         self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None
@@ -41,6 +52,8 @@ class Program:
     ) -> tuple[list[NDArray[np.float32]], NDArray[np.int64], int]: ...
     @property
     def arena_bytes(self) -> int: ...
+    @property
+    def packed_bytes(self) -> int: ...
     @property
     def n_calls(self) -> int: ...
     @property

@@ -15,7 +15,7 @@ class KernelInfo:
 
     provider names who does the primitive work here: an instruction set (or vdsp), a BLAS and a
     thread provider joined by "+", or "scalar". That of matmul leaves out the instruction set, which
-    does only the bias and the activation there. gemm is "none", "scalar", "blas" or "packed".
+    does only the bias and the activation there. gemm is "none", "scalar", "blas" or "packed" (own).
     """
 
     name: str
@@ -97,12 +97,14 @@ def best_kernel(
     op: str,
     shapes: Sequence[Sequence[int] | None],
     attributes: dict[str, Any] | None = None,
+    *,
+    constants: Sequence[str] = (),
 ) -> str:
     """Name of the kernel that `kernel=None` takes for these input shapes (None: slot absent).
 
-    Raises ValueError for an unknown op or shapes that the op does not accept.
+    `constants` names the slots that a program gets as constants. Raises ValueError for an unknown op or shapes that the op does not accept.
     """
-    return _native.best_kernel(op, shapes, attributes or {})
+    return _native.best_kernel(op, shapes, attributes or {}, constants)
 
 
 def infer_shape(
@@ -122,12 +124,15 @@ def scratch_bytes(
     shapes: Sequence[Sequence[int] | None],
     attributes: dict[str, Any] | None = None,
     threads: int = 1,
+    *,
+    constants: Sequence[str] = (),
 ) -> int:
     """Bytes of scratch that a kernel needs for these input shapes on this many threads.
 
-    Raises ValueError for an unknown kernel or shapes that its op does not accept.
+    `constants` names the slots that a program gets as constants: what it packs ahead takes no
+    scratch. Raises ValueError for an unknown kernel or shapes that its op does not accept.
     """
-    return _native.scratch_bytes(kernel, shapes, attributes or {}, threads)
+    return _native.scratch_bytes(kernel, shapes, attributes or {}, threads, constants)
 
 
 def set_num_threads(n: int) -> None:

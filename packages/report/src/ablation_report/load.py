@@ -183,7 +183,7 @@ def _cell(path: Path, line: int, content: str, run_id: str) -> dict[str, Any]:
         faults["run_id"] = f"{show(cell['run_id'])}, {HEADER_NAME} says {show(run_id)}"
     if faults:
         raise SchemaError([Problem(path, line, name, fault) for name, fault in faults.items()])
-    return cell
+    return {name: cell.get(name) for name in CELL_COLUMNS}
 
 
 def _object(path: Path, line: int | None, content: str) -> dict[str, Any]:

@@ -47,12 +47,16 @@ class SchemaError(ValueError):
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its type in words, the test of a value, its type in the frame, its null rule."""
+    """A column: its type in words, the test of a value, its type in the frame, its null rule.
+
+    An optional one came later than the schema's version: earlier files lack it.
+    """
 
     words: str
     accepts: Callable[[Any], bool]
     dtype: pl.DataType | type[pl.DataType]
     nullable: bool = False
+    is_optional: bool = False
 
     def fault(self, value: Any) -> str | None:
         """Say what is wrong with a value, or return None."""
@@ -212,6 +216,9 @@ CELL_COLUMNS: Mapping[str, Column] = {
             *("attention_scratch", "weights", "peak_rss"),
         )
     },
+    "packed_weights_bytes": Column(
+        "an integer of 0 or more", is_count, pl.Int64, nullable=True, is_optional=True
+    ),
     "flops": _count(),
     "calibration_before_ns": _positive_times(),
     "calibration_after_ns": _positive_times(),
@@ -279,6 +286,8 @@ def column_faults(values: Mapping[str, Any], columns: Mapping[str, Column]) -> d
     """Return the faults of a row or header by column: unknown, missing, and of the wrong type."""
     faults = {name: "unknown column" for name in values if name not in columns}
     for name, column in columns.items():
+        if column.is_optional and name not in values:
+            continue
         fault = column.fault(values[name]) if name in values else "missing"
         if fault:
             faults[name] = fault

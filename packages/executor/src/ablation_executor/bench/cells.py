@@ -15,7 +15,7 @@ from .stats import cell_interval, is_noisy
 BUILD_KEYS = (
     *("build_ns", "arena_bytes", "attention_scratch_bytes", "weights_bytes", "n_calls"),
     *("timing_overhead_ns", "attention_kernel", "layer_norm_kernel", "softmax_kernel"),
-    *("linear_kernel", "providers"),
+    *("linear_kernel", "packed_weights_bytes", "providers"),
 )
 CHECK_KEYS = ("max_abs_error", "tolerance", "worst_ratio", "checked_rows")
 

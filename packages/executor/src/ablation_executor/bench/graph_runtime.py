@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any, Protocol
@@ -72,11 +73,7 @@ def live_peak_bytes(graph: Graph, backend: str) -> int:
 
 def attention_bytes(node: Node) -> int:
     """Bytes of scores that the NumPy attention holds at once: three arrays of (B, H, Sq, Sk)."""
-    query, key = node.inputs[0], node.inputs[1]
-    if query is None or key is None:
-        raise ValueError(f"attention node {node.name!r} lacks q or k")
-    batch, heads, rows, _ = query.shape
-    return 3 * 4 * batch * heads * rows * key.shape[2]
+    return 3 * 4 * math.prod(ops.scores_shape(node.shapes, node.attribute("layout")))
 
 
 def kernel_of(graph: Graph, kernels: dict[str, str], wanted: Callable[[Node], bool]) -> str | None:
@@ -136,6 +133,7 @@ class GraphRunner:
         block = 4 * self._config.batch * self._config.seq_len * self._config.d_model
         is_compiled = isinstance(program, CompiledProgram)
         arena = program.arena_bytes if is_compiled else None
+        packed = program.packed_weights_bytes if is_compiled else None
         calls = sum(not ops.OPS[node.op].is_alias for node in graph.nodes)
         if is_compiled:
             overhead = (calls + 1) * ablation_kernels.clock_overhead_ns()
@@ -144,10 +142,11 @@ class GraphRunner:
             overhead, scratch = 2 * calls * clock_read_ns(), None
         categories = ops.categories(graph)
         return {
-            "resident_bytes": extra + (arena or 0),
+            "resident_bytes": extra + (arena or 0) + (packed or 0),
             "transient_bytes": 2 * block
             + (0 if is_compiled else live_peak_bytes(graph, self._variant.runtime)),
             "weights_bytes": weights_bytes,
+            "packed_weights_bytes": packed,
             "arena_bytes": arena,
             "attention_scratch_bytes": scratch,
             "n_calls": calls,

@@ -85,8 +85,12 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--configs", metavar="A,B", help="model sizes (default: all nine)")
     add("--skip-large", action="store_true", help="leave out sizes with seq_len of 4096 and more")
-    add("--variants", metavar="A,B", help="variants (default: all 18, 8 for d_model >= 2048)")
-    add("--all-variants", action="store_true", help="all 18 variants for large sizes too")
+    add(
+        "--variants",
+        metavar="A,B",
+        help=f"variants (default: all {len(VARIANTS)}, {len(LARGE_VARIANTS)} for d_model >= 2048)",
+    )
+    add("--all-variants", action="store_true", help="all variants for large sizes too")
     cores = max_threads()
     threads = whole_number(1, cores)
     add("--threads", type=threads, metavar="N", help="threads of each runtime (default: all cores)")

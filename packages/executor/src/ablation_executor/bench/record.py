@@ -35,9 +35,12 @@ ROW_KEYS: tuple[str, ...] = (
     *("first_call_ns", "build_ns", *PROFILE_KEYS, "timing_overhead_ns", "ops", "n_calls"),
     *("max_abs_error", "tolerance", "worst_ratio", "checked_rows", "memory_predicted_bytes"),
     *("memory_available_bytes", "arena_bytes", "attention_scratch_bytes", "weights_bytes"),
-    *("peak_rss_bytes", "flops", "calibration_before_ns", "calibration_after_ns"),
-    *("started_utc", "elapsed_s"),
+    *("packed_weights_bytes", "peak_rss_bytes", "flops"),
+    *("calibration_before_ns", "calibration_after_ns", "started_utc", "elapsed_s"),
 )
+
+# Rows of the same schema version that were recorded before these keys lack them: read as null.
+LATER_KEYS = ("packed_weights_bytes",)
 
 RUN_KEYS: tuple[str, ...] = (
     *("schema_version", "run_id", "created_utc", "finished_utc", "elapsed_s", "command"),
@@ -110,6 +113,8 @@ def read_cells(path: Path) -> tuple[list[Row], list[DamagedLine]]:
         except ValueError:
             damaged.append(DamagedLine(number, "not JSON (cut off?)", text))
             continue
+        if isinstance(row, dict):
+            row |= {key: None for key in LATER_KEYS if key not in row}
         problem = row_problem(row)
         if problem is None:
             rows.append(row)

@@ -162,6 +162,7 @@ class TorchRunner:
             "weights_bytes": self._config.weights_bytes,
             "arena_bytes": None,
             "attention_scratch_bytes": None,
+            "packed_weights_bytes": None,
             "n_calls": len(steps),
             "timing_overhead_ns": len(steps) * clock_read_ns() * 2,
             "attention_kernel": None,

@@ -1,8 +1,10 @@
 """The passes, in the one order in which they run; a variant selects a subset of it.
 
 absorb_into_matmul comes before fold_constants, which would turn the transposed weights into
-constants and so destroy its pattern; fuse_attention comes last, since it takes apart what the
-others have left of a product, a softmax and a product.
+constants and so destroy its pattern; fuse_attention comes behind those that change a product, since
+it takes apart what they have left of a product, a softmax and a product. fuse_activation follows,
+so that it finds the bias_relu of fuse_bias_relu. The last two need what comes before them:
+direct_layout an attention, merge_qkv one that direct_layout has turned to (B, S, H, D).
 """
 
 from __future__ import annotations
@@ -13,10 +15,13 @@ from collections.abc import Callable, Iterable
 from ..ir import Graph
 from ..rewrite import RewriteLog
 from .absorb_into_matmul import absorb_into_matmul
+from .direct_layout import direct_layout
 from .fold_constants import fold_constants
+from .fuse_activation import fuse_activation
 from .fuse_attention import fuse_attention
 from .fuse_bias_relu import fuse_bias_relu
 from .fuse_matmul_add import fuse_matmul_add
+from .merge_qkv import merge_qkv
 
 Pass = Callable[[Graph, RewriteLog], Graph]
 
@@ -26,6 +31,9 @@ PIPELINE: tuple[Pass, ...] = (
     fuse_matmul_add,
     fuse_bias_relu,
     fuse_attention,
+    fuse_activation,
+    direct_layout,
+    merge_qkv,
 )
 
 PASSES: dict[str, Pass] = {function.__name__: function for function in PIPELINE}

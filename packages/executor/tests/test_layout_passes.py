@@ -1,0 +1,404 @@
+"""The passes behind fuse_attention: each on a small graph, and together on the benchmark's block.
+
+`run_pass` also checks that the result is valid and computes the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_graphs import inputs_of, nodes_of, ops_of, random, run_pass
+
+from ablation_executor.bench.configs import Config
+from ablation_executor.bench.models import make_module
+from ablation_executor.bench.weights import make_weights
+from ablation_executor.compile import compile
+from ablation_executor.export import export
+from ablation_executor.interpret import interpret
+from ablation_executor.ir import Graph, GraphBuilder, Value, verify
+from ablation_executor.ops import OPS
+from ablation_executor.passes import DEFAULT_PASSES, optimize
+from ablation_executor.variants import BY_NAME
+
+SWAP = (0, 2, 1, 3)
+
+
+# fuse_activation
+
+
+def activated(
+    op: str, settings: dict[str, str] | None = None, bias: str = "", **attributes: Any
+) -> Graph:
+    """op(matmul(x, weight)); `bias` names where a vector is added: product, add, add swapped."""
+    builder = GraphBuilder()
+    x, weight = builder.input("x", (2, 3, 4)), builder.constant("weight", random(4, 5))
+    vector = builder.constant("bias", random(5))
+    slots = [x, weight, vector if bias == "product" else None]
+    out = builder.node("matmul", slots, attributes, name="product")
+    if bias.startswith("add"):
+        operands = [vector, out] if bias == "add swapped" else [out, vector]
+        out = builder.node("add", operands, name="biased")
+    operands = [out, builder.constant("vector", random(5))] if op == "bias_relu" else [out]
+    return builder.finish(builder.node(op, operands, settings or {}, name="activated"))
+
+
+@pytest.mark.parametrize(
+    ("op", "settings", "activation"),
+    [
+        ("relu", {}, "relu"),
+        ("gelu", {}, "gelu"),
+        ("gelu", {"approximate": "tanh"}, "gelu_tanh"),
+    ],
+)
+def test_activation_joins_its_product(op: str, settings: dict[str, str], activation: str) -> None:
+    graph = activated(op, settings, "product")
+    shown = "".join(f", {name}={setting}" for name, setting in settings.items())
+    assert nodes_of(graph) == [
+        "%product = matmul(%x, %weight, bias=%bias)  # [2, 3, 5]",
+        f"%activated = {op}(%product{shown})  # [2, 3, 5]",
+    ]
+    after, log = run_pass("fuse_activation", graph)
+    assert log.fired("activation") == log.fired("fuse_activation") == 1
+    assert nodes_of(after) == [
+        f"%product = matmul(%x, %weight, bias=%bias, activation={activation})  # [2, 3, 5]"
+    ]
+
+
+def test_activation_takes_the_bias_of_bias_relu() -> None:
+    after, log = run_pass("fuse_activation", activated("bias_relu", alpha=0.5))
+    assert log.fired("bias_and_activation") == log.fired("fuse_activation") == 1
+    assert nodes_of(after) == [
+        "%product = matmul(%x, %weight, bias=%vector, alpha=0.5, activation=relu)  # [2, 3, 5]"
+    ]
+
+
+@pytest.mark.parametrize("bias", ["add", "add swapped"])
+@pytest.mark.parametrize(("op", "activation"), [("relu", "relu"), ("gelu", "gelu")])
+def test_activation_takes_an_added_bias_that_no_pass_took(
+    op: str, activation: str, bias: str
+) -> None:
+    after, log = run_pass("fuse_activation", activated(op, bias=bias))
+    assert log.fired("bias_and_activation") == log.fired("fuse_activation") == 1
+    assert nodes_of(after) == [
+        f"%product = matmul(%x, %weight, bias=%bias, activation={activation})  # [2, 3, 5]"
+    ]
+
+
+@pytest.mark.parametrize("with_bias_relu", [True, False])
+def test_activation_behind_fuse_matmul_add(with_bias_relu: bool) -> None:
+    names = ["fuse_matmul_add", "fuse_activation", *["fuse_bias_relu"] * with_bias_relu]
+    after, log = optimize(activated("relu", bias="add"), names)
+    assert log.fired("bias_relu") == with_bias_relu
+    assert ops_of(after) == ["matmul"] and after.nodes[0].attribute("activation") == "relu"
+
+
+def test_activation_keeps_an_addend() -> None:
+    builder = GraphBuilder()
+    x, weight = builder.input("x", (2, 3, 4)), builder.constant("weight", random(4, 5))
+    out = builder.node("matmul", [x, weight, None, builder.input("residual", (2, 3, 5))])
+    out = builder.node("bias_relu", [out, builder.constant("vector", random(5))])
+    after, log = run_pass("fuse_activation", builder.finish(out))
+    assert log.fired("fuse_activation") == 1
+    assert nodes_of(after) == [
+        "%matmul = matmul(%x, %weight, bias=%vector, addend=%residual, activation=relu)"
+        "  # [2, 3, 5]"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (activated("relu", activation="gelu"), "the product already has an activation"),
+        (activated("bias_relu", activation="relu"), "the product already has an activation"),
+        (activated("bias_relu", bias="product"), "the product already has a bias"),
+    ],
+)
+def test_activation_refuses(graph: Graph, reason: str) -> None:
+    after, log = run_pass("fuse_activation", graph)
+    assert log.fired("fuse_activation") == 0
+    assert log.refused("fuse_activation") == [("activated", reason)]
+    assert ops_of(after) == ops_of(graph)
+
+
+@pytest.mark.parametrize(
+    ("op", "bias", "read"),
+    [("relu", "", "product"), ("bias_relu", "", "product"), ("relu", "add", "biased")],
+)
+def test_activation_refuses_a_product_with_a_second_reader(op: str, bias: str, read: str) -> None:
+    graph = activated(op, bias=bias)
+    graph.outputs += [node.output for node in graph.nodes if node.name == read]
+    _, log = run_pass("fuse_activation", graph)
+    assert log.refused("fuse_activation") == [
+        ("activated", f"{read} is also read by the graph's output")
+    ]
+
+
+def test_activation_refuses_a_sum_that_is_no_bias() -> None:
+    builder = GraphBuilder()
+    x, weight = builder.input("x", (2, 3, 4)), builder.constant("weight", random(4, 5))
+    out = builder.node("add", [builder.node("matmul", [x, weight]), builder.input("y", (2, 3, 5))])
+    _, log = run_pass("fuse_activation", builder.finish(builder.node("relu", [out])))
+    assert log.refused("fuse_activation") == [
+        ("relu", "%y: float32[2, 3, 5] is not a vector of the product's 5 columns")
+    ]
+
+
+# direct_layout
+
+
+def permuted(
+    *,
+    perms: dict[str, tuple[int, ...] | None] | None = None,
+    masked: bool = False,
+    shape: tuple[int, ...] = (2, 3, 3, 4),
+    **attributes: Any,
+) -> Graph:
+    """Attention between permutes; `perms` gives q, k, v or out another permutation, or none."""
+    builder, perms = GraphBuilder(), perms or {}
+    slots = []
+    for name in "qkv":
+        value, perm = builder.input(name, shape), perms.get(name, SWAP)
+        slots.append(value if perm is None else builder.node("permute", [value], {"perm": perm}))
+    if masked:
+        slots.append(builder.input("mask", (1, 1, shape[1], shape[1])))
+    out = builder.node("attention", slots, attributes, name="attention")
+    out = builder.node("permute", [out], {"perm": perms.get("out", SWAP)}, name="out")
+    return builder.finish(out)
+
+
+def test_layout_takes_the_permutes_away() -> None:
+    graph = permuted(masked=True, causal=True, scale=0.25, shape=(2, 5, 3, 4))
+    assert nodes_of(graph) == [
+        "%permute = permute(%q, perm=(0, 2, 1, 3))  # [2, 3, 5, 4]",
+        "%permute_2 = permute(%k, perm=(0, 2, 1, 3))  # [2, 3, 5, 4]",
+        "%permute_3 = permute(%v, perm=(0, 2, 1, 3))  # [2, 3, 5, 4]",
+        "%attention = attention(%permute, k=%permute_2, v=%permute_3, mask=%mask, causal=True,"
+        " scale=0.25)  # [2, 3, 5, 4]",
+        "%out = permute(%attention, perm=(0, 2, 1, 3))  # [2, 5, 3, 4]",
+    ]
+    after, log = run_pass("direct_layout", graph)
+    assert log.fired("direct_layout") == 1 and log.refused("direct_layout") == []
+    assert nodes_of(after) == [
+        "%attention = attention(%q, k=%k, v=%v, mask=%mask, causal=True, scale=0.25,"
+        " layout=bshd)  # [2, 5, 3, 4]"
+    ]
+
+
+def test_layout_keeps_a_permute_that_others_read() -> None:
+    graph = permuted()
+    graph.outputs.append(graph.nodes[1].output)
+    after, log = run_pass("direct_layout", graph)
+    assert log.fired("direct_layout") == 1
+    assert sorted(ops_of(after)) == ["attention", "permute"]
+
+
+def test_layout_of_keys_that_are_the_values_too() -> None:
+    builder = GraphBuilder()
+    q, kv = (builder.input(name, (1, 5, 2, 4)) for name in ("q", "kv"))
+    q, kv = (builder.node("permute", [value], {"perm": SWAP}) for value in (q, kv))
+    out = builder.node("permute", [builder.node("attention", [q, kv, kv])], {"perm": SWAP})
+    after, log = run_pass("direct_layout", builder.finish(out))
+    assert log.fired("direct_layout") == 1 and ops_of(after) == ["attention"]
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (permuted(perms={"k": None}), "k does not come from a permute"),
+        (permuted(perms={"v": (0, 1, 2, 3)}), "perm (0, 1, 2, 3) of v is not (0, 2, 1, 3)"),
+        (
+            permuted(perms={"out": (0, 2, 3, 1)}),
+            "perm (0, 2, 3, 1) of the output is not (0, 2, 1, 3)",
+        ),
+        (permuted(layout="bshd"), "the attention's layout is bshd already"),
+    ],
+)
+def test_layout_refuses(graph: Graph, reason: str) -> None:
+    after, log = run_pass("direct_layout", graph)
+    assert log.fired("direct_layout") == 0
+    assert log.refused("direct_layout") == [("out", reason)]
+    assert str(after) == str(graph)
+
+
+def test_layout_refuses_an_output_with_a_second_reader() -> None:
+    graph = permuted()
+    graph.outputs.append(graph.nodes[3].output)
+    _, log = run_pass("direct_layout", graph)
+    assert log.refused("direct_layout") == [("out", "attention is also read by the graph's output")]
+
+
+# merge_qkv
+
+
+def projected(
+    change: str = "", *, bias: bool = True, transpose_b: bool = True, causal: bool = False
+) -> Graph:
+    """Attention of three linear layers of one input; `change` says what is wrong with v."""
+    builder = GraphBuilder()
+    x, batch, seq_len, n_heads, head_dim = builder.input("x", (2, 5, 7)), 2, 5, 3, 4
+    width = n_heads * head_dim
+    heads, columns = [], []
+    for name in "qkv":
+        wrong = change if name == "v" else ""
+        shape = (width, 7) if transpose_b and wrong != "transpose_b" else (7, width)
+        a = builder.input("other", (2, 5, 7)) if wrong == "input" else x
+        make = builder.input if wrong == "weight" else builder.constant
+        weight = make(f"w{name}", shape if wrong == "weight" else random(*shape))
+        vector = None
+        if bias and wrong != "no bias":
+            dynamic = wrong == "bias"
+            vector = (
+                builder.input("b", (width,))
+                if dynamic
+                else builder.constant(f"b{name}", random(width))
+            )
+        addend = builder.input("addend", (2, 5, width)) if wrong == "addend" else None
+        settings: dict[str, Any] = {"transpose_b": shape[0] == width}
+        settings |= {"alpha": 0.5} if wrong == "alpha" else {}
+        settings |= {"activation": "relu"} if wrong == "activation" else {}
+        columns.append(
+            builder.node("matmul", [a, weight, vector, addend], settings, name=f"{name}_product")
+        )
+        split = {"shape": (batch, seq_len, n_heads, head_dim)}
+        heads.append(builder.node("reshape", [columns[-1]], split, name=f"{name}_heads"))
+    if change == "same":
+        heads[2] = heads[1]
+    settings = {"layout": "bhsd" if change == "layout" else "bshd", "causal": causal}
+    outputs = [builder.node("attention", heads, settings, name="attention")]
+    outputs += {"read product": columns[2:], "read heads": heads[2:]}.get(change, [])
+    return builder.finish(*outputs)
+
+
+def test_merge_makes_one_product_of_three() -> None:
+    graph = projected(causal=True)
+    assert nodes_of(graph) == [
+        *(
+            line
+            for name in "qkv"
+            for line in (
+                f"%{name}_product = matmul(%x, %w{name}, bias=%b{name}, transpose_b=True)"
+                "  # [2, 5, 12]",
+                f"%{name}_heads = reshape(%{name}_product, shape=(2, 5, 3, 4))  # [2, 5, 3, 4]",
+            )
+        ),
+        "%attention = attention(%q_heads, k=%k_heads, v=%v_heads, layout=bshd, causal=True)"
+        "  # [2, 5, 3, 4]",
+    ]
+    after, log = run_pass("merge_qkv", graph)
+    assert log.fired("merge_qkv") == 1 and log.refused("merge_qkv") == []
+    assert nodes_of(after) == [
+        "%matmul = matmul(%x, %wq+wk+wv, bias=%bq+bk+bv, transpose_b=True)  # [2, 5, 36]",
+        "%reshape = reshape(%matmul, shape=(2, 5, 3, 3, 4))  # [2, 5, 3, 3, 4]",
+        "%attention = attention(%reshape, layout=qkv, causal=True)  # [2, 5, 3, 4]",
+    ]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("transpose_b", [True, False])
+def test_merge_lets_go_of_the_weights_it_joined(bias: bool, transpose_b: bool) -> None:
+    graph = projected(bias=bias, transpose_b=transpose_b)
+    after, log = run_pass("merge_qkv", graph)
+    assert log.fired("merge_qkv") == 1
+    assert [value.name for value in after.constants] == ["wq+wk+wv", "bq+bk+bv"][: 1 + bias]
+    sizes = [sum(array.size for array in each.constants.values()) for each in (graph, after)]
+    assert sizes[0] == sizes[1]
+
+
+def test_merge_keeps_a_weight_that_others_read() -> None:
+    graph = projected()
+    graph.outputs.append(next(iter(graph.constants)))
+    after, log = run_pass("merge_qkv", graph)
+    assert log.fired("merge_qkv") == 1
+    assert [value.name for value in after.constants] == ["wq", "wq+wk+wv", "bq+bk+bv"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("layout", "the attention's layout is bhsd, not bshd"),
+        ("input", "v is not made from what q is made from"),
+        ("weight", "the weight of v is not a constant matrix"),
+        ("bias", "the bias of v is not a constant"),
+        ("no bias", "of q and v, only one has a bias"),
+        ("addend", "the product of v has an addend"),
+        ("activation", "the product of v has an activation"),
+        ("alpha", "alpha differs between q and v"),
+        ("transpose_b", "transpose_b differs between q and v"),
+        ("same", "q, k and v are not three products"),
+        ("read product", "v_product is also read by the graph's output"),
+        ("read heads", "v_heads is also read by the graph's output"),
+    ],
+)
+def test_merge_refuses(change: str, reason: str) -> None:
+    graph = projected(change)
+    after, log = run_pass("merge_qkv", graph)
+    assert log.fired("merge_qkv") == 0
+    assert log.refused("merge_qkv") == [("attention", reason)]
+    assert str(after) == str(graph)
+
+
+def test_merge_refuses_a_reshape_that_mixes_rows() -> None:
+    builder = GraphBuilder()
+    x = builder.input("x", (1, 4, 6))
+    heads: list[Value] = []
+    for name in "qkv":
+        product = builder.node("matmul", [x, builder.constant(f"w{name}", random(6, 6))])
+        heads.append(builder.node("reshape", [product], {"shape": (1, 2, 3, 4)}))
+    graph = builder.finish(builder.node("attention", heads, {"layout": "bshd"}))
+    _, log = run_pass("merge_qkv", graph)
+    assert log.refused("merge_qkv") == [
+        ("attention", "the reshape of q does more than split the columns into heads")
+    ]
+
+
+# The benchmark's block
+
+CONFIG = Config(name="Tiny", d_model=24, n_heads=3, seq_len=7)
+CALLS = ["layer_norm", "matmul", "attention", "matmul", "layer_norm", "matmul", "matmul"]
+
+
+def block_of(kind: str, causal: bool) -> Graph:
+    """The block of bench/models.py as exported."""
+    config = replace(CONFIG, causal=causal)
+    module = make_module(config, make_weights(config, 0), kind)
+    return export(module, (torch.randn(config.batch, config.seq_len, config.d_model),))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kind", ["manual", "sdpa"])
+def test_all_passes_leave_seven_calls_of_the_block(kind: str, causal: bool) -> None:
+    graph = block_of(kind, causal)
+    after, log = optimize(graph)
+    verify(after)
+    calls = [node for node in after.nodes if not OPS[node.op].is_alias]
+    assert [node.op for node in calls] == CALLS
+    qkv, attention, out, up, down = (calls[index] for index in (1, 2, 3, 5, 6))
+    assert qkv.output.shape == (1, 7, 72)
+    assert attention.attribute("layout") == "qkv" and attention.attribute("causal") is causal
+    assert attention.inputs[1:] == [None, None, None]
+    assert up.attribute("activation") == "relu" and up.inputs[2] is not None
+    for product in (out, down):
+        assert product.inputs[2] is not None and product.inputs[3] is not None
+    for name in DEFAULT_PASSES[-3:]:
+        assert log.fired(name) == 1
+    inputs = inputs_of(graph)
+    want, got = (interpret(each, inputs, np.float64)[0] for each in (graph, after))
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kind", ["manual", "sdpa"])
+@pytest.mark.parametrize(
+    "name", ["beyond-epilogues", "beyond-layout", "beyond-qkv", "beyond-default"]
+)
+def test_the_block_runs_natively(name: str, kind: str, causal: bool) -> None:
+    graph, variant = block_of(kind, causal), BY_NAME[name]
+    after, _ = optimize(graph, variant.passes)
+    inputs = inputs_of(graph)
+    want = interpret(graph, inputs, np.float64)[0]
+    got = compile(after, kernels=variant.kernels, threads=2)(*inputs)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * np.abs(want).max())

@@ -1,0 +1,150 @@
+// The packed product of a block, written once over a vector type V (see vector_math.h).
+//
+// A panel of B stays in the second-level cache while all row tiles of A pass over it; the tile of C
+// stays in registers for the whole depth and is finished in its one write: previous sum or addend,
+// bias and activation cost no pass of their own.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "core/tile_multiply.h"
+#include "matmul/packed.h"
+
+namespace ablation::body {
+
+template <class V>
+typename V::Float activate(typename V::Float x, Activation activation) {
+    switch (activation) {
+        case Activation::none:
+            return x;
+        case Activation::relu:
+            return V::max(V::set(0.0F), x);
+        case Activation::gelu:
+            return gelu<V>(x);
+        case Activation::gelu_tanh:
+            return gelu_tanh<V>(x);
+    }
+    return x;
+}
+
+template <class V>
+struct Packed {
+    using Float = typename V::Float;
+    using Tile = TileShape<V>;
+
+    /// One register tile: its first row and column within the block.
+    struct Place {
+        std::int64_t row, column;
+        const float* b;
+    };
+    using TileFunction = void (*)(const PackedBlock& block, const Place& place);
+
+    /// The finished value of one vector of C.
+    template <class Lanes>
+    static Float finish(const PackedBlock& block, Float sum, std::int64_t offset,
+                        std::int64_t column, Lanes lanes) {
+        Float value = V::mul(sum, V::set(block.alpha));
+        if (block.previous != nullptr) {
+            value = V::add(value, V::load(block.previous + offset, lanes));
+        }
+        if (block.bias != nullptr) value = V::add(value, V::load(block.bias + column, lanes));
+        return value;
+    }
+
+    /// Rows that end inside the panel, and activations that are long: from sums in memory.
+    [[gnu::noinline]] static void write_slowly(const PackedBlock& block, const Place& place,
+                                               const float* sums, int rows) {
+        const std::int64_t columns =
+            std::min<std::int64_t>(Tile::columns, block.columns - place.column);
+        for (int i = 0; i < rows; ++i) {
+            const std::int64_t offset = (place.row + i) * block.c_stride + place.column;
+            const auto write = [&](std::int64_t j, auto lanes) {
+                const Float sum = V::load(sums + i * Tile::columns + j, All{});
+                const Float value = finish(block, sum, offset + j, place.column + j, lanes);
+                V::store(block.c + offset + j, activate<V>(value, block.activation), lanes);
+            };
+            std::int64_t j = 0;
+            for (; j + V::width <= columns; j += V::width) write(j, All{});
+            if (j < columns) write(j, First{columns - j});
+        }
+    }
+
+    template <int rows>
+    static void multiply_tile(const PackedBlock& block, const Place& place) {
+        // C is needed at the end only, but its rows lie too far apart for a hardware prefetch.
+        for (int i = 0; i < rows; ++i) {
+            const float* row = block.c + (place.row + i) * block.c_stride + place.column;
+            for (int j = 0; j < Tile::columns; j += 16) __builtin_prefetch(row + j, 1);
+        }
+        Float sums[rows][Tile::vectors];
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 8
+            for (int j = 0; j < Tile::vectors; ++j) sums[i][j] = V::set(0.0F);
+        }
+        const PlainA a{block.a + place.row * block.a_stride, block.a_stride};
+        multiply_accumulate<V>(sums, a, place.b, Tile::columns, block.depth);
+
+        const bool whole = place.column + Tile::columns <= block.columns;
+        const bool short_activation =
+            block.activation == Activation::none || block.activation == Activation::relu;
+        if (!whole || !short_activation) {
+            alignas(kAlignment) float memory[rows * Tile::columns];
+#pragma GCC unroll 16
+            for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 8
+                for (int j = 0; j < Tile::vectors; ++j) {
+                    V::store(memory + i * Tile::columns + j * V::width, sums[i][j], All{});
+                }
+            }
+            return write_slowly(block, place, memory, rows);
+        }
+        // max(lowest, x) keeps x, and NaN.
+        const Float lowest =
+            V::set(block.activation == Activation::relu ? 0.0F : -__builtin_inff());
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; ++i) {
+            const std::int64_t offset = (place.row + i) * block.c_stride + place.column;
+#pragma GCC unroll 8
+            for (int j = 0; j < Tile::vectors; ++j) {
+                const std::int64_t shift = j * V::width;
+                const Float value =
+                    finish(block, sums[i][j], offset + shift, place.column + shift, All{});
+                V::store(block.c + offset + shift, V::max(lowest, value), All{});
+            }
+        }
+    }
+
+    template <std::size_t... rows>
+    static constexpr auto tile_table(std::index_sequence<rows...>) {
+        struct Table {
+            TileFunction of_rows[sizeof...(rows) + 1];
+        };
+        return Table{{nullptr, multiply_tile<static_cast<int>(rows) + 1>...}};
+    }
+
+    static void multiply(const PackedBlock& block) {
+        static constexpr auto kTiles = tile_table(std::make_index_sequence<Tile::rows>{});
+        // Tiles of equal height where the rows do not fill the last one: a low tile has too few
+        // independent sums to hide the latency of a multiply-add.
+        const std::int64_t tiles = (block.rows + Tile::rows - 1) / Tile::rows;
+        const float* panel = block.b;
+        for (std::int64_t column = 0; column < block.columns; column += Tile::columns) {
+            std::int64_t row = 0;
+            for (std::int64_t tile = 0; tile < tiles; ++tile) {
+                const std::int64_t end = block.rows * (tile + 1) / tiles;
+                kTiles.of_rows[end - row](block, {row, column, panel});
+                row = end;
+            }
+            panel += block.panel_stride;
+        }
+    }
+
+    static constexpr PackedProvider provider(const char* name) {
+        return {.name = name, .rows = Tile::rows, .columns = Tile::columns, .multiply = multiply};
+    }
+};
+
+}  // namespace ablation::body
