@@ -155,7 +155,20 @@ def test_scratch_is_aligned_and_grows_with_threads(info: ablation_kernels.Kernel
     assert info.parallel or sizes[0] == sizes[2]
 
 
-@pytest.mark.parametrize("kernel", ATTENTION_KERNELS)
+def test_scratch_of_packed_keys_passes_32_bits() -> None:
+    """Keys and values of one head, and one thread's share more for each other thread."""
+    shape = (1, 1, 2**24, 128)
+    sizes = [
+        ablation_kernels.scratch_bytes(
+            "attention_flash_packed_simd_parallel", [shape] * 3, {"scale": 0.1}, threads
+        )
+        for threads in (1, 2, 3)
+    ]
+    assert sizes[0] >= 2 * 2**24 * 128 * 4
+    assert 0 < sizes[1] - sizes[0] == sizes[2] - sizes[1] < 2**24
+
+
+@pytest.mark.parametrize("kernel", [name for name in ATTENTION_KERNELS if "packed" not in name])
 def test_scratch_passes_32_bits(kernel: str) -> None:
     """A tile as large as the sequence: 64 x 8192 x 8192 scores of four bytes, nothing allocated."""
     shape = (1, 64, 8192, 128)

@@ -59,19 +59,24 @@ namespace {
 constexpr std::int64_t kBlocks = 8;
 constexpr std::int64_t kPiecesPerThread = 4;
 constexpr std::int64_t kPackedKeys = 256;  ///< keys that one piece of packing takes
-/// A group's packed keys and values, for each thread, unless one item takes more.
-constexpr std::int64_t kGroupBytes = std::int64_t{4} << 20;
 
 std::int64_t divide_up(std::int64_t size, std::int64_t part) { return (size + part - 1) / part; }
 std::int64_t round_up(std::int64_t size, std::int64_t part) { return divide_up(size, part) * part; }
 
-/// Keys of a tile: its packed keys and values take a quarter of a usual L2 cache, and the scores of
-/// a block of rows stay in L1.
-std::int64_t flash_packed_tile_k(const FlashPackedProvider& provider, std::int64_t d) {
-    constexpr std::int64_t kTileFloats = std::int64_t{1} << 16;
-    constexpr std::int64_t kScoreFloats = 4096;
-    const std::int64_t fitting = std::min(kTileFloats / (2 * d), kScoreFloats / provider.rows);
+/// Keys of a tile: its packed keys and values take a quarter of the L2 cache, and the scores of a
+/// block of rows stay about in L1. Half as many keys cost 1 to 2 % (the ends of rows weigh more),
+/// twice as many gain nothing.
+std::int64_t keys_of_tile(const FlashPackedProvider& provider, std::int64_t d) {
+    constexpr std::int64_t kScoreFloats = 8192;
+    const std::int64_t fitting =
+        std::min(half_l2_floats() / 2 / (2 * d), kScoreFloats / provider.rows);
     return std::max(fitting / provider.columns, std::int64_t{1}) * provider.columns;
+}
+
+/// A group's packed keys and values, for each thread, unless one item takes more: four times L2, in
+/// a shared cache where there is one, and few enough joins of the threads.
+std::int64_t group_bytes() {
+    return 8 * half_l2_floats() * static_cast<std::int64_t>(sizeof(float));
 }
 
 struct Plan {
@@ -87,9 +92,12 @@ struct Plan {
 };
 
 /// Rows of a query tile. Not a matter of the threads in use, so that results are not either.
-std::int64_t query_rows(const AttentionSizes& sizes, const FlashPackedProvider& provider) {
+std::int64_t query_rows(const AttentionSizes& sizes, bool causal,
+                        const FlashPackedProvider& provider) {
     static const std::int64_t cores = available_cores();
-    const std::int64_t pieces = divide_up(kPiecesPerThread * cores, sizes.items());
+    const bool splits = sizes.serial_ns(causal) >= kMinimumParallelNs;
+    const std::int64_t pieces =
+        splits ? divide_up(kPiecesPerThread * cores, sizes.items()) : std::int64_t{1};
     const std::int64_t blocks = divide_up(sizes.sq, provider.rows);
     const std::int64_t share = std::clamp<std::int64_t>(blocks / pieces, 1, kBlocks);
     return divide_up(sizes.sq, divide_up(blocks, share));
@@ -101,18 +109,17 @@ Plan make_plan(const Call& call, int threads) {
     Plan plan{};
     plan.sizes = attention_sizes(call);
     const auto [batch, heads, sq, sk, d] = plan.sizes;
-    plan.tile_q =
-        attributes.tile_q > 0 ? std::min(attributes.tile_q, sq) : query_rows(plan.sizes, provider);
+    plan.tile_q = attributes.tile_q > 0 ? std::min(attributes.tile_q, sq)
+                                        : query_rows(plan.sizes, attributes.causal, provider);
     const std::int64_t tile_k =
-        attributes.tile_k > 0 ? attributes.tile_k : flash_packed_tile_k(provider, d);
+        attributes.tile_k > 0 ? attributes.tile_k : keys_of_tile(provider, d);
     plan.tile_k = round_up(std::min(tile_k, sk), provider.columns);
     plan.key_floats = round_up(sk, provider.columns) * d;
     plan.value_floats = round_up(d, provider.columns) * sk;
-    const std::int64_t fitting = threads * kGroupBytes / plan.item_bytes();
+    const std::int64_t fitting = threads * group_bytes() / plan.item_bytes();
     plan.group = threads == 1 ? 1 : std::clamp<std::int64_t>(fitting, 1, plan.sizes.items());
-    plan.worker_bytes =
-        align_up(flash_packed_floats(provider, plan.tile_q, plan.tile_k, d) *
-                 static_cast<std::int64_t>(sizeof(float)));
+    plan.worker_bytes = align_up(flash_packed_floats(provider, plan.tile_q, plan.tile_k, d) *
+                                 static_cast<std::int64_t>(sizeof(float)));
     return plan;
 }
 
@@ -134,8 +141,7 @@ void attend_tile(const Call& call, const Plan& plan, const MaskView& mask, std::
     const auto& attributes = std::get<AttentionAttributes>(call.attributes);
     const ItemRows arrays = item_rows(call, plan.sizes, item);
     const float* keys = packed_keys(call, plan, place);
-    std::byte* scratch =
-        call.scratch + plan.group * plan.item_bytes() + worker * plan.worker_bytes;
+    std::byte* scratch = call.scratch + plan.group * plan.item_bytes() + worker * plan.worker_bytes;
     flash_packed_provider().attend({.q = arrays.q + begin * arrays.q_stride,
                                     .q_stride = arrays.q_stride,
                                     .keys = keys,

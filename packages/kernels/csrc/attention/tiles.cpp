@@ -1,15 +1,9 @@
 #include "attention/tiles.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <variant>
 
-#if defined(__APPLE__)
-#include <sys/sysctl.h>
-#else
-#include <unistd.h>
-#endif
-
+#include "core/cache_sizes.h"
 #include "core/parallel.h"
 
 namespace ablation {
@@ -42,25 +36,6 @@ std::int64_t causal_rows(std::int64_t sq) {
 
 std::int64_t divide_up(std::int64_t size, std::int64_t part) { return (size + part - 1) / part; }
 
-std::int64_t read_l2_bytes() {
-    std::int64_t bytes = 0;
-#if defined(__APPLE__)
-    std::size_t size = sizeof(bytes);
-    if (sysctlbyname("hw.perflevel0.l2cachesize", &bytes, &size, nullptr, 0) != 0) bytes = 0;
-#elif defined(_SC_LEVEL2_CACHE_SIZE)
-    bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-#endif
-    // Some machines tell nothing, and Apple's L2 is shared by a cluster of cores.
-    if (bytes <= 0) bytes = std::int64_t{1} << 20;
-    return std::clamp(bytes, std::int64_t{1} << 18, std::int64_t{1} << 21);
-}
-
-/// Floats that half of the L2 cache holds; the other half is for q, k, v and sgemm's packed copies.
-std::int64_t half_l2_floats() {
-    static const std::int64_t bytes = read_l2_bytes();
-    return bytes / 2 / static_cast<std::int64_t>(sizeof(float));
-}
-
 /// The size near `wanted` that cuts `size` into even tiles of whole 16s.
 std::int64_t even_tile(std::int64_t size, std::int64_t wanted) {
     const std::int64_t even = divide_up(size, divide_up(size, wanted));
@@ -68,6 +43,10 @@ std::int64_t even_tile(std::int64_t size, std::int64_t wanted) {
 }
 
 }  // namespace
+
+std::int64_t half_l2_floats() {
+    return cache_sizes().l2 / 2 / static_cast<std::int64_t>(sizeof(float));
+}
 
 AttentionSizes attention_sizes(const Call& call) {
     const Shape& q = call.inputs[0].shape;
@@ -89,9 +68,12 @@ ItemRows item_rows(const Call& call, const AttentionSizes& sizes, std::int64_t i
     if (layout == AttentionLayout::bhsd) {
         const std::int64_t query = item * sizes.sq * sizes.d;
         const std::int64_t key = item * sizes.sk * sizes.d;
-        return {q + query,      call.inputs[1].data + key,
-                call.inputs[2].data + key, output + query,
-                sizes.d,        sizes.d,
+        return {q + query,
+                call.inputs[1].data + key,
+                call.inputs[2].data + key,
+                output + query,
+                sizes.d,
+                sizes.d,
                 sizes.d};
     }
     const std::int64_t width = sizes.heads * sizes.d;
@@ -103,9 +85,12 @@ ItemRows item_rows(const Call& call, const AttentionSizes& sizes, std::int64_t i
         return {q, q + width, q + 2 * width, output, 3 * width, 3 * width, width};
     }
     const std::int64_t key = item / sizes.heads * sizes.sk * width + column;
-    return {q + query + column, call.inputs[1].data + key,
-            call.inputs[2].data + key, output,
-            width,              width,
+    return {q + query + column,
+            call.inputs[1].data + key,
+            call.inputs[2].data + key,
+            output,
+            width,
+            width,
             width};
 }
 

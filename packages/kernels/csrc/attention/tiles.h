@@ -41,6 +41,9 @@ struct MaskView {
 };
 MaskView mask_view(const Call& call);
 
+/// Floats that half of a core's L2 cache holds; the other half is for what passes through.
+std::int64_t half_l2_floats();
+
 /// Floats from one row of a tile of scores to the next: `keys` and a pad that keeps the rows off
 /// one cache set.
 std::int64_t score_stride(std::int64_t keys);

@@ -191,11 +191,13 @@ def attention(
     layout "bhsd": q is (batch, heads, Sq, head_dim), k and v are (batch, heads, Sk, head_dim).
     "bshd": heads after the sequence, (batch, Sq, heads, head_dim) and (batch, Sk, heads, head_dim).
     "qkv": q is (batch, S, 3, heads, head_dim) and holds all three, k and v stay None. The output
-    lies as q does, in "qkv" as (batch, S, heads, head_dim). mask is added to the scores (-infinity hides a key) and broadcasts to (batch, heads, Sq, Sk). causal hides key j
-    from query i where j > i, counted from the top left as in torch's is_causal. scale None is
-    1 / sqrt(head_dim). A row whose keys are all hidden gives 0, as torch's
-    scaled_dot_product_attention. tile_q and tile_k are rows and keys per tile; 0 lets the kernel
-    choose from the cache sizes.
+    lies as q does, in "qkv" as (batch, S, heads, head_dim).
+
+    mask is added to the scores (-infinity hides a key) and broadcasts to (batch, heads, Sq, Sk) in
+    every layout. causal hides key j from query i where j > i, counted from the top left as in
+    torch's is_causal. scale None is 1 / sqrt(head_dim). A row whose keys are all hidden gives 0, as
+    torch's scaled_dot_product_attention. tile_q and tile_k are rows and keys per tile; 0 lets the
+    kernel choose from the cache sizes.
     """
     attributes = {
         "scale": scale,
