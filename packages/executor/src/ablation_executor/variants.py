@@ -44,6 +44,7 @@ class Variant:
     passes: tuple[str, ...]
     kernels: dict[str, str]
     module: str = "manual"
+    share_rows: bool = False
 
     def axes(self) -> dict[str, object]:
         """What this variant is on each axis; None where the axis has no meaning for it."""
@@ -63,6 +64,7 @@ class Variant:
             "layer_norm": self.kernels.get("layer_norm"),
             "matmul": self.kernels.get("matmul"),
             "kernels": ("given" if self.kernels else "chosen") if native else None,
+            "share_rows": self.share_rows,
         }
 
 
@@ -82,7 +84,7 @@ def changed_axes(child: Variant, parent: Variant) -> list[str]:
     if both_given:
         comparable += ["layer_norm", "matmul"] + (["softmax"] if fused else [])
     if same_runtime:
-        comparable.append("kernels")
+        comparable += ["kernels", "share_rows"]
     return [axis for axis in comparable if mine[axis] != theirs[axis]]
 
 
@@ -149,11 +151,22 @@ def _beyond(
     changed: str,
     passes: tuple[str, ...],
     attention: str | None = None,
+    share_rows: bool = False,
 ) -> Variant:
     """A rung behind the published ones, with packed products; compile chooses without attention."""
     kernels = {} if attention is None else _kernels(attention=attention, matmul=_PACKED_MATMUL)
     return Variant(
-        name, printed, printed, "Beyond", parent, changed, "kernels", "compiled", passes, kernels
+        name,
+        printed,
+        printed,
+        "Beyond",
+        parent,
+        changed,
+        "kernels",
+        "compiled",
+        passes,
+        kernels,
+        share_rows=share_rows,
     )
 
 
@@ -250,7 +263,23 @@ VARIANTS: tuple[Variant, ...] = (
         "beyond-layout", "+ direct layout", "beyond-attention", "passes", LAYOUT, _PACKED_FLASH
     ),
     _beyond("beyond-qkv", "+ merged QKV", "beyond-layout", "passes", DEFAULT_PASSES, _PACKED_FLASH),
-    _beyond("beyond-default", "Tuned default", "beyond-qkv", "kernels", DEFAULT_PASSES),
+    _beyond(
+        "beyond-rows",
+        "+ shared fork-joins",
+        "beyond-qkv",
+        "share_rows",
+        DEFAULT_PASSES,
+        _PACKED_FLASH,
+        share_rows=True,
+    ),
+    _beyond(
+        "beyond-default",
+        "Tuned default",
+        "beyond-rows",
+        "kernels",
+        DEFAULT_PASSES,
+        share_rows=True,
+    ),
 )
 
 # The runtimes of others, each PT SDPA under another executor. Not rungs of the ladder: a selection
@@ -300,6 +329,7 @@ LARGE_VARIANTS: tuple[str, ...] = (
     "beyond-attention",
     "beyond-layout",
     "beyond-qkv",
+    "beyond-rows",
     "beyond-default",
 )
 

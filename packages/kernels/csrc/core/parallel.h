@@ -31,7 +31,7 @@ void parallel_for(std::int64_t n_items, void* context, ParallelBody body, int ma
 /// Nanoseconds of work below which a split costs more than it saves. The fork-join itself costs
 /// under a microsecond; more comes after it, when the next op finds half of its input, and the
 /// lines it will write, in another core's cache.
-inline constexpr double kMinimumParallelNs = 8000.0;
+inline constexpr double kMinimumParallelNs = 4000.0;
 
 /// Number of threads worth using for work that takes `serial_ns` on one thread.
 inline int worthwhile_threads(double serial_ns) {

@@ -105,7 +105,9 @@ class GraphRunner:
                 graph, backend=variant.runtime, kernels=variant.kernels or None, threads=threads
             )
         else:
-            self._program = compile(graph, kernels=variant.kernels, threads=threads)
+            self._program = compile(
+                graph, kernels=variant.kernels, threads=threads, share_rows=variant.share_rows
+            )
 
     def __call__(self) -> Any:
         """One call, its result freshly allocated as for any caller."""
