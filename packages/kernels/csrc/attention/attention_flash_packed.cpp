@@ -57,7 +57,7 @@ namespace {
 /// Blocks of rows that share a tile of keys in L2, and pieces of an item for each thread: enough
 /// that the last ones end together.
 constexpr std::int64_t kBlocks = 8;
-constexpr std::int64_t kPiecesPerThread = 4;
+constexpr std::int64_t kPiecesPerThread = 8;
 constexpr std::int64_t kPackedKeys = 256;  ///< keys that one piece of packing takes
 
 std::int64_t divide_up(std::int64_t size, std::int64_t part) { return (size + part - 1) / part; }

@@ -23,6 +23,7 @@
 #include <utility>
 
 #include "attention/flash_packed.h"
+#include "attention/flash_packing.h"
 #include "core/tile_multiply.h"
 
 namespace ablation::body {
@@ -63,14 +64,6 @@ struct FlashPacked {
         std::int64_t columns;
     };
     using ProductFunction = void (*)(const Product& product);
-
-    /// Calls step(j, lanes) for the vectors that cover n elements.
-    template <class Step>
-    static void for_vectors(std::int64_t n, Step&& step) {
-        std::int64_t j = 0;
-        for (; j + V::width <= n; j += V::width) step(j, All{});
-        if (j < n) step(j, First{n - j});
-    }
 
     template <int rows, int vectors>
     static void clear(Float (&sums)[rows][vectors]) {
@@ -180,7 +173,7 @@ struct FlashPacked {
     }
 
     static void add_mask(float* scores, const float* mask, std::int64_t step, std::int64_t n) {
-        for_vectors(n, [&](std::int64_t j, auto lanes) {
+        for_vectors<V>(n, [&](std::int64_t j, auto lanes) {
             const Float addend = step == 0 ? V::set(*mask) : V::load(mask + j, lanes);
             V::store(scores + j, V::add(V::load(scores + j, lanes), addend), lanes);
         });
@@ -195,7 +188,7 @@ struct FlashPacked {
             even = V::max(V::load(scores + j, All{}), even);
             odd = V::max(V::load(scores + j + V::width, All{}), odd);
         }
-        for_vectors(n - j, [&](std::int64_t i, auto lanes) {
+        for_vectors<V>(n - j, [&](std::int64_t i, auto lanes) {
             even = V::max(V::load(scores + j + i, lanes, kNoMaximum), even);
         });
         return V::largest(V::max(odd, even));
@@ -215,7 +208,7 @@ struct FlashPacked {
     static float weigh(float* scores, float maximum, std::int64_t n) {
         const Float shift = V::set(maximum);
         Float sum = V::set(0.0F);
-        for_vectors(n, [&](std::int64_t j, auto lanes) {
+        for_vectors<V>(n, [&](std::int64_t j, auto lanes) {
             const Float w = weight<V>(V::sub(V::load(scores + j, lanes), shift));
             V::store(scores + j, w, lanes);
             if constexpr (std::is_same_v<decltype(lanes), All>) {
@@ -289,7 +282,7 @@ struct FlashPacked {
         const Float scale = V::set(queries.scale);
         for (std::int64_t row = 0; row < queries.rows; ++row) {
             const float* from = queries.q + row * queries.q_stride;
-            for_vectors(queries.d, [&](std::int64_t j, auto lanes) {
+            for_vectors<V>(queries.d, [&](std::int64_t j, auto lanes) {
                 V::store(q + row * q_stride + j, V::mul(V::load(from + j, lanes), scale), lanes);
             });
         }
@@ -315,75 +308,11 @@ struct FlashPacked {
         }
     }
 
-    /// Four rows of four columns, transposed.
-    static void transpose_four(float* to, std::int64_t to_stride, const float* from,
-                               std::int64_t from_stride) {
-        using Four = float __attribute__((vector_size(16)));
-        Four a, b, c, d;
-        __builtin_memcpy(&a, from, sizeof a);
-        __builtin_memcpy(&b, from + from_stride, sizeof b);
-        __builtin_memcpy(&c, from + 2 * from_stride, sizeof c);
-        __builtin_memcpy(&d, from + 3 * from_stride, sizeof d);
-        const Four ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-        const Four ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-        const Four cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-        const Four cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-        a = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
-        b = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
-        c = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
-        d = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
-        __builtin_memcpy(to, &a, sizeof a);
-        __builtin_memcpy(to + to_stride, &b, sizeof b);
-        __builtin_memcpy(to + 2 * to_stride, &c, sizeof c);
-        __builtin_memcpy(to + 3 * to_stride, &d, sizeof d);
-    }
-
-    static void pack_key_panel(const KeyRange& range, std::int64_t key) {
-        const std::int64_t keys = std::min<std::int64_t>(Tile::columns, range.sk - key);
-        const float* from = range.k + key * range.stride;
-        float* to = range.keys + key * range.d;
-        const std::int64_t whole = range.d / 4 * 4;
-        std::int64_t j = 0;
-        for (; j + 4 <= keys; j += 4) {
-            const float* rows = from + j * range.stride;
-            for (std::int64_t d = 0; d < whole; d += 4) {
-                transpose_four(to + d * Tile::columns + j, Tile::columns, rows + d, range.stride);
-            }
-            for (std::int64_t d = whole; d < range.d; ++d) {
-                for (std::int64_t i = 0; i < 4; ++i) {
-                    to[d * Tile::columns + j + i] = rows[i * range.stride + d];
-                }
-            }
-        }
-        for (; j < Tile::columns; ++j) {
-            for (std::int64_t d = 0; d < range.d; ++d) {
-                to[d * Tile::columns + j] = j < keys ? from[j * range.stride + d] : 0.0F;
-            }
-        }
-    }
-
-    static void pack(const KeyRange& range) {
-        for (std::int64_t key = range.begin; key < range.end; key += Tile::columns) {
-            pack_key_panel(range, key);
-        }
-        for (std::int64_t column = 0; column < range.d; column += Tile::columns) {
-            const std::int64_t columns = std::min<std::int64_t>(Tile::columns, range.d - column);
-            float* panel = range.values + column * range.sk;
-            for (std::int64_t key = range.begin; key < range.end; ++key) {
-                const float* from = range.v + key * range.stride + column;
-                float* to = panel + key * Tile::columns;
-                for_vectors(columns, [&](std::int64_t j, auto lanes) {
-                    V::store(to + j, V::load(from + j, lanes), All{});
-                });
-            }
-        }
-    }
-
     static constexpr FlashPackedProvider provider(const char* name) {
         return {.name = name,
                 .rows = Tile::rows,
                 .columns = Tile::columns,
-                .pack = pack,
+                .pack = FlashPacking<V>::pack,
                 .attend = attend};
     }
 };
