@@ -34,6 +34,10 @@ SETTLE_POLL_S = 0.011
 SETTLE_LIMIT_S = 0.5
 SETTLED_NS = 200_000
 
+# A turn of short calls begins with so much of them uncounted: time for clocks to rise, and for the
+# scheduler to move a thread that woke on the core of the one that woke it.
+SETTLE_CALLS_NS = 10_000_000
+
 
 class WorkerDied(Exception):
     """The worker's process ended; `signal` is the one that ended it, or None."""

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from .baselines import BASELINE_NAMES, make_runtime
 from .check import Reference, Verdict, block_reference, compare
 from .configs import PROBES, Config
-from .protocol import Message, receive, send
+from .protocol import SETTLE_CALLS_NS, Message, receive, send
 from .weights import make_input, make_weights
 
 PARTS = ("attention", "layer_norm", "linear", "element_wise", "movement")
@@ -235,7 +235,7 @@ class Worker(Answers):
         """
         cell = self._cells[variant]
         runner = cell.runner()
-        timed_calls(runner, discard, None)
+        settle_calls(runner, discard)
         samples = timed_calls(runner, count, limit_ns)
         entries: list[dict[str, int]] = []
         if profile:
@@ -294,6 +294,15 @@ def timed_calls(runner: Callable[[], Any], count: int, limit_ns: int | None) -> 
         samples.append(elapsed)
         spent += elapsed
     return samples
+
+
+def settle_calls(runner: Callable[[], Any], count: int) -> None:
+    """`count` calls that are not counted, or as many as fill SETTLE_CALLS_NS; none where it is 0."""
+    start = perf_counter_ns()
+    done = 0
+    while done < count or (count > 0 and perf_counter_ns() - start < SETTLE_CALLS_NS):
+        runner()
+        done += 1
 
 
 def clock_read_ns(count: int = 2000) -> float:

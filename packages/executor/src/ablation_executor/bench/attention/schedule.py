@@ -12,7 +12,7 @@ from typing import Any
 from ..cells import CHECK_KEYS, FAST_NS
 from ..crew import MIN_TIMEOUT_S
 from ..machine import available_bytes
-from ..protocol import SETTLE_POLL_S, Message
+from ..protocol import SETTLE_CALLS_NS, SETTLE_POLL_S, Message
 from ..record import Row, utc_now
 from ..schedule import TURN_CALLS, TURN_LIMIT_NS, gibibytes
 from .cases import BATCH, Case
@@ -90,7 +90,8 @@ def turn_s(estimate_ns: int) -> float:
     trial = Trial(Implementation("", ""), estimate_ns=estimate_ns)
     discard, count = trial.calls_of_turn
     timed_ns = min(count * estimate_ns, TURN_LIMIT_NS + estimate_ns)
-    return (discard * estimate_ns + timed_ns) / 1e9 + SETTLE_POLL_S
+    uncounted_ns = discard * max(estimate_ns, SETTLE_CALLS_NS)
+    return (uncounted_ns + timed_ns) / 1e9 + SETTLE_POLL_S
 
 
 def affordable_rounds(left_s: float, estimates_ns: Sequence[int], settings: Settings) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..check import Reference
 from ..protocol import Message
-from ..worker import Answers, open_pipes, prefer_to_be_killed, serve, timed_calls, verdict_message
+from ..worker import Answers, open_pipes, prefer_to_be_killed, serve, settle_calls, timed_calls, verdict_message
 from .cases import Array, Case, make_inputs, probes
 from .implementations import Runner, runner_maker
 from .reference import attention_reference, compare_attention
@@ -67,7 +67,7 @@ class AttentionWorker(Answers):
     def do_turn(self, discard: int, count: int, limit_ns: int) -> Message:
         """A turn: discarded calls, then timed calls until the limit."""
         runner = self._built()
-        timed_calls(runner, discard, None)
+        settle_calls(runner, discard)
         return {"samples_ns": timed_calls(runner, count, limit_ns)}
 
     def do_release(self) -> Message:
