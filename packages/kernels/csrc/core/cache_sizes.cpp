@@ -30,14 +30,12 @@ CacheSizes read() {
     sizes.l1 = sysconf(_SC_LEVEL1_DCACHE_SIZE);
     sizes.l1_ways = sysconf(_SC_LEVEL1_DCACHE_ASSOC);
     sizes.l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
-    sizes.l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
 #endif
     if (sizes.l1 <= 0) sizes.l1 = std::int64_t{32} << 10;
     if (sizes.l1_ways <= 0) sizes.l1_ways = 8;
     if (sizes.l2 <= 0) sizes.l2 = std::int64_t{1} << 20;
     // Apple's second level is shared by a cluster of cores.
     sizes.l2 = std::clamp(sizes.l2, std::int64_t{1} << 18, std::int64_t{1} << 21);
-    sizes.l3 = std::max<std::int64_t>(sizes.l3, 0);
     return sizes;
 }
 

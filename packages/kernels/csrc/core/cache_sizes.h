@@ -6,12 +6,11 @@
 namespace ablation {
 
 /// Bytes. Where the system tells nothing the smallest that is common today stands: 32 KiB of 8
-/// ways, 1 MiB, and no third level (0). l2 is what one core may count on: at most 2 MiB.
+/// ways and 1 MiB. l2 is what one core may count on: at most 2 MiB.
 struct CacheSizes {
     std::int64_t l1 = 0;
     std::int64_t l1_ways = 0;
     std::int64_t l2 = 0;
-    std::int64_t l3 = 0;
 };
 const CacheSizes& cache_sizes();
 
