@@ -165,7 +165,7 @@ def test_several_tiles_of_keys(
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("heads", [1, 5])
 def test_flash_packed_is_the_same_for_any_number_of_threads(
-    layout: str, causal: bool, heads: int, random: np.random.Generator
+    layout: Any, causal: bool, heads: int, random: np.random.Generator
 ) -> None:
     arrays = in_layout(layout, *make(random, (1, heads, 270, 270, 40)))
     before = ablation_kernels.get_num_threads()

@@ -73,7 +73,7 @@ def test_constant_gives_what_packing_in_the_call_gives(
     a = normal(random, 2, m, k)
     b = normal(random, n, k) if transpose_b else normal(random, k, n)
     bias, addend = normal(random, n), normal(random, 2, m, n)
-    attributes = {"transpose_b": transpose_b, "alpha": 0.5, "activation": "relu"}
+    attributes: dict[str, Any] = {"transpose_b": transpose_b, "alpha": 0.5, "activation": "relu"}
     program, actual = run_program(kernel, a, b, bias, addend, **attributes)
     expected = ablation_kernels.matmul(a, b, bias=bias, addend=addend, kernel=kernel, **attributes)
     np.testing.assert_array_equal(actual, expected)
@@ -121,7 +121,7 @@ def test_a_constant_takes_no_scratch(kernel: str) -> None:
 
 
 def test_unknown_constant_slot() -> None:
-    with pytest.raises(ValueError, match="constants.*'weight'.*a b bias"):
+    with pytest.raises(ValueError, match=r"constants.*'weight'.*a b bias"):
         ablation_kernels.scratch_bytes(
             KERNELS[0], [(8, 96), (96, 64), None, None], {}, 2, constants=["weight"]
         )

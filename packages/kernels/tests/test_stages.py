@@ -32,7 +32,7 @@ def chain(random: np.random.Generator) -> tuple[list[Any], list[Any], Float32]:
         ("output", (ROWS, WIDTH)),
     ]
     kernel = "matmul_packed_simd_parallel"
-    calls = [
+    calls: list[Any] = [
         ("layer_norm_simd_parallel", [0, 1, 2], 5, {}, 0, "norm"),
         (kernel, [5, 3], 6, {"activation": "relu"}, 0, "up"),
         (kernel, [6, 4, None, 0], 7, {}, 0, "down"),
@@ -85,7 +85,7 @@ def test_batches_are_rows(random: np.random.Generator) -> None:
         ("arena", x.shape, 0),
         ("output", x.shape),
     ]
-    calls = [
+    calls: list[Any] = [
         ("add_simd", [0, 1], 2, {}, 0, "add"),
         ("mul_simd", [2, 0], 3, {}, 0, "mul"),
     ]
@@ -96,25 +96,25 @@ def test_batches_are_rows(random: np.random.Generator) -> None:
 def test_rows_that_depend_on_one_another_are_refused(random: np.random.Generator) -> None:
     x = normal(random, 8, 6)
     values = [("input", x.shape), ("arena", (6, 8), 0), ("output", (6, 8))]
-    calls = [
+    calls: list[Any] = [
         ("permute_parallel", [0], 1, {"perm": (1, 0)}, 0, "turn"),
         ("relu_simd", [1], 2, {}, 0, "relu"),
     ]
-    with pytest.raises(ValueError, match="'turn'.*in a stage.*depend on one another"):
+    with pytest.raises(ValueError, match=r"'turn'.*in a stage.*depend on one another"):
         ablation_kernels.Program(values, calls, BLOCK, [(0, 2)])
 
 
 def test_products_of_a_batch_are_refused(random: np.random.Generator) -> None:
     b = normal(random, 2, 4, 4)
     values = [("input", (2, 3, 4)), ("constant", b), ("output", (2, 3, 4))]
-    calls = [("matmul_blas", [0, 1], 2, {}, 0, "product")]
-    with pytest.raises(ValueError, match="'product'.*depend on one another"):
+    calls: list[Any] = [("matmul_blas", [0, 1], 2, {}, 0, "product")]
+    with pytest.raises(ValueError, match=r"'product'.*depend on one another"):
         ablation_kernels.Program(values, calls, BLOCK, [(0, 1)])
 
 
 def test_other_rows_are_refused(random: np.random.Generator) -> None:
     values = [("input", (8, 6)), ("input", (4, 6)), ("output", (8, 6)), ("output", (4, 6))]
-    calls = [("relu_simd", [0], 2, {}, 0, "one"), ("relu_simd", [1], 3, {}, 0, "two")]
+    calls: list[Any] = [("relu_simd", [0], 2, {}, 0, "one"), ("relu_simd", [1], 3, {}, 0, "two")]
     with pytest.raises(ValueError, match=r"'two'.*writes shape \(4, 6\); accepted: 8 rows"):
         ablation_kernels.Program(values, calls, BLOCK, [(0, 2)])
 
@@ -122,23 +122,25 @@ def test_other_rows_are_refused(random: np.random.Generator) -> None:
 def test_memory_that_another_thread_still_reads_is_refused(random: np.random.Generator) -> None:
     """The second product writes over the first one's input: right in order, wrong in rows."""
     ablation_kernels.set_num_threads(2)
-    values, calls, x = chain(random)
+    values, calls, _ = chain(random)
     values[6] = ("arena", (ROWS, 16), 0)
     values[5] = ("arena", (ROWS, WIDTH), BLOCK)
     values.append(("arena", (ROWS, WIDTH), 0))
     calls[0] = ("relu_simd", [0], 8, {}, 0, "first")
     calls.insert(1, ("layer_norm_simd", [8, 1, 2], 5, {}, 0, "norm"))
     ablation_kernels.Program(values, calls, 4 * BLOCK, [(2, 2)])
-    with pytest.raises(ValueError, match="in a stage.*works; accepted: rows of its own"):
+    with pytest.raises(ValueError, match=r"in a stage.*works; accepted: rows of its own"):
         ablation_kernels.Program(values, calls, 4 * BLOCK, [(0, 4)])
 
 
-@pytest.mark.parametrize("stages", [[(0, 4)], [(1, 2), (0, 1)], [(0, 2), (1, 2)], [(3, 1)], [(0, 0)]])
+@pytest.mark.parametrize(
+    "stages", [[(0, 4)], [(1, 2), (0, 1)], [(0, 2), (1, 2)], [(3, 1)], [(0, 0)]]
+)
 def test_stages_that_do_not_fit_the_calls(
     stages: list[tuple[int, int]], random: np.random.Generator
 ) -> None:
     values, calls, _ = chain(random)
-    with pytest.raises(ValueError, match="stage of .* from call"):
+    with pytest.raises(ValueError, match=r"stage of .* from call"):
         ablation_kernels.Program(values, calls, 4 * BLOCK, stages)
 
 

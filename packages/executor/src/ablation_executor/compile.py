@@ -15,8 +15,8 @@ from .ir import Array, Graph, GraphBuilder, Value
 from .memory import Plan, plan_greedy, plan_naive, storage_roots
 from .ops import OPS, categories
 from .profile import OpTime, Profile
-from .stages import Stage, row_stages
 from .selection import call_attributes, scratch_requirements, select_kernels
+from .stages import Stage, row_stages
 
 PLANS: dict[str, Callable[[Graph, Mapping[str, int], Sequence[Stage]], Plan]] = {
     "greedy": plan_greedy,
@@ -100,8 +100,8 @@ def compile(
 
     `kernels` names a kernel for an op ({"attention": "flash_simd_parallel"}); other ops take the
     best for their shapes. `threads` sets the kernels' thread count, which is the process's; None
-    keeps it. `plan` is greedy or naive. `share_rows` lets short calls whose rows are independent share
-    one fork-join (see `stages`). ValueError for an unknown op, kernel or plan.
+    keeps it. `plan` is greedy or naive. `share_rows` lets short calls whose rows are independent
+    share one fork-join (see `stages`). ValueError for an unknown op, kernel or plan.
     """
     if plan not in PLANS:
         near = difflib.get_close_matches(plan, PLANS, n=1, cutoff=0.0)[0]

@@ -38,10 +38,10 @@ def _rows_run_apart(graph: Graph, roots: Mapping[Value, Value], node: Node) -> b
             continue
         if slot.name in slots and value.shape and _rows(value.shape) == rows:
             is_cut = True
-        elif roots[value] not in graph.constants or len(value.shape) > 2:
-            return False
-        elif slot.name in slots and _rows(value.shape) != 1:
-            return False
+        else:
+            is_one_row = slot.name not in slots or _rows(value.shape) == 1
+            if roots[value] not in graph.constants or len(value.shape) > 2 or not is_one_row:
+                return False
     return is_cut
 
 

@@ -109,7 +109,8 @@ def best_kernel(
 ) -> str:
     """Name of the kernel that `kernel=None` takes for these input shapes (None: slot absent).
 
-    `constants` names the slots that a program gets as constants. Raises ValueError for an unknown op or shapes that the op does not accept.
+    `constants` names the slots that a program gets as constants. Raises ValueError for an unknown
+    op or shapes that the op does not accept.
     """
     return _native.best_kernel(op, shapes, attributes or {}, constants)
 

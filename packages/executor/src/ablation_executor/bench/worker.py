@@ -297,7 +297,7 @@ def timed_calls(runner: Callable[[], Any], count: int, limit_ns: int | None) -> 
 
 
 def settle_calls(runner: Callable[[], Any], count: int) -> None:
-    """`count` calls that are not counted, or as many as fill SETTLE_CALLS_NS; none where it is 0."""
+    """`count` calls that are not counted, or as many as fill SETTLE_CALLS_NS; none if it is 0."""
     start = perf_counter_ns()
     done = 0
     while done < count or (count > 0 and perf_counter_ns() - start < SETTLE_CALLS_NS):

@@ -11,7 +11,15 @@ from typing import Any
 
 from ..check import Reference
 from ..protocol import Message
-from ..worker import Answers, open_pipes, prefer_to_be_killed, serve, settle_calls, timed_calls, verdict_message
+from ..worker import (
+    Answers,
+    open_pipes,
+    prefer_to_be_killed,
+    serve,
+    settle_calls,
+    timed_calls,
+    verdict_message,
+)
 from .cases import Array, Case, make_inputs, probes
 from .implementations import Runner, runner_maker
 from .reference import attention_reference, compare_attention
