@@ -85,7 +85,13 @@ def test_every_variant_computes_the_block(variant: Variant) -> None:
         assert_close(looped(*inputs), want)
         return
     for plan in ("greedy", "naive"):
-        program = compile(graph, kernels=variant.kernels, threads=2, plan=plan)
+        program = compile(
+            graph,
+            kernels=variant.kernels,
+            threads=2,
+            plan=plan,
+            share_rows=variant.share_rows,
+        )
         assert_close(program(*inputs), want)
         np.testing.assert_array_equal(program(*inputs), program(*inputs))
         needs = scratch_requirements(program.graph, program.kernels, 2)
@@ -282,6 +288,23 @@ def test_the_program_keeps_its_constants_alive() -> None:
     garbage = [np.full((64, 64), 9.0, np.float32) for _ in range(200)]
     assert_close(program(*inputs), want)
     assert len(garbage) == 200
+
+
+def test_packed_constants_live_no_longer_than_the_caller_keeps_them() -> None:
+    """The joined weight of queries, keys and values is the graph's own: packed, it is freed."""
+    graph, _ = optimize(block_graph())
+    inputs = inputs_of(graph)
+    want = interpret(graph, inputs, np.float64)[0]
+    program = compile(graph, kernels={"matmul": "packed_simd_parallel"})
+    weights = [weakref.ref(array) for array in graph.constants.values() if array.ndim == 2]
+    del graph
+    gc.collect()
+    assert len(weights) == 4 and all(array() is None for array in weights)
+    assert 4 * 12 * 16 * 16 <= program.packed_weights_bytes
+    assert_close(program(*inputs), want)
+    matmul = next(node for node in program.graph.nodes if node.op == "matmul")
+    assert matmul.inputs[1] is not None
+    assert np.isnan(program.graph.constants[matmul.inputs[1]]).all()
 
 
 def test_the_per_op_loop_frees_values_after_their_last_reader() -> None:

@@ -86,6 +86,7 @@ class PyProgram {
 
     std::int64_t arena_bytes() const { return program_.arena_bytes(); }
     std::int64_t packed_bytes() const { return program_.packed_bytes(); }
+    nb::tuple released_constants() const { return nb::tuple(released_); }
     std::size_t n_calls() const { return program_.names().size(); }
     nb::tuple call_names() const {
         nb::list names;
@@ -111,6 +112,7 @@ class PyProgram {
                 kept.push_back(std::move(constants_[constant]));
             } else {
                 specs_[value].data = nullptr;
+                released_.append(value);
             }
             ++constant;
         }
@@ -280,6 +282,7 @@ class PyProgram {
     }
 
     std::vector<Array> constants_;
+    nb::list released_;
     std::vector<ValueSpec> specs_;
     Program program_;
 };
@@ -325,8 +328,10 @@ void bind_program(nb::module_& module) {
         .def_prop_ro("arena_bytes", &PyProgram::arena_bytes, "Size of the arena in bytes.")
         .def_prop_ro(
             "packed_bytes", &PyProgram::packed_bytes,
-            "Bytes of constants kept once more in a kernel's own layout. A constant that is "
-            "read only so is not kept alive by the program.")
+            "Bytes of constants kept once more in a kernel's own layout.")
+        .def_prop_ro("released_constants", &PyProgram::released_constants,
+                     "Ids of the constants that are read only in such a layout: the program does "
+                     "not keep their arrays alive.")
         .def_prop_ro("n_calls", &PyProgram::n_calls, "Number of calls.")
         .def_prop_ro("call_names", &PyProgram::call_names, "Name of each call, in order.");
 }

@@ -96,6 +96,7 @@ def test_packed_constant_is_not_kept_alive(kernel: str, random: np.random.Genera
     a, b = normal(random, 4, 30), normal(random, 30, 20)
     expected = ablation_kernels.matmul(a, b, kernel=kernel)
     program, _ = run_program(kernel, a, b)
+    assert program.released_constants == (1,)
     alive = weakref.ref(b)
     del b
     gc.collect()
@@ -108,6 +109,7 @@ def test_constant_of_another_kernel_is_kept_alive(random: np.random.Generator) -
     expected = a @ b
     program, _ = run_program("matmul_blas", a, b)
     assert program.packed_bytes == 0
+    assert program.released_constants == ()
     del b
     gc.collect()
     np.testing.assert_allclose(program.run([a])[0], expected, rtol=1e-4, atol=1e-4)

@@ -12,7 +12,7 @@ from test_published import BLOCK, read_lines
 
 from ablation_report.__main__ import main
 from ablation_report.load import load
-from ablation_report.tables import LADDER, config_tables, duration, summary_table
+from ablation_report.tables import LADDER, config_tables, duration, rungs_table, summary_table
 
 GROUPS = {"torch-naive": "Baselines", "torch-sdpa": "Baselines"}
 
@@ -72,7 +72,7 @@ def test_the_summary_takes_the_fastest_compiled_variant(tmp_path: Path) -> None:
     ((_, (row,)),) = table.groups
     best = ["1.01 ms (flash-layernorm)", "0.25x", "-", "-", "0.7%"]
     other = ["4.10 ms (torch-naive)", "0.25x ~"]
-    assert row == ["Toy", "4.10 ms", "-", *best, "-", *other]
+    assert row == ["Toy", "4.10 ms", "-", *best, "-", "-", *other]
 
 
 def test_the_best_other_may_be_of_the_league_and_is_never_ours(tmp_path: Path) -> None:
@@ -95,6 +95,36 @@ def test_the_summary_has_the_share_of_the_ceiling(tmp_path: Path) -> None:
     table = summary_table(load(run).collect(), 10e9)
     column = table.header.index("of ceiling")
     assert table.groups[0][1][0][column] == "34%"
+
+
+def test_the_summary_sets_our_error_against_that_of_sdpa(tmp_path: Path) -> None:
+    cells = [
+        make_timed_cell("torch-sdpa", [900] * 6, max_abs_error=2e-6),
+        make_timed_cell("attention-fused-parallel", [500] * 6, max_abs_error=3e-6),
+    ]
+    table = summary_table(load(write_run(tmp_path / "run", cells)).collect())
+    assert table.groups[0][1][0][table.header.index("error / PT's")] == "1.50x"
+
+
+def test_a_rung_stands_over_its_parent(tmp_path: Path) -> None:
+    """Half its parent's time, resolved by the run's A/A pair; equal to it, not resolved."""
+    times = {
+        "attention-fused-parallel": [1000, 1001, 1002, 1003, 1004, 1005],
+        "layernorm-parallel": [1001, 1002, 1003, 1004, 1005, 1006],
+        "beyond-packed": [500, 501, 502, 503, 504, 505],
+        "beyond-epilogues": [500, 501, 502, 503, 504, 505],
+    }
+    parents = {"beyond-packed": "layernorm-parallel", "beyond-epilogues": "beyond-packed"}
+    cells = [
+        make_timed_cell(name, samples, parent=parents.get(name), group="Beyond")
+        for name, samples in times.items()
+    ]
+    table = rungs_table(load(write_run(tmp_path / "run", cells)).collect())
+    assert table.header == ("Rung", "over", "Toy")
+    assert table.groups[0][1] == [
+        ["beyond-packed", "layernorm-parallel", "0.50x"],
+        ["beyond-epilogues", "beyond-packed", "1.00x ~"],
+    ]
 
 
 def test_a_run_is_shown_against_its_own_ceiling(
@@ -144,7 +174,7 @@ def test_the_summary_of_a_config_without_our_times(tmp_path: Path) -> None:
     cells = [make_timed_cell("torch-naive", [4000]), make_failed_cell(variant="passes-none")]
     table = summary_table(load(write_run(tmp_path / "run", cells)).collect())
     ((_, (row,)),) = table.groups
-    assert row == ["Toy", "4.0 µs", *["-"] * 7, "4.0 µs (torch-naive)", "-"]
+    assert row == ["Toy", "4.0 µs", *["-"] * 8, "4.0 µs (torch-naive)", "-"]
 
 
 def test_the_published_ratios_are_printed_again(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,8 @@ class CompiledProgram:
 
     `graph` is what runs, `kernels` the kernel of each node by name, `memory` the plan, `calls` what
     is run, in order; sizes are in bytes, `packed_weights_bytes` that of the copies of constants
-    which kernels laid out anew. Two threads that call one program take turns.
+    which kernels laid out anew; `graph` holds NaN in the place of these constants, so that their
+    arrays live no longer than the caller's. Two threads that call one program take turns.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class CompiledProgram:
             _stage_arguments(self.calls, stages),
         )
         self.packed_weights_bytes: int = self._program.packed_bytes
+        _release_constants(graph, self._program.released_constants)
         self._run = self._program.run
         self._has_one_output = len(graph.outputs) == 1
 
@@ -158,6 +160,14 @@ def _append_copy(graph: Graph, value: Value) -> Value:
 def _read_constants(graph: Graph) -> list[Value]:
     read = {value for node in graph.nodes for value in node.inputs}
     return [value for value in graph.constants if value in read]
+
+
+def _release_constants(graph: Graph, numbers: Sequence[int]) -> None:
+    """Let go of constants by their numbers in `_program_arguments`."""
+    constants = _read_constants(graph)
+    for number in numbers:
+        value = constants[number - len(graph.inputs)]
+        graph.constants[value] = np.broadcast_to(np.float32(np.nan), value.shape)
 
 
 def _program_arguments(

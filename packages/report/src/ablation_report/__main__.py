@@ -16,7 +16,7 @@ from ablation_report.attention_tables import attention_tables
 from ablation_report.load import check, load, load_run
 from ablation_report.metrics import order_agreement
 from ablation_report.schema import SchemaError
-from ablation_report.tables import LEGEND, config_tables, summary_table
+from ablation_report.tables import LEGEND, config_tables, rungs_table, summary_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +49,8 @@ def show(path: Path, layout: str) -> str:
     sources = frame["path"].unique().to_list()
     if len(sources) > 1:
         raise FileNotFoundError(f"{path}: holds {len(sources)} runs, name one")
-    tables = [*config_tables(frame), summary_table(frame, _ceiling_flops_per_s(path))]
+    summary = summary_table(frame, _ceiling_flops_per_s(path))
+    tables = [table for table in (*config_tables(frame), summary, rungs_table(frame)) if table.rows]
     markdown = layout == "md"
     parts = [table.markdown() if markdown else table.text() for table in tables]
     return "\n\n".join([_origin(path, markdown), *parts, "\n".join(LEGEND)])

@@ -34,15 +34,18 @@ HEADER = (
 )
 SUMMARY_HEADER = (
     *("Config", "PT naive", "PT SDPA", "Best compiled", "vs naive", "vs SDPA"),
-    *("verdict", "A/A floor", "of ceiling", "best other", "ours / best other"),
+    *("verdict", "A/A floor", "of ceiling", "error / PT's"),
+    *("best other", "ours / best other"),
 )
 LEGEND = (
     "Total: median wall time of a call. Attn, LN, Other: of profiled calls. vs PT: ratio to PT",
     "naive in the same rounds, ~ not resolved from it. ±: half of Total's 95% interval; noisy: the",
     "whole interval is wider than 5%. Ops/wall: profiled over wall time. verdict: best compiled",
     "against PT SDPA, beyond the A/A floor or not at all. of ceiling: the block's FLOPs in that",
-    "time, over the multiply-add ceiling that the run measured. best other: the fastest of PT",
-    "naive, PT SDPA and the league; ours / best other: best compiled against it, by rounds.",
+    "time, over the multiply-add ceiling that the run measured. error / PT's: its largest error",
+    "against float64 over that of PT SDPA. best other: the fastest of PT naive, PT SDPA and the",
+    "league; ours / best other: best compiled against it, by rounds. RUNGS: the time of a variant",
+    "over its parent's, by rounds; ~ not resolved beyond the A/A floor.",
 )
 NOTHING = "-"
 # The summary compares these with the best of the compiled variants
@@ -69,9 +72,14 @@ class Table:
     groups: Sequence[tuple[str, Sequence[Sequence[str]]]]
     notes: Sequence[str] = ()
 
+    @property
+    def rows(self) -> list[Sequence[str]]:
+        """The rows of all groups."""
+        return [row for _, group in self.groups for row in group]
+
     def text(self) -> str:
         """Lay the table out for a terminal: first column left, the others right."""
-        rows = [row for _, group in self.groups for row in group]
+        rows = self.rows
         widths = [max(len(row[i]) for row in [self.header, *rows]) for i in range(len(self.header))]
 
         def line(row: Sequence[str]) -> str:
@@ -111,6 +119,29 @@ def summary_table(frame: pl.DataFrame, ceiling_flops_per_s: float | None = None)
         _summary_row(name, cells, ceiling_flops_per_s) for name, cells in _by_config(frame).items()
     ]
     return Table("SUMMARY: best compiled variant vs PyTorch", SUMMARY_HEADER, [("", rows)])
+
+
+def rungs_table(frame: pl.DataFrame) -> Table:
+    """Return what each rung is worth: its time over its parent's, with a column for each config."""
+    configs = _by_config(frame)
+    rungs: dict[str, tuple[str, str]] = {}
+    worth: dict[str, dict[str, str]] = {}
+    for config, cells in configs.items():
+        by_variant = {cell["variant"]: cell for cell in cells}
+        floor = noise_floor(cells)
+        for cell in cells:
+            parent = by_variant.get(cell["parent"] or "")
+            if cell["group"] == LEAGUE or parent is None or cell["status"] != "ok":
+                continue
+            rungs[cell["variant"]] = (cell["printed_name"], parent["printed_name"])
+            worth.setdefault(cell["variant"], {})[config] = _against(
+                paired_ratio(cell, parent), floor
+            )
+    rows = [
+        [*names, *(worth[variant].get(config, NOTHING) for config in configs)]
+        for variant, names in rungs.items()
+    ]
+    return Table("RUNGS: time over the parent's", ("Rung", "over", *configs), [("", rows)])
 
 
 def duration(ns: float | None) -> str:
@@ -216,9 +247,17 @@ def _summary_row(config: str, cells: Sequence[Cell], ceiling: float | None) -> S
         NOTHING if sdpa is None or floor is None else verdict(sdpa, floor),
         _percent(floor),
         _percent(flops_per_s / ceiling if ceiling else None, digits=0),
+        _times(_error_ratio(best, by_variant.get(SDPA))),
         best_other,
         _against(paired_ratio(best, other), floor),
     ]
+
+
+def _error_ratio(cell: Cell, base: Cell | None) -> float | None:
+    """The largest error of a cell over that of another, which ran and is not exact."""
+    if base is None or base["status"] != "ok" or not base["max_abs_error"]:
+        return None
+    return float(cell["max_abs_error"] / base["max_abs_error"])
 
 
 def _against(ratio: Interval | None, floor: float | None) -> str:
