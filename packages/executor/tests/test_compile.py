@@ -300,7 +300,7 @@ def test_packed_constants_live_no_longer_than_the_caller_keeps_them() -> None:
     del graph
     gc.collect()
     assert len(weights) == 4 and all(array() is None for array in weights)
-    assert 4 * 12 * 16 * 16 <= program.packed_weights_bytes
+    assert program.packed_weights_bytes >= 4 * 12 * 16 * 16
     assert_close(program(*inputs), want)
     matmul = next(node for node in program.graph.nodes if node.op == "matmul")
     assert matmul.inputs[1] is not None

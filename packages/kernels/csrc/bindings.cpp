@@ -72,6 +72,7 @@ nb::dict build_info() {
     info["isa_built"] = simd_built();
     info["isa_available"] = simd_available();
     info["isa_used"] = simd().name;
+    info["isa_packed"] = std::string(vector_instruction_set());
     info["simd"] = simd().name;
     info["parallel"] = parallel_provider();
     info["blas"] = blas_info().provider;

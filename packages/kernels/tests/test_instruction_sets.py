@@ -39,12 +39,16 @@ def test_suite_on_instruction_set(name: str) -> None:
 @pytest.mark.parametrize("name", INFO["isa_available"])
 def test_build_info_tells(name: str) -> None:
     code = (
-        "import ablation_kernels as k; i = k.build_info(); print(i['simd'], i['isa_used'],"
-        " *{r.provider.split('+')[0] for r in k.op_table() if r.simd and r.op != 'matmul'})"
+        "import ablation_kernels as k; i = k.build_info(); t = [r for r in k.op_table() if r.simd];"
+        " print(i['simd'], i['isa_used'],"
+        " *{r.provider.split('+')[0] for r in t if r.op != 'matmul' and r.gemm != 'packed'},"
+        " *{r.provider.split('+')[0] for r in t if r.gemm == 'packed'})"
     )
     done = run(["-c", code], simd=name)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [name, name, name]
+    *used, packed = done.stdout.split()
+    assert used == [name, name, name]
+    assert packed == (INFO["isa_packed"] if name == "vdsp" else name)
 
 
 @pytest.mark.skipif(INFO["blas"] != "openblas", reason="Accelerate chooses by itself")

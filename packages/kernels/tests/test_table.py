@@ -64,13 +64,13 @@ def test_name_says_the_axes(info: ablation_kernels.KernelInfo) -> None:
 
 @pytest.mark.parametrize("info", TABLE, ids=[info.name for info in TABLE])
 def test_provider_is_what_this_machine_uses(info: ablation_kernels.KernelInfo) -> None:
-    expected = {
-        INFO["simd"]: info.simd and info.op != "matmul" and info.gemm != "packed",
-        INFO["isa_used"]: info.gemm == "packed",
-        INFO["parallel"]: info.parallel,
-        INFO["blas"]: info.gemm == "blas",
-    }
-    for provider, is_used in expected.items():
+    expected = [
+        (INFO["simd"], info.simd and info.op != "matmul" and info.gemm != "packed"),
+        (INFO["isa_packed"], info.gemm == "packed"),
+        (INFO["parallel"], info.parallel),
+        (INFO["blas"], info.gemm == "blas"),
+    ]
+    for provider, is_used in expected:
         if is_used:
             assert provider in info.provider
 
@@ -94,6 +94,8 @@ def test_build_info() -> None:
     assert "fast-math" not in INFO["flags"]
     assert INFO["simd"] in INFO["isa_built"]
     assert INFO["isa_used"] in INFO["isa_built"]
+    assert INFO["isa_packed"] in INFO["isa_available"]
+    assert INFO["isa_packed"] != "vdsp"
     assert "baseline" in INFO["isa_built"]
     assert INFO["parallel"] in ("pool", "gcd")
     assert INFO["blas"] in ("openblas", "accelerate")
