@@ -94,8 +94,9 @@ def build_info() -> dict[str, Any]:
     """How the wheel was built and what it uses here.
 
     Keys: table_version, compiler, flags, sanitizer, isa_built, isa_available, isa_used, isa_packed
-    (that of the packed kernels: vdsp has none), simd, parallel, blas, blas_core (the kernels that the BLAS library really runs), blas_core_wanted
-    (those asked of it; empty: its own choice), blas_library, clock.
+    (that of the packed kernels: vdsp has none), simd, parallel, blas, blas_core (the kernels that
+    the BLAS library really runs), blas_core_wanted (those asked of it; empty: its own choice),
+    blas_library, clock.
     """
     return _native.build_info()
 
