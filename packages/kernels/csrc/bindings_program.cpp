@@ -326,9 +326,8 @@ void bind_program(nb::module_& module) {
              "per call, "
              "nanoseconds of the whole loop).")
         .def_prop_ro("arena_bytes", &PyProgram::arena_bytes, "Size of the arena in bytes.")
-        .def_prop_ro(
-            "packed_bytes", &PyProgram::packed_bytes,
-            "Bytes of constants kept once more in a kernel's own layout.")
+        .def_prop_ro("packed_bytes", &PyProgram::packed_bytes,
+                     "Bytes of constants kept once more in a kernel's own layout.")
         .def_prop_ro("released_constants", &PyProgram::released_constants,
                      "Ids of the constants that are read only in such a layout: the program does "
                      "not keep their arrays alive.")
