@@ -131,6 +131,16 @@ def test_best_attention_exists(heads: int) -> None:
     assert ablation_kernels.best_kernel("attention", [shape, shape, shape]) in names
 
 
+@pytest.mark.skipif(INFO["blas"] == "accelerate", reason="its matrix units are faster")
+def test_a_constant_matrix_is_worth_packing() -> None:
+    shapes = [(7, 24), (24, 40), None, None]
+    assert "packed" not in ablation_kernels.best_kernel("matmul", shapes)
+    best = ablation_kernels.best_kernel("matmul", shapes, constants=["b"])
+    assert best == "matmul_packed_simd_parallel"
+    batched = [(2, 7, 24), (2, 24, 40), None, None]
+    assert "packed" not in ablation_kernels.best_kernel("matmul", batched, constants=["b"])
+
+
 @pytest.mark.parametrize("call", ["best_kernel", "scratch_bytes"])
 def test_unknown_names_get_the_nearest(call: str) -> None:
     with pytest.raises(ValueError, match="softmax"):

@@ -113,6 +113,7 @@ const KernelInfo& best_kernel(const OpInfo& op, const Call& call) {
         if (std::string_view(kernel.op) == op.name) best = &kernel;
     }
     if (std::string_view(op.name) == "attention") return find_kernel(best_attention(call));
+    if (std::string_view(op.name) == "matmul") return find_kernel(best_matmul(call));
     return *best;
 }
 

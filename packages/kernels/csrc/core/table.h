@@ -65,8 +65,8 @@ const KernelInfo& find_kernel(std::string_view name, std::string_view op = {});
 const RowInfo* find_rows(const OpInfo& op);
 /// Null for a kernel that packs nothing.
 const PackInfo* find_pack(const KernelInfo& kernel);
-/// The best kernel for this call: the last line of the op in kernels.def, but for attention what
-/// best_attention() says.
+/// The best kernel for this call: the last line of the op in kernels.def, but for attention and
+/// matmul what best_attention() and best_matmul() say.
 const KernelInfo& best_kernel(const OpInfo& op, const Call& call);
 
 /// Names of the slots of an op and whether each is optional.

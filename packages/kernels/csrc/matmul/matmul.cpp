@@ -4,6 +4,7 @@
 #include <string>
 #include <variant>
 
+#include "core/blas.h"
 #include "core/check.h"
 #include "core/table.h"
 
@@ -68,6 +69,11 @@ MatmulSizes matmul_sizes(const Call& call) {
     sizes.m = b.rank == 2 ? rows : a[-2];
     sizes.batch = rows / sizes.m;
     return sizes;
+}
+
+const char* best_matmul(const Call& call) {
+    const bool packs = has_packed_b(call) && blas_info().provider != "accelerate";
+    return packs ? "matmul_packed_simd_parallel" : "matmul_blas_parallel";
 }
 
 bool has_one_b(const Call& call) { return call.inputs[1].shape.rank == 2; }
