@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import ablation_executor as ex
+from ablation_executor import stages
 from ablation_executor.memory import plan_greedy
 from ablation_executor.selection import select_kernels
 from ablation_executor.stages import row_stages
@@ -41,6 +42,14 @@ def test_a_stage_ends_where_rows_meet() -> None:
     assert stages_of(feed_forward()) == [("norm", "up_", "down_", "softmax")]
 
 
+def test_a_long_stage_is_shared_out_call_by_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both products are 24 rows x 8 x 32: one multiply-add less than theirs is too few."""
+    monkeypatch.setattr(stages, "LONGEST_STAGE", 2 * 24 * 8 * 32 - 1)
+    assert stages_of(feed_forward()) == []
+    monkeypatch.setattr(stages, "LONGEST_STAGE", 2 * 24 * 8 * 32)
+    assert len(stages_of(feed_forward())) == 1
+
+
 def test_other_rows_begin_another_stage() -> None:
     graph = feed_forward()
     x = graph.inputs[0]
@@ -55,12 +64,12 @@ def test_other_rows_begin_another_stage() -> None:
 def test_what_lives_in_a_stage_lives_through_all_of_it() -> None:
     """The normalized rows are dead when `down_` runs, but another thread may still read them."""
     graph = feed_forward()
-    stages = stages_of(graph)
+    found = stages_of(graph)
     norm, out = (
         next(node.output for node in graph.nodes if node.name == name) for name in ("norm", "down_")
     )
     assert plan_greedy(graph).offsets[norm] == plan_greedy(graph).offsets[out]
-    shared = plan_greedy(graph, None, stages)
+    shared = plan_greedy(graph, None, found)
     assert shared.offsets[norm] != shared.offsets[out]
     assert shared.arena_bytes > plan_greedy(graph).arena_bytes
 

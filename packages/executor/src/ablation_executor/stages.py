@@ -19,8 +19,8 @@ from .ops import OPS
 Stage = tuple[str, ...]
 
 # Multiply-adds of a stage above which its calls are shared out one by one: some 10 ms on one core.
-# Measured on two cores: sharing brings 20 % at Toy, 7 % at Small (0.1e9), 2 % at Medium (0.6e9) and
-# nothing at GPT-2 (2.7e9), where it leaves a thread that was held up without help for longer.
+# What sharing is worth at each config is the rung `beyond-rows`: much at Toy and Small (0.1e9), within
+# the noise from Medium (0.6e9) up, where it leaves a thread that was held up without help for longer.
 LONGEST_STAGE = 10**9
 
 

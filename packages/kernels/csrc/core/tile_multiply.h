@@ -29,13 +29,6 @@ struct PlainA {
     float at(int row, std::int64_t k) const { return data[row * row_stride + k]; }
 };
 
-/// A as a panel of `height` rows, k after k: element (row, k) is at data[k * height + row].
-template <int height>
-struct PanelA {
-    const float* data;
-    float at(int row, std::int64_t k) const { return data[k * height + row]; }
-};
-
 /// acc += A (rows, depth) * B (depth, vectors * width); row k of B is at b + k * b_stride.
 template <class V, int rows, int vectors, class A>
 [[gnu::always_inline]] inline void multiply_accumulate(typename V::Float (&acc)[rows][vectors], A a,
