@@ -19,8 +19,8 @@ from .ops import OPS
 Stage = tuple[str, ...]
 
 # Multiply-adds of a stage above which its calls are shared out one by one: some 10 ms on one core.
-# What sharing is worth at each config is the rung `beyond-rows`: much at Toy and Small (0.1e9), within
-# the noise from Medium (0.6e9) up, where it leaves a thread that was held up without help for longer.
+# What sharing is worth is the rung `beyond-rows`: much at Toy and Small (0.1e9), within the noise
+# from Medium (0.6e9) up, where it leaves a thread that was held up without help for longer.
 LONGEST_STAGE = 10**9
 
 
