@@ -29,12 +29,29 @@ struct PlainA {
     float at(int row, std::int64_t k) const { return data[row * row_stride + k]; }
 };
 
+/// Steps of k for each cache line that is asked for ahead: few enough that the eight and more tiles
+/// of a block fetch a whole panel, many enough that the requests queue behind no demand load.
+inline constexpr int kStepsPerLine = 4;
+
+/// Memory that is needed after a tile, asked for while it is computed, a line at a time: all at
+/// once the requests would hold up the loads of the tile itself.
+struct Ahead {
+    const float* next;  ///< of the panel that comes next
+    std::int64_t next_stride;
+    const float* a;  ///< a row of A's next range of k
+    std::int64_t a_stride;
+    const float* c;  ///< the tile of C
+    std::int64_t c_stride;
+};
+
 /// acc += A (rows, depth) * B (depth, vectors * width); row k of B is at b + k * b_stride.
 template <class V, int rows, int vectors, class A>
 [[gnu::always_inline]] inline void multiply_accumulate(typename V::Float (&acc)[rows][vectors], A a,
                                                        const float* b, std::int64_t b_stride,
-                                                       std::int64_t depth) {
-    for (std::int64_t k = 0; k < depth; ++k) {
+                                                       std::int64_t depth, std::int64_t k = 0) {
+    // Unrolled, the steps would be interleaved until the sums no longer fit the registers.
+#pragma GCC unroll 1
+    for (; k < depth; ++k) {
         typename V::Float b_row[vectors];
 #pragma GCC unroll 8
         for (int j = 0; j < vectors; ++j) b_row[j] = V::load(b + j * V::width, All{});
@@ -46,6 +63,31 @@ template <class V, int rows, int vectors, class A>
             for (int j = 0; j < vectors; ++j) acc[i][j] = V::fma(a_element, b_row[j], acc[i][j]);
         }
     }
+}
+
+/// The same, with C prefetched into the first-level cache and the next panel into the second.
+template <class V, int rows, int vectors, class A>
+[[gnu::always_inline]] inline void multiply_accumulate(typename V::Float (&acc)[rows][vectors], A a,
+                                                       const float* b, std::int64_t b_stride,
+                                                       std::int64_t depth, Ahead ahead) {
+    constexpr int kLineFloats = 16;
+    std::int64_t k = 0;
+    const auto advance = [&] {
+        __builtin_prefetch(ahead.next, 0, 2);
+        __builtin_prefetch(ahead.a, 0, 2);
+        ahead.next += ahead.next_stride;
+        ahead.a += ahead.a_stride;
+        multiply_accumulate<V>(acc, a, b, b_stride, k + kStepsPerLine, k);
+        b += kStepsPerLine * b_stride;
+        k += kStepsPerLine;
+    };
+    for (int i = 0; i < rows && k + kStepsPerLine <= depth; ++i) {
+        for (int j = 0; j < vectors * V::width; j += kLineFloats) __builtin_prefetch(ahead.c + j, 1);
+        ahead.c += ahead.c_stride;
+        advance();
+    }
+    while (k + kStepsPerLine <= depth) advance();
+    multiply_accumulate<V>(acc, a, b, b_stride, depth, k);
 }
 
 }  // namespace ablation::body

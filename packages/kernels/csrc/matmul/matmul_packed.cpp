@@ -6,11 +6,12 @@
 //
 // matmul_packed_simd_parallel: blocks of rows x panels, claimed by the threads one by one.
 //
-// Blocking: ranges of k of at most a sixteenth of the first-level cache (longer ones are no faster
-// here, and their sums, added up one by one, less exact), rows of a such that their range takes a
-// quarter of the second-level cache, and columns such that the block of c, which every range of k
-// reads and writes, takes all of it. b may come from anywhere: a block of 128 rows reads it at a
-// rate that memory gives easily. Further cuts of the columns share out what has too few blocks.
+// Blocking: ranges of k of about 512, and up to 768 where that saves one (longer ones are no faster,
+// and their sums, added up one by one, less exact), rows of a such that their range takes a quarter of the second-level cache, and
+// columns such that the block of c, which every range of k reads and writes, takes all of it. b may
+// come from anywhere: a block of 128 rows reads it at a rate that memory gives easily, and asks for
+// each panel while it computes the one before. Further cuts of the columns share out what has too
+// few blocks, or blocks that do not divide among the threads.
 //
 // Cost: 2 M N K FLOPs; packing reads and writes K N elements, copying a reads and writes M K
 // elements once per cut of the columns. Paper: Goto and van de Geijn, Anatomy of High-Performance
@@ -36,6 +37,7 @@ namespace {
 
 constexpr std::int64_t kFloatBytes = sizeof(float);
 constexpr std::int64_t kLineFloats = 16;
+constexpr std::int64_t kDepth = 512;
 // Work per block where a product is shared: enough that claiming one costs nothing, little enough
 // that a thread that was held up leaves work to the others.
 constexpr double kBlockNs = 20000.0;
@@ -83,7 +85,8 @@ Blocking choose_blocking(const MatmulSizes& sizes, int threads) {
     const CacheSizes& caches = cache_sizes();
     const PackedProvider& provider = packed_provider();
     Blocking blocking;
-    blocking.depth = even_part(sizes.k, caches.l1 / 16 / kFloatBytes, kLineFloats);
+    const std::int64_t ranges = std::max<std::int64_t>(divide_up(sizes.k - kDepth / 2, kDepth), 1);
+    blocking.depth = std::min(sizes.k, round_up(divide_up(sizes.k, ranges), kLineFloats));
     blocking.copies_a = rows_collide(sizes.k) && sizes.m > 1;
     blocking.rows = even_part(sizes.m, caches.l2 / 4 / kFloatBytes / blocking.depth, provider.rows);
 
@@ -99,7 +102,10 @@ Blocking choose_blocking(const MatmulSizes& sizes, int threads) {
         const auto wanted = static_cast<std::int64_t>(whole_ns / kBlockNs);
         const std::int64_t blocks = std::clamp<std::int64_t>(wanted, 1, kBlocksPerThread) * threads;
         const std::int64_t row_blocks = divide_up(sizes.m, blocking.rows);
-        group = std::min(group, divide_up(panels, divide_up(blocks, row_blocks)));
+        const std::int64_t cuts = std::max(divide_up(panels, group), divide_up(blocks, row_blocks));
+        // As many blocks for each thread, so that none of them waits for the others at the end
+        const std::int64_t even = round_up(cuts, threads / std::gcd(row_blocks, threads));
+        group = divide_up(panels, wanted > 0 ? even : cuts);
         if (divide_up(panels, group) * row_blocks < threads) {
             const std::int64_t cuts = divide_up(threads, divide_up(panels, group));
             blocking.rows = even_part(sizes.m, divide_up(sizes.m, cuts), 1);
@@ -153,7 +159,11 @@ void multiply_block(const Product& product, std::int64_t row, std::int64_t colum
             block.a_stride = blocking.copy_stride();
         }
         block.b = product.packed + column * sizes.k + k * packed_provider().columns;
+        block.next_b = block.b + block.depth * packed_provider().columns;
+        block.next_a = a.data + first_row * sizes.k + k + block.depth;
+        block.next_a_stride = sizes.k;
         if (k + block.depth == sizes.k) {
+            block.next_a = block.next_b = nullptr;
             block.bias = bias.present ? bias.data + column : nullptr;
             block.activation = attributes.activation;
         }

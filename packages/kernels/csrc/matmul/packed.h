@@ -18,6 +18,9 @@ struct PackedBlock {
     std::int64_t depth;
     const float* b;  ///< the first panel, at the block's first k
     std::int64_t panel_stride;
+    const float* next_b;  ///< null, or what is read after the block's last panel
+    const float* next_a;  ///< null, or the same rows of A where the next range of k begins
+    std::int64_t next_a_stride;
     std::int64_t columns;
     float* c;  ///< (rows, columns), row stride c_stride
     std::int64_t c_stride;

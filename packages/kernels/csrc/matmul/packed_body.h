@@ -33,11 +33,14 @@ template <class V>
 struct Packed {
     using Float = typename V::Float;
     using Tile = TileShape<V>;
+    static constexpr std::int64_t kLineFloats = 16;
 
     /// One register tile: its first row and column within the block.
     struct Place {
         std::int64_t row, column;
         const float* b;
+        const float* next;    ///< lines of the panel that comes next, or null
+        const float* next_a;  ///< a row of the next range of A, or null
     };
     using TileFunction = void (*)(const PackedBlock& block, const Place& place);
 
@@ -73,11 +76,6 @@ struct Packed {
 
     template <int rows>
     static void multiply_tile(const PackedBlock& block, const Place& place) {
-        // C is needed at the end only, but its rows lie too far apart for a hardware prefetch.
-        for (int i = 0; i < rows; ++i) {
-            const float* row = block.c + (place.row + i) * block.c_stride + place.column;
-            for (int j = 0; j < Tile::columns; j += 16) __builtin_prefetch(row + j, 1);
-        }
         Float sums[rows][Tile::vectors];
 #pragma GCC unroll 16
         for (int i = 0; i < rows; ++i) {
@@ -85,7 +83,12 @@ struct Packed {
             for (int j = 0; j < Tile::vectors; ++j) sums[i][j] = V::set(0.0F);
         }
         const PlainA a{block.a + place.row * block.a_stride, block.a_stride};
-        multiply_accumulate<V>(sums, a, place.b, Tile::columns, block.depth);
+        // C is needed at the end only, but its rows lie too far apart for a hardware prefetch.
+        const float* c = block.c + place.row * block.c_stride + place.column;
+        Ahead ahead{c, 0, c, 0, c, block.c_stride};
+        if (place.next != nullptr) ahead.next = place.next, ahead.next_stride = kLineFloats;
+        if (place.next_a != nullptr) ahead.a = place.next_a, ahead.a_stride = kStepsPerLine;
+        multiply_accumulate<V>(sums, a, place.b, Tile::columns, block.depth, ahead);
 
         const bool whole = place.column + Tile::columns <= block.columns;
         const bool short_activation =
@@ -131,11 +134,23 @@ struct Packed {
         // independent sums to hide the latency of a multiply-add.
         const std::int64_t tiles = (block.rows + Tile::rows - 1) / Tile::rows;
         const float* panel = block.b;
+        // The last tiles ask for the next range of A, a row each.
+        const std::int64_t panels = (block.columns + Tile::columns - 1) / Tile::columns;
+        std::int64_t next_row = block.rows - panels * tiles;
         for (std::int64_t column = 0; column < block.columns; column += Tile::columns) {
+            const bool last = column + Tile::columns >= block.columns;
+            const float* next = last ? block.next_b : panel + block.panel_stride;
+            std::int64_t ahead = 0;  // floats of the next panel that are asked for
             std::int64_t row = 0;
             for (std::int64_t tile = 0; tile < tiles; ++tile) {
                 const std::int64_t end = block.rows * (tile + 1) / tiles;
-                kTiles.of_rows[end - row](block, {row, column, panel});
+                const bool fetches = next != nullptr && ahead < block.depth * Tile::columns;
+                const bool fetches_a = block.next_a != nullptr && next_row >= 0;
+                kTiles.of_rows[end - row](
+                    block, {row, column, panel, fetches ? next + ahead : nullptr,
+                            fetches_a ? block.next_a + next_row * block.next_a_stride : nullptr});
+                ++next_row;
+                ahead += block.depth / kStepsPerLine * kLineFloats;
                 row = end;
             }
             panel += block.panel_stride;

@@ -15,6 +15,11 @@ from ablation_kernels.table import infer_shape, op_table, ops, scratch_bytes
 _SMALL = ("weight", "bias")
 
 
+def _is_constant(op: str, slot: str) -> bool:
+    """Whether the slot holds a layer's parameter, which a program gets as a constant."""
+    return slot in _SMALL or (op == "matmul" and slot == "b")
+
+
 @dataclass(frozen=True)
 class KernelTime:
     """Nanoseconds of a kernel's calls, one a round, by the clock of `Program.run_timed`."""
@@ -62,22 +67,35 @@ def time_kernels(op: str, shape: tuple[int, ...], rounds: int = 20) -> list[Kern
     """Times of every kernel of an op, in the table's order, on get_num_threads() threads.
 
     `shape` is the first input's; see `input_shapes` for the others. Inputs are normal random
-    numbers. After one call that is not counted, each round has one call of each kernel, in random
+    numbers; weights, biases and the b of matmul are constants of the program, as in a linear layer,
+    so that a kernel that packs b has done so before. After one call that is not counted, each round has one call of each kernel, in random
     order. Raises ValueError for an unknown op or a shape that it does not accept.
     """
     shapes = input_shapes(op, shape)
     generator = np.random.default_rng(0)
-    given = [size for size in shapes if size is not None]
-    inputs = [generator.standard_normal(size, dtype=np.float32) for size in given]
+    slot_names = ops()[op].slots
+    values: list[Any] = []
+    inputs: list[np.ndarray[Any, np.dtype[np.float32]]] = []
+    slots: list[int | None] = []
+    for slot, size in zip(slot_names, shapes, strict=True):
+        if size is None:
+            slots.append(None)
+            continue
+        slots.append(len(values))
+        array = generator.standard_normal(size, dtype=np.float32)
+        if _is_constant(op, slot):
+            values.append(("constant", array))
+        else:
+            values.append(("input", size))
+            inputs.append(array)
     output = np.empty(infer_shape(op, shapes), np.float32)
+    values.append(("output", output.shape))
     threads = _native.get_num_threads()
+    constants = [slot for slot in slot_names if _is_constant(op, slot)]
     programs = {}
     for kernel in [kernel.name for kernel in op_table() if kernel.op == op]:
-        values = [*(("input", size) for size in given), ("output", output.shape)]
-        numbers = iter(range(len(given)))
-        slots = [None if size is None else next(numbers) for size in shapes]
-        call: tuple[Any, ...] = (kernel, slots, len(given), {}, 0, kernel)
-        arena_bytes = scratch_bytes(kernel, shapes, threads=threads)
+        call: tuple[Any, ...] = (kernel, slots, len(values) - 1, {}, 0, kernel)
+        arena_bytes = scratch_bytes(kernel, shapes, threads=threads, constants=constants)
         programs[kernel] = _native.Program(values, [call], arena_bytes)
         programs[kernel].run(inputs, [output])
     times: dict[str, list[int]] = {kernel: [] for kernel in programs}
