@@ -40,7 +40,8 @@ struct Ahead {
     std::int64_t next_stride;
     const float* a;  ///< a row of A's next range of k
     std::int64_t a_stride;
-    const float* c;  ///< the tile of C
+    const float* c;         ///< the tile of C
+    const float* previous;  ///< what is added to it: C itself, or an addend
     std::int64_t c_stride;
 };
 
@@ -82,8 +83,12 @@ template <class V, int rows, int vectors, class A>
         k += kStepsPerLine;
     };
     for (int i = 0; i < rows && k + kStepsPerLine <= depth; ++i) {
-        for (int j = 0; j < vectors * V::width; j += kLineFloats) __builtin_prefetch(ahead.c + j, 1);
+        for (int j = 0; j < vectors * V::width; j += kLineFloats) {
+            __builtin_prefetch(ahead.c + j, 1);
+            __builtin_prefetch(ahead.previous + j);
+        }
         ahead.c += ahead.c_stride;
+        ahead.previous += ahead.c_stride;
         advance();
     }
     while (k + kStepsPerLine <= depth) advance();

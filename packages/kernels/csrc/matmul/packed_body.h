@@ -85,7 +85,8 @@ struct Packed {
         const PlainA a{block.a + place.row * block.a_stride, block.a_stride};
         // C is needed at the end only, but its rows lie too far apart for a hardware prefetch.
         const float* c = block.c + place.row * block.c_stride + place.column;
-        Ahead ahead{c, 0, c, 0, c, block.c_stride};
+        const float* previous = block.previous == nullptr ? c : block.previous + (c - block.c);
+        Ahead ahead{c, 0, c, 0, c, previous, block.c_stride};
         if (place.next != nullptr) ahead.next = place.next, ahead.next_stride = kLineFloats;
         if (place.next_a != nullptr) ahead.a = place.next_a, ahead.a_stride = kStepsPerLine;
         multiply_accumulate<V>(sums, a, place.b, Tile::columns, block.depth, ahead);
