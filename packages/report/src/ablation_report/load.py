@@ -61,7 +61,7 @@ def load(*paths: Path | str) -> pl.LazyFrame:
     rows: list[dict[str, Any]] = []
     problems: list[Problem] = []
     named = {Path(path) for path in paths}
-    for path in _found(paths):
+    for path in found_paths(paths):
         # Among other runs, those of attention alone are passed over; naming one is a fault
         if path not in named and attention_rows.is_attention(path):
             continue
@@ -97,7 +97,7 @@ def check(*paths: Path | str) -> tuple[list[str], list[Problem]]:
     """
     sound: list[str] = []
     problems: list[Problem] = []
-    for path in _found(paths):
+    for path in found_paths(paths):
         try:
             if attention_rows.is_attention(path):
                 count = len(attention_rows.load_attention(path).rows)
@@ -111,7 +111,7 @@ def check(*paths: Path | str) -> tuple[list[str], list[Problem]]:
     return sound, problems
 
 
-def _found(paths: Iterable[Path | str]) -> Iterator[Path]:
+def found_paths(paths: Iterable[Path | str]) -> Iterator[Path]:
     """Yield each run folder and CSV file at or directly under the paths."""
     for path in map(Path, paths):
         if not path.exists():

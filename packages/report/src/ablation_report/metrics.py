@@ -6,22 +6,18 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
+
+from ablation_report.ladder import AA_PAIRS
+from ablation_report.ladder import NAIVE as BASELINE
 
 CONFIDENCE = 0.95
 # An interval wider than this part of the median flags its cell
 NOISY_WIDTH = 0.05
 # The range of fewer rounds covers less than 95%
 MIN_ROUNDS = 6
-BASELINE = "torch-naive"
-# The same program under two names each: what their times differ by is noise
-AA_PAIRS = (
-    ("attention-fused-parallel", "layernorm-parallel"),
-    ("attention-flash-parallel", "flash-layernorm"),
-)
-
 Cell = Mapping[str, Any]
 
 
@@ -131,18 +127,29 @@ def noise_floor(cells: Sequence[Cell]) -> float | None:
     return max(floors, default=None)
 
 
-def verdict(ratio: Interval | None, floor: float | None) -> str:
-    """Say "faster", "slower" or "not resolved" of a paired ratio of times.
+Verdict = Literal["faster", "slower", "same", "not resolved"]
+
+
+def verdict(ratio: Interval | None, floor: float | None) -> Verdict:
+    """Say "faster", "slower", "same" or "not resolved" of a paired ratio of times.
 
     A difference counts when the whole interval lies on one side of 1 and the median is further from
-    1 than the floor. Fewer than MIN_ROUNDS rounds resolve nothing.
+    1 than the floor; the times are the same when the whole interval is within the floor of 1.
+    Fewer than MIN_ROUNDS rounds resolve nothing.
     """
     if ratio is not None and floor is not None and ratio.n >= MIN_ROUNDS:
         if ratio.high < 1 and 1 - ratio.median > floor:
             return "faster"
         if ratio.low > 1 and ratio.median - 1 > floor:
             return "slower"
+        if 1 - floor <= ratio.low and ratio.high <= 1 + floor:
+            return "same"
     return "not resolved"
+
+
+def is_different(said: Verdict) -> bool:
+    """True for "faster" and "slower"."""
+    return said in ("faster", "slower")
 
 
 @dataclass(frozen=True)
@@ -174,11 +181,12 @@ def order_agreement(first: Sequence[Cell], second: Sequence[Cell]) -> Agreement:
             ratio, other_a = paired_ratio(a, b), others.get(a["variant"])
             other = other_a and paired_ratio(other_a, others.get(b["variant"]))
             claim = verdict(ratio, floors[0])
-            if ratio is None or not other or claim == "not resolved":
+            if ratio is None or not other or not is_different(claim):
                 continue
             said += 1
             same += (ratio.median < 1) == (other.median < 1)
-            if verdict(other, floors[1]) not in (claim, "not resolved"):
+            opposite = "slower" if claim == "faster" else "faster"
+            if verdict(other, floors[1]) == opposite:
                 contradicted.append((config, a["variant"], b["variant"]))
     return Agreement(said, same, contradicted)
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import polars as pl
 
+from ablation_report.ladder import LEAGUE, NAIVE, NOT_COMPILED, SDPA, rank
 from ablation_report.metrics import (
     Cell,
     Interval,
     aa_ratios,
+    is_different,
     measure,
     median,
     noise_floor,
@@ -48,21 +50,6 @@ LEGEND = (
     "over its parent's, by rounds; ~ not resolved beyond the A/A floor.",
 )
 NOTHING = "-"
-# The summary compares these with the best of the compiled variants
-NAIVE, SDPA = "torch-naive", "torch-sdpa"
-NOT_COMPILED = (NAIVE, SDPA, "percall-numpy", "percall-native")
-# The group of the runtimes of others, which stand below the ladder
-LEAGUE = "League"
-# Rows are written as they finish; a table has them in the order of the ladder
-LADDER = (
-    *NOT_COMPILED,
-    *("passes-none", "passes-fold", "passes-absorb", "passes-matmul-add", "passes-bias-relu"),
-    *("attention-unfused-scalar", "attention-fused-scalar", "attention-fused-simd"),
-    *("attention-fused-parallel", "attention-flash-parallel"),
-    *("layernorm-scalar", "layernorm-simd", "layernorm-parallel", "flash-layernorm"),
-)
-
-
 @dataclass(frozen=True)
 class Table:
     """A title, a header, and rows of text in groups; `notes` follow it, a sentence each."""
@@ -158,14 +145,8 @@ def _by_config(frame: pl.DataFrame) -> dict[str, list[Cell]]:
     configs: dict[str, list[Cell]] = {}
     for cell in frame.to_dicts():
         configs.setdefault(cell["config"], []).append(cell)
-    order = {variant: index for index, variant in enumerate(LADDER)}
     for cells in configs.values():
-        cells.sort(
-            key=lambda cell: (
-                cell["group"] == LEAGUE,
-                order.get(cell["variant"], len(order)),
-            )
-        )
+        cells.sort(key=lambda cell: (cell["group"] == LEAGUE, rank(cell["variant"])))
     return configs
 
 
@@ -262,13 +243,14 @@ def _error_ratio(cell: Cell, base: Cell | None) -> float | None:
 
 def _against(ratio: Interval | None, floor: float | None) -> str:
     """Write a ratio, marked where the run's own noise may account for it."""
-    mark = " ~" if ratio is not None and verdict(ratio, floor) == "not resolved" else ""
+    mark = " ~" if ratio is not None and not is_different(verdict(ratio, floor)) else ""
     return _times(ratio.median if ratio else None) + mark
 
 
 def _versus(cell: Cell, measures: Mapping[str, Any]) -> str:
     """Write the ratio to PT naive, marked where the run's own noise may account for it."""
-    is_unclear = measures["verdict_vs_baseline"] == "not resolved" and cell["variant"] != NAIVE
+    said = measures["verdict_vs_baseline"]
+    is_unclear = said is not None and not is_different(said) and cell["variant"] != NAIVE
     # A published figure has no noise to be judged by
     mark = " ~" if is_unclear and measures["half_width"] is not None else ""
     return _times(measures["vs_baseline"]) + mark

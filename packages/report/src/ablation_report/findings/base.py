@@ -1,0 +1,47 @@
+"""What a finding is: a claim, and what the rows of one source say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ablation_report.metrics import Cell
+from ablation_report.sources import Source
+
+OutcomeVerdict = Literal["holds", "does not hold", "not resolved", "not measured"]
+VERDICTS: tuple[OutcomeVerdict, ...] = ("holds", "does not hold", "not resolved", "not measured")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one source says of a claim.
+
+    `sentence` says it with its figures, and says no more than `verdict` carries; `rows` are the
+    cells it rests on; `figures` are the numbers in the sentence, unrounded, by name.
+    """
+
+    verdict: OutcomeVerdict
+    sentence: str
+    rows: tuple[Cell, ...] = ()
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim that every source is asked for.
+
+    `key` is its file and anchor; `claim` a sentence that can be true or false; `published` what the
+    published text said of it, in our words, or None for a question of this project.
+    """
+
+    key: str
+    title: str
+    claim: str
+    published: str | None
+    evaluate: Callable[[Source], Outcome]
+
+
+def not_measured(what: str) -> Outcome:
+    """The outcome of a source that lacks the rows: `what` names them."""
+    return Outcome("not measured", f"Not measured: {what}.")

@@ -1,0 +1,234 @@
+"""Runs and published files as findings, charts and pages see them: one `Source` each.
+
+`gather` reads everything below its paths and loses nothing to a bad neighbor: what cannot be read
+is a problem beside the sources that can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from ablation_report import published
+from ablation_report.attention_rows import AttentionRun, is_attention, load_attention
+from ablation_report.ladder import CONFIGS, PARENTS, is_ours
+from ablation_report.load import found_paths, load_run
+from ablation_report.metrics import (
+    Cell,
+    Interval,
+    median_interval,
+    noise_floor,
+    paired_ratio,
+    rounds_ns,
+    verdict,
+)
+from ablation_report.schema import Problem, SchemaError
+
+# A published figure has no interval. Two of them are told apart from this difference on: several
+# times the floor of a quiet run, and above the rounding of three digits.
+PUBLISHED_FLOOR = 0.05
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The time of one variant over that of another at one config, and what may be said of it.
+
+    `ratio` is paired by round (a published one is a single quotient, n = 1); `floor` is the noise
+    floor of the config, None where the run has no A/A pair.
+    """
+
+    config: str
+    variant: str
+    base: str
+    ratio: Interval
+    floor: float | None
+    verdict: Literal["faster", "slower", "same", "not resolved"]
+    rows: tuple[Cell, Cell]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One recorded run or published file of the block ablation.
+
+    Every cell is a dictionary with the columns of `cells.jsonl`, and `path` and `line`.
+    """
+
+    name: str
+    path: Path
+    origin: Literal["run", "published"]
+    header: Mapping[str, Any] | None
+    cells: tuple[Cell, ...] = field(repr=False)
+
+    @property
+    def is_published(self) -> bool:
+        """True for a published file: one figure a cell, no rounds, no floor."""
+        return self.origin == "published"
+
+    @property
+    def machine(self) -> str:
+        """The processor and its cores in words."""
+        if self.header is None:
+            return "Apple M4 Max" if "m4max" in self.name else self.name
+        machine = self.header["machine"]
+        return f"{machine['cpu_model']}, {machine['cores']} cores"
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of each runtime; None where the source does not say."""
+        return None if self.header is None else int(self.header["threads"])
+
+    @property
+    def label(self) -> str:
+        """A short name for axes and headings."""
+        return f"{self.machine} (published)" if self.is_published else self.name
+
+    @property
+    def ceiling_flops_per_s(self) -> float | None:
+        """The rate of multiply-adds that the run measured; None where it did not."""
+        ceilings = self.header["ceilings"] if self.header else None
+        return float(ceilings["multiply_add_flops_per_s"]) if ceilings else None
+
+    @cached_property
+    def by_config(self) -> Mapping[str, Mapping[str, Cell]]:
+        """Cells by config, smallest first, and variant."""
+        groups: dict[str, dict[str, Cell]] = {}
+        for cell in self.cells:
+            groups.setdefault(cell["config"], {})[cell["variant"]] = cell
+        order = {name: index for index, name in enumerate(CONFIGS)}
+        return dict(sorted(groups.items(), key=lambda item: order.get(item[0], len(order))))
+
+    @property
+    def configs(self) -> tuple[str, ...]:
+        """The configs that have a cell, smallest first."""
+        return tuple(self.by_config)
+
+    def cell(self, config: str, variant: str) -> Cell | None:
+        """The cell of a variant, whatever its status; None where it was not asked for."""
+        return self.by_config.get(config, {}).get(variant)
+
+    def time(self, config: str, variant: str) -> Interval | None:
+        """Median nanoseconds of a call with their 95% interval; None where there is no time."""
+        cell = self.cell(config, variant)
+        times = list(rounds_ns(cell).values()) if cell else []
+        return median_interval(times) if times else None
+
+    def floor(self, config: str) -> float | None:
+        """The noise floor of a config as a part of the time; None without an A/A pair."""
+        if self.is_published:
+            return PUBLISHED_FLOOR
+        return noise_floor(list(self.by_config.get(config, {}).values()))
+
+    def compare(self, config: str, variant: str, base: str | None) -> Comparison | None:
+        """The time of a variant over that of another; None where one of them has no time."""
+        cell, other = self.cell(config, variant), self.cell(config, base) if base else None
+        ratio = paired_ratio(cell, other) if cell and other else None
+        if cell is None or other is None or base is None or ratio is None:
+            return None
+        floor = self.floor(config)
+        said = _published_verdict(ratio.median) if self.is_published else verdict(ratio, floor)
+        return Comparison(config, variant, base, ratio, floor, said, (cell, other))
+
+    def parent(self, config: str, variant: str) -> str | None:
+        """The rung below, by the row itself or, for a published one, by the ladder."""
+        cell = self.cell(config, variant)
+        return (cell["parent"] if cell else None) or PARENTS.get(variant)
+
+    def best(self, config: str, ours: bool = True) -> str | None:
+        """The variant with the smallest median, of ours or of the others; None without a time."""
+        times = {
+            name: time.median
+            for name, cell in self.by_config.get(config, {}).items()
+            if _is_wanted(cell, ours) and (time := self.time(config, name))
+        }
+        return min(times, key=lambda name: times[name]) if times else None
+
+    def printed(self, variant: str) -> str:
+        """The name of a variant as tables print it."""
+        for cells in self.by_config.values():
+            if variant in cells:
+                return str(cells[variant]["printed_name"])
+        return variant
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What lies below some paths: sources, runs of attention alone, suites' rows, and problems."""
+
+    sources: tuple[Source, ...]
+    attention: tuple[AttentionRun, ...]
+    suites: tuple[Mapping[str, Any], ...]
+    problems: tuple[Problem, ...]
+
+    def source(self, name: str) -> Source:
+        """The source of this name; KeyError names those there are."""
+        for source in self.sources:
+            if source.name == name:
+                return source
+        raise KeyError(f"{name}: no such run; there are {', '.join(s.name for s in self.sources)}")
+
+
+def gather(*paths: Path | str) -> Gathered:
+    """Read every run and published file at or directly below the paths, published ones first.
+
+    A file that is damaged, foreign or of a newer schema, and a run without a cell, are in
+    `problems`, by file, line and column; the others are read all the same.
+
+    Raises:
+        FileNotFoundError: a path does not exist, or nothing readable lies under it.
+    """
+    sources: list[Source] = []
+    attention: list[AttentionRun] = []
+    suites: list[Mapping[str, Any]] = []
+    problems: list[Problem] = []
+    for path in found_paths(paths):
+        try:
+            if is_attention(path):
+                attention.append(load_attention(path))
+            elif published.is_suites(path):
+                suites += published.read_suites(path)
+            else:
+                sources.append(read_source(path))
+        except SchemaError as error:
+            problems += error.problems
+        except OSError as error:
+            problems.append(Problem(path, None, None, str(error)))
+    sources.sort(key=lambda source: (not source.is_published, source.name))
+    return Gathered(tuple(sources), tuple(attention), tuple(suites), tuple(problems))
+
+
+def read_source(path: Path) -> Source:
+    """Read one run folder or published block ablation.
+
+    Raises:
+        SchemaError: it is damaged, breaks a rule, has another schema, or holds no cell.
+    """
+    if path.is_dir():
+        run = load_run(path)
+        if not run.cells:
+            raise SchemaError([Problem(path, None, None, "no cell was measured")])
+        rows = [
+            {**cell, "path": str(path / "cells.jsonl"), "line": line}
+            for line, cell in enumerate(run.cells, start=1)
+        ]
+        return Source(path.name, path, "run", run.header, tuple(rows))
+    rows = [
+        {**cell, "path": str(path), "line": line}
+        for line, cell in published.read_block_ablation(path)
+    ]
+    if not rows:
+        raise SchemaError([Problem(path, None, None, "no row")])
+    return Source(path.stem, path, "published", None, tuple(rows))
+
+
+def _is_wanted(cell: Cell, ours: bool) -> bool:
+    is_other = cell["variant"] in ("torch-naive", "torch-sdpa") or cell["group"] == "League"
+    return is_ours(cell["variant"], cell["group"]) if ours else is_other
+
+
+def _published_verdict(ratio: float) -> Literal["faster", "slower", "not resolved"]:
+    if abs(ratio - 1) <= PUBLISHED_FLOOR:
+        return "not resolved"
+    return "faster" if ratio < 1 else "slower"
