@@ -87,7 +87,7 @@ def summarize(*paths: Path | str) -> pl.DataFrame:
             .then((pl.col("high_ns") - pl.col("low_ns")) / pl.col("median_ns") > NOISY_WIDTH)
             .alias("is_noisy"),
         )
-        .sort("order")
+        .sort("run", "order")
         .select(list(SUMMARY))
     )
     return summary.collect().cast(SUMMARY)  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ def _is_suspect() -> pl.Expr:
     required = [name for name in READ if not CELL_COLUMNS[name].nullable]
     return (
         (pl.col("schema_version") != SCHEMA_VERSION)
-        | ~pl.col("status").is_in(STATUSES)
+        | ~pl.col("status").is_in(list(STATUSES))
         | (is_ok != (n_samples > 0))
         | (n_samples != pl.col("sample_rounds").list.len().fill_null(0))
         | pl.any_horizontal(pl.col(required).is_null())
