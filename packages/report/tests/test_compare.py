@@ -81,6 +81,17 @@ def test_other_threads_are_refused_unless_forced(
     assert "Forced; the runs differ in threads: 2 and 1" in capsys.readouterr().out
 
 
+def test_another_processor_of_the_same_name_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = [make_timed_cell("passes-none", [1000] * 8)]
+    machine = make_header()["machine"] | {"isa_flags": ["avx2", "avx512f"]}
+    first = write_run(tmp_path / "a", cells)
+    second = write_run(tmp_path / "b", cells, make_header(machine=machine))
+    assert main(["compare", str(first), str(second)]) == 2
+    assert "instruction sets and caches" in capsys.readouterr().err
+
+
 def test_cells_without_a_partner_say_so(tmp_path: Path) -> None:
     first = make_run(tmp_path / "a")
     failed = make_failed_cell(variant="passes-none", printed_name="No passes")

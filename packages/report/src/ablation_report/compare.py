@@ -45,15 +45,17 @@ def differences(first: Source, second: Source) -> list[str]:
     found = []
     for what, a, b in (
         ("machine", first.machine, second.machine),
+        ("instruction sets and caches", _hardware(first), _hardware(second)),
         ("threads", first.threads, second.threads),
         *(
             (f"version of {name}", _version(first, name), _version(second, name))
             for name in VERSIONS
         ),
-        ("instruction set", _provider(first, "simd"), _provider(second, "simd")),
+        ("instruction set used", _provider(first, "simd"), _provider(second, "simd")),
     ):
         if a != b:
-            found.append(f"{what}: {a} and {b}")
+            values = f": {a} and {b}" if isinstance(a, str | int) else ""
+            found.append(what + values)
     return found
 
 
@@ -178,6 +180,12 @@ def _calibration(source: Source, config: str) -> tuple[float, float] | None:
 
 def _version(source: Source, name: str) -> str | None:
     return source.header["versions"][name] if source.header else None
+
+
+def _hardware(source: Source) -> list[Any] | None:
+    """What tells processors of one name apart."""
+    machine = source.header["machine"] if source.header else None
+    return [machine[name] for name in ("arch", "isa_flags", "caches")] if machine else None
 
 
 def _provider(source: Source, name: str) -> str | None:

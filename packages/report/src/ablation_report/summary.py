@@ -35,7 +35,6 @@ SUMMARY: dict[str, pl.DataType | type[pl.DataType]] = {
     "vs_baseline": pl.Float64,
     "vs_parent": pl.Float64,
 }
-_CELL = ("path", "config", "variant")
 
 
 def summarize(*paths: Path | str) -> pl.DataFrame:
@@ -58,26 +57,13 @@ def summarize(*paths: Path | str) -> pl.DataFrame:
                 files.append(path / CELLS_NAME)
         elif not is_suites(path):
             published.append(path)
-    cells = pl.concat([_scan(files), *(_read(path) for path in published)]).cache()
-    rounds = _rounds(cells).cache()
-    times = (
-        rounds.group_by(_CELL)
-        .agg(pl.col("ns").sort().alias("sorted"), pl.len().cast(pl.UInt32).alias("rounds"))
-        .collect()
-    )
-    ranks = {n: interval_rank(n) for n in times.get_column("rounds").unique().to_list()}
-    rank = pl.col("rounds").replace_strict(ranks, return_dtype=pl.UInt32)
-    intervals = times.lazy().select(
-        *_CELL,
-        "rounds",
-        pl.col("sorted").list.median().alias("median_ns"),
-        pl.col("sorted").list.get(rank).alias("low_ns"),
-        pl.col("sorted").list.get(pl.col("rounds") - 1 - rank).alias("high_ns"),
-    )
+    cells = pl.concat([_scan(files), *(_read(path) for path in published)])
+    cells = cells.drop("cell").with_row_index("cell")
+    rounds = _rounds(cells)
     summary = (
-        cells.join(intervals, on=_CELL, how="left")
-        .join(_ratio(cells, rounds, pl.lit(NAIVE), "vs_baseline"), on=_CELL, how="left")
-        .join(_ratio(cells, rounds, pl.col("parent"), "vs_parent"), on=_CELL, how="left")
+        cells.join(_intervals(rounds), on="cell", how="left")
+        .join(_ratio(cells, rounds, pl.lit(NAIVE), "vs_baseline"), on="cell", how="left")
+        .join(_ratio(cells, rounds, pl.col("parent"), "vs_parent"), on="cell", how="left")
         .with_columns(
             _run_name().alias("run"),
             pl.col("samples_ns").list.len().alias("n"),
@@ -87,17 +73,17 @@ def summarize(*paths: Path | str) -> pl.DataFrame:
             .then((pl.col("high_ns") - pl.col("low_ns")) / pl.col("median_ns") > NOISY_WIDTH)
             .alias("is_noisy"),
         )
-        .sort("run", "order")
-        .select(list(SUMMARY))
+        .sort("run", "cell")
+        .select(pl.col(name).cast(dtype) for name, dtype in SUMMARY.items())
     )
-    return summary.collect().cast(SUMMARY)  # type: ignore[arg-type]
+    return summary
 
 
-def _scan(files: Sequence[Path]) -> pl.LazyFrame:
+def _scan(files: Sequence[Path]) -> pl.DataFrame:
     """Read the needed columns of many cells.jsonl; files with a fault are read again, to name it."""
     schema = {name: CELL_COLUMNS[name].dtype for name in READ}
     if not files:
-        return pl.LazyFrame(schema={"path": pl.String, "order": pl.UInt32, **schema})
+        return pl.DataFrame(schema={"cell": pl.UInt32, "path": pl.String, **schema})
     try:
         frame = pl.scan_ndjson(files, schema=schema, include_file_paths="path").collect()
     except pl.exceptions.PolarsError:
@@ -107,7 +93,7 @@ def _scan(files: Sequence[Path]) -> pl.LazyFrame:
     # The slow reader raises with file, line and column
     for path in suspects:
         read_source(Path(path).parent)
-    return frame.with_row_index("order").select("path", "order", *schema).lazy()
+    return frame.with_row_index("cell").select("cell", "path", *schema)
 
 
 def _is_suspect() -> pl.Expr:
@@ -124,7 +110,7 @@ def _is_suspect() -> pl.Expr:
     ).fill_null(True)
 
 
-def _read(path: Path) -> pl.LazyFrame:
+def _read(path: Path) -> pl.DataFrame:
     """Read a published file into the columns of `_scan`."""
     rows = [
         {name: cell[name] for name in READ}
@@ -133,32 +119,54 @@ def _read(path: Path) -> pl.LazyFrame:
     ]
     schema = {name: CELL_COLUMNS[name].dtype for name in READ}
     frame = pl.DataFrame(rows, schema={"path": pl.String, **schema}, orient="row")
-    return frame.with_row_index("order").select("path", "order", *schema).lazy()
+    return frame.with_row_index("cell").select("cell", "path", *schema)
 
 
-def _rounds(cells: pl.LazyFrame) -> pl.LazyFrame:
-    """The median nanoseconds of each cell in each round."""
+def _rounds(cells: pl.DataFrame) -> pl.DataFrame:
+    """The median nanoseconds of each cell in each round; a cell is its number, for short joins."""
     return (
-        cells.filter(pl.col("samples_ns").list.len() > 0)
-        .select(*_CELL, "session", "samples_ns", "sample_rounds")
-        .explode("samples_ns", "sample_rounds")
-        .group_by(*_CELL, "session", "sample_rounds")
-        .agg(pl.col("samples_ns").cast(pl.Float64).median().alias("ns"))
+        cells.lazy()
+        .filter(pl.col("samples_ns").list.len() > 0)
+        .select("cell", "samples_ns", pl.col("sample_rounds").alias("round"))
+        .explode("samples_ns", "round")
+        .group_by("cell", "round")
+        .agg(pl.col("samples_ns").median().alias("ns"))
+        .collect()
     )
 
 
-def _ratio(cells: pl.LazyFrame, rounds: pl.LazyFrame, base: pl.Expr, name: str) -> pl.LazyFrame:
+def _intervals(rounds: pl.DataFrame) -> pl.DataFrame:
+    """The median of each cell over its rounds, with its interval."""
+    times = rounds.group_by("cell").agg(
+        pl.col("ns").sort().alias("sorted"), pl.len().alias("rounds")
+    )
+    ranks = {n: interval_rank(n) for n in times.get_column("rounds").unique().to_list()}
+    rank = pl.col("rounds").replace_strict(ranks, return_dtype=pl.UInt32)
+    return times.select(
+        *("cell", "rounds"),
+        pl.col("sorted").list.median().alias("median_ns"),
+        pl.col("sorted").list.get(rank).alias("low_ns"),
+        pl.col("sorted").list.get(pl.col("rounds") - 1 - rank).alias("high_ns"),
+    )
+
+
+def _ratio(cells: pl.DataFrame, rounds: pl.DataFrame, base: pl.Expr, name: str) -> pl.DataFrame:
     """The median over common rounds of a cell's time over that of another of its config."""
-    bases = rounds.select(
-        *("path", "config", "session", "sample_rounds"),
-        pl.col("variant").alias("base"),
-        pl.col("ns").alias("base_ns"),
-    )
+    place = ["path", "config", "session"]
+    bases = cells.select(*place, pl.col("variant").alias("base"), pl.col("cell").alias("base_cell"))
+    pairs = cells.select("cell", *place, base.alias("base")).join(bases, on=[*place, "base"])
     return (
-        rounds.join(cells.select(*_CELL, base.alias("base")), on=_CELL)
-        .join(bases, on=["path", "config", "session", "sample_rounds", "base"])
-        .group_by(_CELL)
+        rounds.lazy()
+        .join(pairs.lazy().select("cell", "base_cell"), on="cell")
+        .join(
+            rounds.lazy().select(
+                pl.col("cell").alias("base_cell"), "round", pl.col("ns").alias("base_ns")
+            ),
+            on=["base_cell", "round"],
+        )
+        .group_by("cell")
         .agg((pl.col("ns") / pl.col("base_ns")).median().alias(name))
+        .collect()
     )
 
 
