@@ -8,11 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
+from ablation_report.charts import against_published
 from ablation_report.ladder import CONFIGS, PARENTS, SDPA
 from ablation_report.load import load
 from ablation_report.metrics import is_different
 from ablation_report.site.choose import published, recorded, shown_run
-from ablation_report.charts import against_published
 from ablation_report.site.figures import CONFIG_CHARTS, figure, figures
 from ablation_report.site.text import details, escape, join, measures, origin, run_page, slug, table
 from ablation_report.sources import Comparison, Gathered, Source
@@ -23,6 +23,9 @@ from ablation_report.tables import (
     duration,
     summary_table,
 )
+
+
+BEST = ("Best compiled", "Time", "vs PT SDPA")
 
 
 def config_page_path(config: str) -> str:
@@ -148,40 +151,39 @@ def _beside(shown: Source, file: Source, config: str) -> str:
 
 def _others(runs: Sequence[Source], config: str) -> str:
     """A line for each run: its best compiled variant, against PyTorch's SDPA."""
-    rows = []
-    for run in runs:
-        best = run.best(config)
-        time = run.time(config, best) if best else None
-        against = run.compare(config, best, SDPA) if best else None
-        rows.append(
-            [
-                f"[{escape(run.name)}](../{run_page(run)})",
-                str(run.threads),
-                escape(run.printed(best)) if best else NOTHING,
-                duration(time.median if time else None),
-                f"{against.ratio.median:.2f}x, {against.verdict}" if against else NOTHING,
-            ]
-        )
-    return table(["Run", "Threads", "Best compiled", "Time", "vs SDPA"], rows)
+    rows = [
+        [
+            f"[{escape(run.name)}](../{run_page(run)})",
+            str(run.threads),
+            *_best_compiled(run, config),
+        ]
+        for run in runs
+    ]
+    return table(["Run", "Threads", *BEST], rows)
+
+
+def _best_compiled(run: Source | None, config: str) -> list[str]:
+    """The cells of `BEST` of a run; a nothing for what it has no time of."""
+    best = run.best(config) if run else None
+    if run is None or best is None:
+        return [NOTHING] * len(BEST)
+    time, against = run.time(config, best), run.compare(config, best, SDPA)
+    return [
+        escape(run.printed(best)),
+        duration(time.median if time else None),
+        f"{against.ratio.median:.2f}x, {against.verdict}" if against else NOTHING,
+    ]
 
 
 def configs_block(gathered: Gathered) -> str:
     """A line for each config, with the run that its page shows."""
-    rows = []
-    for config in all_configs(gathered):
-        run = shown_run(gathered, config)
-        best = run.best(config) if run else None
-        time = run.time(config, best) if run and best else None
-        against = run.compare(config, best, SDPA) if run and best else None
-        rows.append(
-            [
-                f"[{escape(config)}]({config_page_path(config)})",
-                f"[{escape(run.name)}]({run_page(run)})" if run else "no run",
-                escape(run.printed(best)) if run and best else NOTHING,
-                duration(time.median if time else None),
-                f"{against.ratio.median:.2f}x, {against.verdict}" if against else NOTHING,
-            ]
-        )
-    return table(["Config", "Run shown", "Best compiled", "Time", "vs PT SDPA"], rows, n_left=2)
-
-
+    shown = {config: shown_run(gathered, config) for config in all_configs(gathered)}
+    rows = [
+        [
+            f"[{escape(config)}]({config_page_path(config)})",
+            f"[{escape(run.name)}]({run_page(run)})" if run else "no run",
+            *_best_compiled(run, config),
+        ]
+        for config, run in shown.items()
+    ]
+    return table(["Config", "Run shown", *BEST], rows, n_left=2)

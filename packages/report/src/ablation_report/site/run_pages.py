@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ablation_report.attention_rows import AttentionRun
@@ -30,6 +31,9 @@ from ablation_report.site.text import (
 from ablation_report.sources import Gathered, Source
 from ablation_report.tables import NOTHING
 
+# A file with more faults than this is damaged as a whole; `ablation-report check` lists them all
+MOST_FAULTS = 8
+
 
 def runs_block(gathered: Gathered) -> str:
     """Every source and every machine; what could not be read stands first."""
@@ -47,10 +51,17 @@ def runs_block(gathered: Gathered) -> str:
 
 
 def unreadable(problems: Sequence[Problem]) -> str:
-    """A box with every fault of every file that was left out; empty without one."""
+    """A box with the faults of every file that was left out; empty without one."""
     if not problems:
         return ""
-    lines = [f"    - {code(str(problem))}" for problem in problems]
+    by_path: dict[Path, list[Problem]] = {}
+    for problem in problems:
+        by_path.setdefault(problem.path, []).append(problem)
+    lines = []
+    for path, faults in by_path.items():
+        lines += [f"    - {code(str(fault))}" for fault in faults[:MOST_FAULTS]]
+        if len(faults) > MOST_FAULTS:
+            lines.append(f"    - {code(str(path))}: {len(faults) - MOST_FAULTS} faults more")
     return join(
         '!!! failure "Left out: these files could not be read as rows"',
         "    Every page of this site was made without them. The others are not concerned.",
