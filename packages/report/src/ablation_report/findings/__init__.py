@@ -1,0 +1,22 @@
+"""Findings: claims, the published ones and ours, and what the rows of each source say of them.
+
+A module holds one claim. `FINDINGS` has them in reading order, the five published ones first;
+`evaluate_all` asks every source; `findings_text` prints the answers.
+"""
+
+from __future__ import annotations
+
+from ablation_report.findings.base import VERDICTS, Finding, Outcome, OutcomeVerdict, not_measured
+from ablation_report.findings.registry import FINDINGS, evaluate_all
+from ablation_report.findings.text import findings_text
+
+__all__ = [
+    "FINDINGS",
+    "VERDICTS",
+    "Finding",
+    "Outcome",
+    "OutcomeVerdict",
+    "evaluate_all",
+    "findings_text",
+    "not_measured",
+]

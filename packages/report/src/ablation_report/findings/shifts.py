@@ -1,0 +1,139 @@
+"""Steps that move time between the parts of the breakdown and leave the total where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ablation_report.findings.base import Finding, Outcome, OutcomeVerdict, judged, not_measured
+from ablation_report.findings.judge import steps
+from ablation_report.findings.words import name_of, percent, time_change
+from ablation_report.metrics import Cell, Interval, is_different, median, median_interval
+from ablation_report.schema import PARTS
+from ablation_report.sources import Comparison, Source
+from ablation_report.tables import Table
+
+# What a part must gain or lose at least, as a part of the profiled time of the rung below
+SHIFT = 0.02
+# A sentence names so many of the largest; the table has all
+NAMED = 4
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A step whose parts moved, each by a part of the parent's profiled time."""
+
+    comparison: Comparison
+    moved: Mapping[str, float]
+
+    @property
+    def size(self) -> float:
+        """The largest movement, up or down."""
+        return max(abs(part) for part in self.moved.values())
+
+
+def evaluate(source: Source) -> Outcome:
+    """Look for steps with an unchanged total of which one part rose and another one fell."""
+    asked = [c for c in steps(source) if all(cell["profile_total_ns"] for cell in c.rows)]
+    if not asked:
+        return not_measured("no rung with a profile together with the one below it")
+    level = [comparison for comparison in asked if not is_different(comparison.verdict)]
+    shifts = [shift for comparison in level if (shift := shift_of(source, comparison)) is not None]
+    shifts.sort(key=lambda shift: shift.size, reverse=True)
+    verdict = _verdict(shifts)
+    sentence = _sentence(source, shifts, len(level), len(asked))
+    found = [shift.comparison for shift in shifts] or asked
+    figures = {
+        f"{s.comparison.config}: {s.comparison.variant} {part}": moved
+        for s in shifts
+        for part, moved in s.moved.items()
+    }
+    table = _table(source, shifts) if shifts else None
+    return judged(verdict, sentence, found, figures=figures, table=table)
+
+
+def shift_of(source: Source, comparison: Comparison) -> Shift | None:
+    """The parts that moved beyond the noise; None unless one rose and another one fell."""
+    cell, parent = comparison.rows
+    floor = 0.0 if source.is_published else comparison.floor
+    mine, theirs = _parts(cell), _parts(parent)
+    if floor is None or mine.keys() != theirs.keys():
+        return None
+    total = median(parent["profile_total_ns"])
+    moved = {
+        name: (part.median - theirs[name].median) / total
+        for name, part in mine.items()
+        if part.low > theirs[name].high or part.high < theirs[name].low
+    }
+    moved = {name: part for name, part in moved.items() if abs(part) > max(SHIFT, floor)}
+    is_shift = any(part > 0 for part in moved.values()) and any(p < 0 for p in moved.values())
+    return Shift(comparison, moved) if is_shift else None
+
+
+def _parts(cell: Cell) -> dict[str, Interval]:
+    """The parts of the profile with their intervals; a published row has attention, LN, other."""
+    if cell["profile_linear_ns"] is not None:
+        return {name: median_interval(cell[f"profile_{name}_ns"]) for name in PARTS}
+    attention, norm = cell["profile_attention_ns"], cell["profile_layer_norm_ns"]
+    other = [t - a - n for t, a, n in zip(cell["profile_total_ns"], attention, norm, strict=True)]
+    parts = {"attention": attention, "layer_norm": norm, "other": other}
+    return {name: median_interval(values) for name, values in parts.items()}
+
+
+def _verdict(shifts: Sequence[Shift]) -> OutcomeVerdict:
+    """A total that is not resolved may have changed: only one shown to be the same counts."""
+    if any(shift.comparison.verdict == "same" for shift in shifts):
+        return "holds"
+    return "not resolved" if shifts else "does not hold"
+
+
+def _sentence(source: Source, shifts: Sequence[Shift], n_level: int, n_asked: int) -> str:
+    text = f"The total is the same or not resolved at {n_level} of {n_asked} steps"
+    if not shifts:
+        return f"{text}; at none of these do parts of the breakdown move against each other."
+    lines = [
+        f"{name_of(source, s.comparison.variant)} over {name_of(source, s.comparison.base)} at "
+        f"{s.comparison.config} ({_moved(s)}; total {_total(s.comparison)})"
+        for s in shifts[:NAMED]
+    ]
+    more = len(shifts) - len(lines)
+    rest = f"; and {more} more" if more else ""
+    return f"{text}; at {len(shifts)} of these time moves between parts: {'; '.join(lines)}{rest}."
+
+
+def _moved(shift: Shift) -> str:
+    ordered = sorted(shift.moved.items(), key=lambda item: item[1])
+    return ", ".join(f"{name} {_signed(part)}" for name, part in ordered)
+
+
+def _signed(part: float) -> str:
+    return f"{'+' if part > 0 else '-'}{percent(abs(part))}"
+
+
+def _total(comparison: Comparison) -> str:
+    return f"{comparison.verdict}, {time_change(comparison)}"
+
+
+def _table(source: Source, shifts: Sequence[Shift]) -> Table:
+    rows = [
+        [
+            source.printed(shift.comparison.variant),
+            source.printed(shift.comparison.base),
+            shift.comparison.config,
+            _moved(shift),
+            _total(shift.comparison),
+        ]
+        for shift in shifts
+    ]
+    header = ("Rung", "over", "Config", "parts, of the profiled time", "total")
+    return Table(f"Shifts: {source.label}", header, [("", rows)])
+
+
+FINDING = Finding(
+    key="shifts",
+    title="Time that moves between parts",
+    claim="Some step moves time from one part of the breakdown to another while the total stays "
+    "the same.",
+    published=None,
+    evaluate=evaluate,
+)

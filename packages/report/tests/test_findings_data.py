@@ -1,0 +1,185 @@
+"""The findings on the committed data: figures recomputed from the CSV, and no word without rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from decimal import Context
+from pathlib import Path
+
+import pytest
+from finding_rows import make_published
+from test_published import BLOCK, read_lines
+
+from ablation_report.findings import FINDINGS, VERDICTS, Finding, evaluate_all
+from ablation_report.findings.judge import compare, published_floor, twins
+from ablation_report.sources import Gathered, Source, gather, read_source
+
+DATA = Path(__file__).parents[3] / "data"
+BY_KEY = {finding.key: finding for finding in FINDINGS}
+# A group of configs under one word, as sentences write it
+GROUP = re.compile(
+    r"(faster|slower|the same|not resolved) at ((?:[\w-]+ \([^()]*\)(?:, )?)+)", re.ASCII
+)
+CONFIG = re.compile(r"([\w-]+) \([^()]*\)")
+
+
+@pytest.fixture(scope="module")
+def committed() -> Gathered:
+    return gather(DATA / "published", DATA / "runs")
+
+
+@pytest.fixture(scope="module")
+def published() -> Source:
+    return read_source(BLOCK)
+
+
+def total_ns() -> dict[tuple[str, str], int]:
+    """The total of each config and variant, straight from the CSV."""
+    return {(row["config"], row["variant"]): int(row["total_ns"]) for row in read_lines(BLOCK)}
+
+
+def two(value: float) -> str:
+    """Write two significant digits by decimal arithmetic."""
+    return format(Context(prec=2).create_decimal_from_float(value), "f")
+
+
+def change(time_ns: int, base_ns: int) -> str:
+    percent = 100 * (time_ns - base_ns) / base_ns
+    return f"{'+' if percent > 0 else '-'}{two(abs(percent))}%"
+
+
+def ask(published: Source, key: str) -> str:
+    return BY_KEY[key].evaluate(published).sentence
+
+
+def ladder(config: str) -> list[str]:
+    """The published compiled variants of a config, in the order of the file."""
+    out = ("Baselines", "Python exec")
+    rows = read_lines(BLOCK)
+    return [r["variant"] for r in rows if r["config"] == config and r["group"] not in out]
+
+
+def test_dispatch_is_inside_the_range_at_toy_only(published: Source) -> None:
+    ns = total_ns()
+    sentence = ask(published, "dispatch_overhead")
+    for config in ("Toy", "Small"):
+        naive = ns[config, "torch-naive"]
+        plain = two(naive / ns[config, "passes-none"])
+        best = two(naive / min(ns[config, variant] for variant in ladder(config)))
+        assert f"{best}x at {config} (" in sentence
+        assert f"{plain}x at {config}" in sentence.split("as it is:")[1]
+    assert BY_KEY["dispatch_overhead"].evaluate(published).verdict == "does not hold"
+    assert "inside the range of 7.0x to 10x at Toy and outside" in sentence
+
+
+@pytest.mark.parametrize(
+    ("key", "variant", "base", "configs"),
+    [
+        (
+            "threading_in_attention",
+            "attention-fused-parallel",
+            "attention-fused-simd",
+            ("Toy", "Small", "Medium", "GPT-2"),
+        ),
+        (
+            "flash_never_wins",
+            "attention-flash-parallel",
+            "attention-fused-parallel",
+            ("Toy", "Small", "Medium", "GPT-2", "1B", "3B", "7B", "7B-4K", "1B-8K"),
+        ),
+        ("layer_norm_at_medium", "layernorm-parallel", "layernorm-scalar", ("Medium", "GPT-2")),
+        ("layer_norm_at_medium", "layernorm-parallel", "layernorm-simd", ("Medium", "GPT-2")),
+        (
+            "matmul_add_worth",
+            "passes-matmul-add",
+            "passes-absorb",
+            ("Toy", "Small", "Medium", "GPT-2"),
+        ),
+    ],
+)
+def test_published_changes_are_those_of_the_file(
+    published: Source, key: str, variant: str, base: str, configs: tuple[str, ...]
+) -> None:
+    ns = total_ns()
+    sentence = ask(published, key)
+    for config in configs:
+        assert f"{config} ({change(ns[config, variant], ns[config, base])})" in sentence
+
+
+def test_other_bounds_the_feed_forward_from_above(published: Source) -> None:
+    sentence = ask(published, "feed_forward_dominates")
+    rows = {(row["config"], row["variant"]): row for row in read_lines(BLOCK)}
+    for config in ("1B", "3B", "7B", "7B-4K", "1B-8K"):
+        best = min(ladder(config), key=lambda variant: int(rows[config, variant]["total_ns"]))
+        parts = [int(rows[config, best][f"{part}_ns"]) for part in ("attention", "layernorm")]
+        other = int(rows[config, best]["other_ns"])
+        assert f"{two(100 * other / (sum(parts) + other))}% at {config} (" in sentence
+    assert "less than half at 1B-8K" in sentence
+    assert "not resolved at 1B, 3B, 7B and 7B-4K" in sentence
+
+
+def test_the_published_file_says_its_own_noise(published: Source) -> None:
+    ns = total_ns()
+    pair = ("attention-fused-parallel", "layernorm-scalar")
+    assert twins(published, "Toy") == [pair]
+    assert twins(published, "1B") == []
+    own = ns["Toy", pair[0]] / ns["Toy", pair[1]] - 1
+    assert published_floor(published, "Toy") == pytest.approx(own)
+    sentence = ask(published, "published_noise")
+    for config in ("Toy", "Small", "Medium", "GPT-2"):
+        assert f"{change(ns[config, pair[0]], ns[config, pair[1]])} at {config}" in sentence
+
+
+def test_a_published_difference_inside_the_noise_of_its_config_is_not_resolved() -> None:
+    kernels = {"attention_kernel": "fused", "layer_norm_kernel": "scalar", "passes": ["fold"]}
+    lone = {"attention_kernel": None, "layer_norm_kernel": None, "passes": None}
+    twice = [("Toy", "attention-fused-parallel", 1100), ("Toy", "layernorm-scalar", 1000)]
+    cells = make_published(twice, **kernels).cells
+    others = make_published(
+        [("Toy", "passes-none", 1000), ("Toy", "passes-fold", 1080)], **lone
+    ).cells
+    source = make_published([])
+    noisy = Source(source.name, source.path, "published", None, (*others, *cells))
+    quiet = Source(source.name, source.path, "published", None, others)
+    for asked, told in ((noisy, "not resolved"), (quiet, "slower")):
+        comparison = compare(asked, "Toy", "passes-fold", "passes-none")
+        assert comparison is not None and comparison.verdict == told
+
+
+def test_every_finding_answers_for_every_committed_source(committed: Gathered) -> None:
+    assert committed.problems == ()
+    outcomes = evaluate_all(committed.sources)
+    assert len(outcomes) == len(FINDINGS) * len(committed.sources)
+    assert {outcome.verdict for _, _, outcome in outcomes} == set(VERDICTS)
+
+
+def groups(sentence: str) -> Iterator[tuple[str, str]]:
+    """The configs of a sentence, each with what is said of it."""
+    for word, configs in GROUP.findall(sentence):
+        for config in CONFIG.findall(configs):
+            yield config, word.removeprefix("the ")
+
+
+@pytest.mark.parametrize("finding", FINDINGS, ids=lambda finding: finding.key)
+def test_no_sentence_says_more_than_its_rows(committed: Gathered, finding: Finding) -> None:
+    for source in committed.sources:
+        outcome = finding.evaluate(source)
+        carried = {(c.config, c.verdict) for c in outcome.comparisons}
+        assert set(groups(outcome.sentence)) <= carried, outcome.sentence
+        places = {(row["path"], row["line"]) for row in outcome.rows}
+        assert places <= {(cell["path"], cell["line"]) for cell in source.cells}
+        if outcome.verdict == "not measured":
+            assert outcome.rows == ()
+            assert not re.search(r"\d%|\dx\b|faster|slower", outcome.sentence), outcome.sentence
+        else:
+            assert outcome.rows and outcome.figures
+        if outcome.verdict == "not resolved":
+            bare = GROUP.sub("", outcome.sentence)
+            assert not re.search(r"faster|slower|Flash wins", bare), outcome.sentence
+
+
+def test_the_guard_sees_the_groups() -> None:
+    told = 'The runner-up is slower at Toy (best "a", then "b" +20%), 7B-4K (x); not resolved at Z'
+    assert list(groups(told)) == [("Toy", "slower"), ("7B-4K", "slower")]
+    assert list(groups("the same at GPT-2 (+0.1%).")) == [("GPT-2", "same")]

@@ -1,0 +1,277 @@
+"""Every finding gives each verdict from rows that differ in one time, and says why in figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from finding_rows import Cells, floor_of_flash, make, make_source, wide
+
+from ablation_report.findings import FINDINGS, VERDICTS, Outcome
+from ablation_report.sources import Source
+
+BY_KEY = {finding.key: finding for finding in FINDINGS}
+Times = int | list[int]
+
+
+def small(time_ns: Times | None) -> Cells:
+    """PT naive at Toy and Small: 8 times the best at Toy."""
+    cells = [make("passes-none", 1000, config) for config in ("Toy", "Small")]
+    cells += [*floor_of_flash("Toy"), *floor_of_flash("Small")]
+    if time_ns is None:
+        return cells
+    return [*cells, make("torch-naive", 8000, "Toy"), make("torch-naive", time_ns, "Small")]
+
+
+def attention(time_ns: Times | None) -> Cells:
+    """The attention group at GPT-2; the step to SIMD takes 18%."""
+    rungs = {"unfused-scalar": 12000, "fused-scalar": 11000, "fused-simd": 9000}
+    cells = [make(f"attention-{name}", ns, "GPT-2") for name, ns in rungs.items()]
+    cells += floor_of_flash("GPT-2")
+    more = [] if time_ns is None else [make("attention-fused-parallel", time_ns, "GPT-2")]
+    return [*cells, *more]
+
+
+def flash(time_ns: Times | None) -> Cells:
+    """Flash against fused at 1000 ns: at Small 20% slower, at 7B-4K as given."""
+    cells = []
+    for config, seq_len, ns in (("Small", 128, 1200), ("7B-4K", 4096, time_ns)):
+        cells += [
+            make("attention-fused-parallel", 1020, config, seq_len=seq_len),
+            make("layernorm-parallel", 1000, config, seq_len=seq_len),
+        ]
+        if time_ns is not None and ns is not None:
+            cells.append(make("attention-flash-parallel", ns, config, seq_len=seq_len))
+    return cells
+
+
+def feed_forward(time_ns: Times | None) -> Cells:
+    """A block of 1000 ns at 1B of which each product of the feed-forward takes the given time."""
+    d_model = 64 if time_ns is None else 2048
+    ops = [
+        {"name": name, "op": "matmul", "category": "linear", "kernel": "k", "median_ns": time_ns}
+        for name in ("up.matmul", "down.matmul", "upper.matmul")
+    ]
+    profile = {"profile_total_ns": [1000], "profile_linear_ns": [900], "ops": ops}
+    best = make("layernorm-parallel", 1000, "1B", d_model=d_model, **profile)
+    return [best, *floor_of_flash("1B", d_model=d_model)]
+
+
+def layer_norm(time_ns: Times | None) -> Cells:
+    """LayerNorm in SIMD and threads at 1000 ns, SIMD at 1100 ns, scalar as given."""
+    cells = []
+    for config in ("Medium", "GPT-2"):
+        cells += [make("layernorm-simd", 1100, config), make("layernorm-parallel", 1000, config)]
+        cells += floor_of_flash(config)
+        if time_ns is not None:
+            cells.append(make("layernorm-scalar", time_ns, config))
+    return cells
+
+
+def over_1000(variant: str, base: str, **changes: Any) -> Callable[[Times | None], Cells]:
+    """Make a variant beside a base of 1000 ns."""
+
+    def cells(time_ns: Times | None) -> Cells:
+        more = [] if time_ns is None else [make(variant, time_ns, **changes)]
+        return [make(base, 1000), *more, *floor_of_flash()]
+
+    return cells
+
+
+def alone(time_ns: Times | None) -> Cells:
+    """Two compiled variants, or none."""
+    if time_ns is None:
+        return [make("torch-naive", 1000)]
+    return over_1000("passes-fold", "passes-none")(time_ns)
+
+
+def no_floor(time_ns: Times | None) -> Cells:
+    """Two rungs with a floor; without one where the second's samples are spread."""
+    cells = over_1000("passes-fold", "passes-none")(time_ns)
+    return cells[:2] if isinstance(time_ns, list) else cells
+
+
+def moving(time_ns: Times | None) -> Cells:
+    """Two rungs of 1000 ns of which the second gains attention and loses linear time."""
+    cells = [make("passes-none", 1000), *floor_of_flash()]
+    if time_ns is None:
+        return cells
+    total, shift = (time_ns, 0) if time_ns == 1000 else (time_ns, 200)
+    moved = {
+        "profile_attention_ns": [300 + shift, 330 + shift],
+        "profile_linear_ns": [400 - shift, 440 - shift],
+    }
+    return [*cells, make("passes-fold", total, **moved)]
+
+
+# The time that gives holds, does not hold, not resolved, of the cells of each finding
+CASES: dict[str, tuple[Callable[[Times | None], Cells], Times, Times, Times]] = {
+    "dispatch_overhead": (small, 8500, 1500, 7000),
+    "threading_in_attention": (attention, 5000, 8500, wide(7500)),
+    "flash_never_wins": (flash, 1200, 800, 0),
+    "feed_forward_dominates": (feed_forward, 325, 200, 250),
+    "layer_norm_at_medium": (layer_norm, 1200, 900, wide(1000)),
+    "matmul_add_worth": (
+        over_1000("passes-matmul-add", "passes-absorb"),
+        900,
+        1100,
+        wide(1000),
+    ),
+    "published_noise": (no_floor, 800, 1001, wide(1000)),
+    "best_variant": (alone, 1200, 1001, wide(1050)),
+    "rungs": (over_1000("passes-fold", "passes-none"), 800, 1200, wide(1000)),
+    "shifts": (moving, 1001, 1000, wide(1000)),
+    "against_baselines": (over_1000("torch-sdpa", "passes-none"), 2000, 900, wide(1000)),
+    "flash_crossover": (flash, 800, 1200, wide(1000)),
+    "default_never_loses": (over_1000("beyond-default", "passes-none"), 900, 1100, wide(1000)),
+}
+
+
+def unresolved_flash() -> Cells:
+    """Flash whose noise is larger than its distance at each config."""
+    slow = {"attention-flash-parallel": wide(1000)}
+    return [
+        cell | {"samples_ns": slow.get(cell["variant"], cell["samples_ns"])} for cell in flash(1000)
+    ]
+
+
+def source_for(key: str, verdict: str) -> Source:
+    """The source from which a finding gives a verdict."""
+    cells, holds, fails, open_at = CASES[key]
+    if verdict == "not measured":
+        return make_source(cells(None))
+    if (key, verdict) == ("flash_never_wins", "not resolved"):
+        return make_source(unresolved_flash())
+    times = {"holds": holds, "does not hold": fails, "not resolved": open_at}
+    return make_source(cells(times[verdict]))
+
+
+def ask(key: str, verdict: str) -> Outcome:
+    return BY_KEY[key].evaluate(source_for(key, verdict))
+
+
+def test_every_finding_has_a_case() -> None:
+    assert list(CASES) == [finding.key for finding in FINDINGS]
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+@pytest.mark.parametrize("key", CASES)
+def test_rows_decide_the_verdict(key: str, verdict: str) -> None:
+    outcome = ask(key, verdict)
+    assert outcome.verdict == verdict, outcome.sentence
+    assert bool(outcome.rows) == (verdict != "not measured")
+    lines = [row["line"] for row in outcome.rows]
+    assert len(lines) == len(set(lines))
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_a_changed_row_changes_the_sentence(key: str) -> None:
+    sentences = {ask(key, verdict).sentence for verdict in VERDICTS}
+    assert len(sentences) == len(VERDICTS)
+
+
+@pytest.mark.parametrize(
+    ("key", "verdict", "told"),
+    [
+        ("dispatch_overhead", "holds", '8.0x at Toy ("passes-none"), 8.5x at Small'),
+        ("dispatch_overhead", "does not hold", "outside the range of 7.0x to 10x at Small"),
+        ("threading_in_attention", "holds", "faster at GPT-2 (-44%)"),
+        ("threading_in_attention", "holds", "faster at GPT-2 (-18%)"),
+        ("threading_in_attention", "does not hold", "not the largest at GPT-2"),
+        ("flash_never_wins", "does not hold", "faster at 7B-4K (-22%); slower at Small (+18%)"),
+        ("feed_forward_dominates", "holds", "65% at 1B"),
+        ("feed_forward_dominates", "holds", "the projections included: 90% at 1B"),
+        ("layer_norm_at_medium", "holds", "faster at Medium (-17%), GPT-2 (-17%)"),
+        ("layer_norm_at_medium", "holds", "The step of threads alone: faster at Medium (-9.1%)"),
+        ("matmul_add_worth", "does not hold", "slower at Toy (+10%)"),
+        ("published_noise", "does not hold", '1 of 1 steps'),
+        ("best_variant", "holds", 'slower at Toy (best "passes-none", then "passes-fold" +20%)'),
+        ("rungs", "holds", '1 of 1 rungs gain at some config: "passes-fold".'),
+        ("rungs", "does not hold", '0 of 1 rungs gain at some config. Gain nowhere'),
+        ("shifts", "holds", 'linear -19%, attention +19%; total same, +0.1%'),
+        ("against_baselines", "holds", '"torch-sdpa": faster at Toy (2.0x)'),
+        ("against_baselines", "does not hold", '"torch-sdpa": slower at Toy (0.90x)'),
+        ("flash_crossover", "holds", "Flash wins from seq_len 4096 on, of seq_len 128 to 4096"),
+        ("flash_crossover", "does not hold", "No length was found in seq_len 128 to 4096"),
+        ("default_never_loses", "holds", 'faster at Toy (against "passes-none", -10%)'),
+        ("default_never_loses", "not measured", '"beyond-default" not run'),
+    ],
+)
+def test_a_sentence_has_its_figures(key: str, verdict: str, told: str) -> None:
+    assert told in ask(key, verdict).sentence
+
+
+def test_too_few_rounds_resolve_nothing() -> None:
+    three = [0, 1, 2]
+    cells = [
+        cell | {"samples_ns": cell["samples_ns"][:3], "sample_rounds": three}
+        for cell in small(8500)
+    ]
+    outcome = BY_KEY["dispatch_overhead"].evaluate(make_source(cells))
+    assert outcome.verdict == "not resolved"
+
+
+def test_what_is_missing_is_named_beside_what_is_judged() -> None:
+    cells = [cell for cell in small(8500) if cell["config"] == "Toy"]
+    outcome = BY_KEY["dispatch_overhead"].evaluate(make_source(cells))
+    assert outcome.verdict == "holds"
+    assert outcome.sentence.endswith(" Not measured: Small (not run).")
+
+    failed = [
+        cell | {"status": "oom", "samples_ns": None, "sample_rounds": None}
+        if cell["config"] == "Small" and cell["variant"] == "attention-flash-parallel"
+        else cell
+        for cell in flash(1200)
+    ]
+    outcome = BY_KEY["flash_never_wins"].evaluate(make_source(failed))
+    assert outcome.verdict == "holds"
+    told = 'Not measured: Small ("attention-flash-parallel" oom).'
+    assert outcome.sentence.endswith(told)
+
+
+def test_flash_is_judged_by_its_second_pair_where_the_first_is_not_there() -> None:
+    cells = [
+        make("attention-fused-parallel", 1020),
+        make("layernorm-parallel", 1000),
+        make("flash-layernorm", 800),
+    ]
+    outcome = BY_KEY["flash_never_wins"].evaluate(make_source(cells))
+    assert outcome.verdict == "does not hold"
+    assert '"flash-layernorm" against "layernorm-parallel": faster at Toy (-20%)' in (
+        outcome.sentence
+    )
+
+
+def test_two_names_of_the_best_program_are_no_race() -> None:
+    cells = [
+        make("attention-fused-parallel", 1000),
+        make("layernorm-parallel", 1010),
+        make("layernorm-simd", 1200),
+    ]
+    outcome = BY_KEY["best_variant"].evaluate(make_source(cells))
+    assert outcome.verdict == "holds"
+    assert '"layernorm-simd" +20%' in outcome.sentence
+
+
+def test_a_rung_that_begins_an_axis_anew_is_shown_and_not_judged() -> None:
+    cells = [
+        make("attention-fused-parallel", 1000),
+        make("layernorm-scalar", 1500),
+        make("layernorm-simd", 1200),
+        *floor_of_flash("Toy")[1:],
+        make("layernorm-parallel", 1010),
+    ]
+    outcome = BY_KEY["rungs"].evaluate(make_source(cells))
+    assert outcome.table is not None
+    shown = {row[0]: row[2] for row in outcome.table.rows}
+    assert shown["(layernorm-scalar)"] == "1.50x"
+    assert shown["layernorm-simd"] == "0.80x"
+    assert "layernorm-scalar" not in outcome.sentence
+
+
+def test_a_shift_below_an_unresolved_total_is_not_claimed() -> None:
+    table = ask("shifts", "not resolved").table
+    assert table is not None
+    assert table.rows[0][3] == "linear -19%, attention +19%"
+    assert table.rows[0][4].startswith("not resolved")
