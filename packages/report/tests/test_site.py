@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rows import make_cell, make_failed_cell, make_header, make_timed_cell, write_run
+
 from ablation_report.charts import CHARTS
 from ablation_report.site import write_pages
 from ablation_report.site.blocks import BLOCKS, MARK, Inputs, fill
@@ -18,7 +20,6 @@ from ablation_report.site.figures import fragment
 from ablation_report.site.navigation import pages_of, to_toml, write_config
 from ablation_report.site.text import table
 from ablation_report.sources import gather
-from rows import make_cell, make_failed_cell, make_header, make_timed_cell, write_run
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"

@@ -13,7 +13,12 @@ from pathlib import Path
 from ablation_report.site.assets import write_assets
 from ablation_report.site.blocks import Inputs, fill
 from ablation_report.site.config_pages import all_configs, config_page, config_page_path
-from ablation_report.site.kernel_pages import Kernel, installed_kernels, kernel_page, kernel_page_path
+from ablation_report.site.kernel_pages import (
+    Kernel,
+    installed_kernels,
+    kernel_page,
+    kernel_page_path,
+)
 from ablation_report.site.navigation import Entry, navigation, write_config
 from ablation_report.site.run_pages import run_page_text
 from ablation_report.site.text import run_page

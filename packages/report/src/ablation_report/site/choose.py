@@ -52,6 +52,4 @@ def main_run(gathered: Gathered) -> Source | None:
 
 def league_runs(gathered: Gathered) -> list[Source]:
     """The recorded runs that have a row of another runtime, newest first."""
-    return [
-        run for run in recorded(gathered) if any(cell["group"] == LEAGUE for cell in run.cells)
-    ]
+    return [run for run in recorded(gathered) if any(cell["group"] == LEAGUE for cell in run.cells)]

@@ -24,7 +24,6 @@ from ablation_report.tables import (
     summary_table,
 )
 
-
 BEST = ("Best compiled", "Time", "vs PT SDPA")
 
 

@@ -18,9 +18,7 @@ HOME_CONFIG = "GPT-2"
 # The chart that sets ours beside other runtimes stands on the league's page
 LEAGUE_CHARTS = tuple(spec for spec in CHARTS if spec.key == "league")
 CONFIG_CHARTS = tuple(spec for spec in CHARTS if spec.per_config)
-LADDER_CHARTS = tuple(
-    spec for spec in CHARTS if not spec.per_config and spec not in LEAGUE_CHARTS
-)
+LADDER_CHARTS = tuple(spec for spec in CHARTS if not spec.per_config and spec not in LEAGUE_CHARTS)
 
 
 def figures(specs: Iterable[ChartSpec], source: Source, config: str | None = None) -> str:

@@ -42,7 +42,10 @@ def findings_block(gathered: Gathered) -> str:
         if f.key in answers
     ]
     alone = [
-        (f"[{escape(run.path.name)}](attention.md#{slug(run.path.name)})", attention_crossover.evaluate(run))
+        (
+            f"[{escape(run.path.name)}](attention.md#{slug(run.path.name)})",
+            attention_crossover.evaluate(run),
+        )
         for run in gathered.attention
     ]
     if alone:
@@ -51,9 +54,7 @@ def findings_block(gathered: Gathered) -> str:
     return join(*parts) if parts else "*There is no source to ask.*\n"
 
 
-def _section(
-    key: str, title: str, claim: str, said: str | None, answers: Sequence[Answer]
-) -> str:
+def _section(key: str, title: str, claim: str, said: str | None, answers: Sequence[Answer]) -> str:
     measured = [(n, outcome) for n, outcome in answers if outcome.verdict != "not measured"]
     missing = [(n, outcome) for n, outcome in answers if outcome.verdict == "not measured"]
     rows = [

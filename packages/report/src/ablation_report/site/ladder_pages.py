@@ -49,7 +49,10 @@ def ladder_block(gathered: Gathered) -> str:
         kind = "Published" if source.is_published else "Recorded"
         parts += [f"## {kind} {{ #{slug(source.name)} }}", origin(source)]
         parts.append(figures(LADDER_CHARTS, source))
-        parts += [f"### What each rung is worth {{ #{slug('worth ' + source.name)} }}", rungs(source)]
+        parts += [
+            f"### What each rung is worth {{ #{slug('worth ' + source.name)} }}",
+            rungs(source),
+        ]
         parts.append(summary(source, f"### Summary {{ #{slug('summary ' + source.name)} }}"))
     return join(*parts, legend())
 
@@ -106,9 +109,7 @@ def league_table(run: Source, config: str) -> str:
     """Ours and the others by time, with the paired ratio to the best of the others."""
     rival = run.best(config, ours=False)
     cells = run.by_config[config]
-    timed = {
-        name: time.median for name in cells if (time := run.time(config, name)) is not None
-    }
+    timed = {name: time.median for name in cells if (time := run.time(config, name)) is not None}
     order = sorted(cells, key=lambda name: (name not in timed, timed.get(name, 0.0), rank(name)))
     rows = []
     for name in order:
