@@ -30,7 +30,8 @@ BUILD_TOOLS = ("scikit-build-core", "nanobind", "cmake", "ninja")
 LINT_TOOLS = ("ruff", "mypy", "clang-format", "codespell", "check-jsonschema", "zizmor")
 # What mypy reads to know the types that the packages take from others; torch is left out on purpose
 TYPED_DEPENDENCIES = ("numpy", "polars", "altair", "psutil", "rich", "pytest", "nox", "packaging")
-SITE_TOOLS = ("zensical", "mkdocstrings-python")
+SITE_TOOLS = ("zensical", "mkdocstrings-python", "vl-convert-python")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def pip_install(session: nox.Session, *arguments: str) -> None:
@@ -182,13 +183,34 @@ def report(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def docs(session: nox.Session) -> None:
-    """Build the site into site/; a broken link, anchor or reference fails."""
-    pip_install(session, *SITE_TOOLS)
-    # Native signatures come from the stub inside the wheel. The rest is read as text, not imported.
-    replace_kernels(session, built_wheel(session))
+    """Build the site into site/ from the committed rows, strictly; `-- serve` serves it then."""
+    install_packages(session, ("kernels", "report"), *SITE_TOOLS)
+    pages = BUILD / "site-docs"
+    session.run(
+        *("python", "-m", "ablation_report.site", "data/published", "data/runs"),
+        *("--out", str(pages)),
+    )
+    # Zensical writes beside its configuration and takes no path that leads upwards
+    session.run("zensical", "build", "--strict", "--clean", "-f", str(BUILD / "zensical.toml"))
     shutil.rmtree(ROOT / "site", ignore_errors=True)
-    session.run("zensical", "build", "--strict", "--clean")
-    session.run("python", ".ci/check_site.py", "site")
+    shutil.move(BUILD / "site", ROOT / "site")
+    session.run("python", ".ci/check_site.py", "site", str(BUILD / "zensical.toml"))
+    if "serve" in session.posargs:
+        session.run(
+            *("python", "-m", "http.server", "--directory", "site", "--bind", "127.0.0.1", "8000")
+        )
+
+
+@nox.session(requires=["docs"])
+def site_tests(session: nox.Session) -> None:
+    """Open the built site in a headless Chromium without a network; skipped where there is none."""
+    if not any(map(shutil.which, BROWSERS)):
+        session.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    install_packages(session, ("report",), "pytest", "playwright")
+    session.run(
+        *("python", "-m", "pytest", "packages/report/tests/test_site_browser.py"),
+        env={"ABLATION_SITE": str(ROOT / "site")},
+    )
 
 
 @nox.session

@@ -1,0 +1,153 @@
+"""How every chart looks: colors that color-blind readers can tell apart, on light and on dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import altair as alt
+
+FONT = "system-ui, sans-serif"
+# About as legible on white as on near-black
+GRAY = "#808080"
+ROW_HEIGHT = 22
+# The palette of Okabe and Ito, Color Universal Design, 2008
+BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
+ORANGE, VERMILION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
+
+# In the order in which they are stacked; "other" is what a published figure divides no further
+PART_COLORS: Mapping[str, str] = {
+    "attention": BLUE,
+    "layer norm": ORANGE,
+    "linear": SKY,
+    "element-wise": GREEN,
+    "movement": PURPLE,
+    "dispatch": VERMILION,
+    "other": "#A6A6A6",
+}
+VERDICT_COLORS: Mapping[str, str] = {
+    "faster": BLUE,
+    "slower": VERMILION,
+    "same": GREEN,
+    "not resolved": GRAY,
+}
+VERDICT_SHAPES: Mapping[str, str] = {
+    "faster": "triangle-left",
+    "slower": "triangle-right",
+    "same": "square",
+    "not resolved": "circle",
+}
+VERDICT_MARKS: Mapping[str, str] = {"faster": "▼", "slower": "▲", "same": "=", "not resolved": "~"}
+
+DIGITS = ",.4~r"
+AnyChart = TypeVar("AnyChart", alt.Chart, alt.LayerChart, alt.FacetChart)
+
+
+def names_axis(names: Sequence[str]) -> alt.Y:
+    """A row for each name, in this order, whether or not it has a value."""
+    # Layers that sort by a list lose it when each filters the data in its own way
+    return alt.Y("printed_name:N", title=None, scale=alt.Scale(domain=list(names)))
+
+
+def log_values(low: float, high: float) -> list[float]:
+    """Return 1, 2 and 5 times the powers of ten within a range; the powers alone if it is wide."""
+    factors = (1, 2, 5) if high / low < 2e3 else (1,)
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    values = [float(f"{factor}e{exponent}") for exponent in exponents for factor in factors]
+    return [value for value in values if low <= value <= high]
+
+
+def log_axis(values: Iterable[float | None], room: float = 0.0) -> tuple[alt.Scale, alt.Axis]:
+    """Return a logarithmic scale over the known values, and its axis.
+
+    Args:
+        values: what is drawn; null is left out.
+        room: part of the axis left free above the largest, for text.
+    """
+    known = [value for value in values if value is not None and value > 0] or [1.0]
+    low, high = min(known) / 1.1, max(known) * 1.1
+    high *= (high / low) ** room
+    ticks = log_values(low, high)
+    # Within a small part of a decade Vega's own choice is better
+    chosen = ticks if len(ticks) > 2 else alt.Undefined
+    scale = alt.Scale(type="log", nice=False, domain=[low, high])
+    return scale, alt.Axis(values=chosen, format="~g")
+
+
+def verdict_color(title: str) -> alt.Color:
+    """Colors by verdict, with a legend."""
+    scale = alt.Scale(domain=list(VERDICT_COLORS), range=list(VERDICT_COLORS.values()))
+    return alt.Color("verdict:N", title=title, scale=scale)
+
+
+def span(low: str, high: str, digits: str = DIGITS) -> str:
+    """Return a Vega expression that writes an interval, or says that there is none."""
+    text = f"format(datum.{low}, '{digits}') + ' to ' + format(datum.{high}, '{digits}')"
+    # Vega would write null as 0
+    return f"isValid(datum.{low}) ? {text} : 'none, a single value'"
+
+
+def optional(column: str, digits: str = DIGITS) -> str:
+    """Return a Vega expression that writes a number, or says that it is not known."""
+    return f"isValid(datum.{column}) ? format(datum.{column}, '{digits}') : 'not known'"
+
+
+def status_text(base: alt.Chart) -> alt.Chart:
+    """Write the status at the left of the rows that have no time."""
+    return (
+        base.transform_filter("datum.status !== 'ok'")
+        .mark_text(align="left", dx=4, fontStyle="italic", color=GRAY)
+        .encode(
+            x=alt.value(0),
+            text="status:N",
+            tooltip=[
+                alt.Tooltip("printed_name:N", title="variant"),
+                alt.Tooltip("status:N"),
+                alt.Tooltip("reason:N"),
+            ],
+        )
+    )
+
+
+def finish(chart: AnyChart, headline: str, notes: Sequence[str] = ()) -> AnyChart:
+    """Give a chart its headline, what it cannot say, and the looks of all charts.
+
+    The ink of text is left to the page, which knows whether it is light or dark.
+    """
+    subtitle = list(notes) if notes else alt.Undefined
+    return chart.properties(title=alt.Title(headline, subtitle=subtitle)).configure(
+        background="transparent",
+        font=FONT,
+        axis=alt.AxisConfig(
+            domainColor=GRAY,
+            gridColor=GRAY,
+            gridOpacity=0.2,
+            labelFontSize=11,
+            labelLimit=200,
+            tickColor=GRAY,
+            titleFontSize=12,
+            titleFontWeight="normal",
+        ),
+        header=alt.HeaderConfig(labelFontSize=12, title=None),
+        legend=alt.LegendConfig(
+            labelFontSize=11, labelLimit=260, orient="top", titleFontWeight="normal"
+        ),
+        title=alt.TitleConfig(
+            anchor="start",
+            fontSize=13,
+            fontWeight="bold",
+            frame="bounds",
+            offset=10,
+            subtitleColor=GRAY,
+            subtitleFontSize=11,
+        ),
+        view=alt.ViewConfig(stroke=None),
+    )
+
+
+def sentence_chart(sentence: str) -> alt.Chart:
+    """Return a picture of one sentence, which stands where a chart cannot be drawn."""
+    mark = alt.Chart().mark_text(align="left", color=GRAY, fontSize=13, font=FONT)
+    chart = mark.encode(text=alt.value(sentence), x=alt.value(0), y=alt.value(12))
+    return finish(chart.properties(width="container", height=24), "")

@@ -1,0 +1,55 @@
+"""Which run a page shows first."""
+
+from __future__ import annotations
+
+from ablation_report.ladder import LEAGUE, PARENTS
+from ablation_report.sources import Gathered, Source
+
+# A run with fewer of the rungs than this part of what the fullest has does not cover a config
+COVERING = 0.75
+
+
+def created(source: Source) -> str:
+    """When a run began, in a form that sorts; empty for a published file."""
+    return "" if source.header is None else str(source.header["created_utc"])
+
+
+def recorded(gathered: Gathered, config: str | None = None) -> list[Source]:
+    """The recorded runs, or those of them with a cell of the config, newest first."""
+    runs = [s for s in gathered.sources if not s.is_published]
+    chosen = [run for run in runs if config is None or config in run.configs]
+    return sorted(chosen, key=created, reverse=True)
+
+
+def published(gathered: Gathered, config: str | None = None) -> list[Source]:
+    """The published files, or those of them with a cell of the config."""
+    files = [s for s in gathered.sources if s.is_published]
+    return [file for file in files if config is None or config in file.configs]
+
+
+def shown_run(gathered: Gathered, config: str) -> Source | None:
+    """The newest recorded run that covers a config; None where no run has a cell of it."""
+    runs = recorded(gathered, config)
+    rungs = {run.name: timed_rungs(run, config) for run in runs}
+    fullest = max(rungs.values(), default=0)
+    return next((run for run in runs if rungs[run.name] >= COVERING * fullest), None)
+
+
+def timed_rungs(source: Source, config: str) -> int:
+    """How many rungs of the ladder a source has times of."""
+    return sum(source.time(config, variant) is not None for variant in PARENTS)
+
+
+def main_run(gathered: Gathered) -> Source | None:
+    """The run that the most configs show, the newest of several; None without a recorded run."""
+    runs = recorded(gathered)
+    votes = dict.fromkeys((run.name for run in runs), 0)
+    for config in {config for run in runs for config in run.configs}:
+        if shown := shown_run(gathered, config):
+            votes[shown.name] += 1
+    return max(runs, key=lambda run: (votes[run.name], created(run)), default=None)
+
+
+def league_runs(gathered: Gathered) -> list[Source]:
+    """The recorded runs that have a row of another runtime, newest first."""
+    return [run for run in recorded(gathered) if any(cell["group"] == LEAGUE for cell in run.cells)]

@@ -1,0 +1,73 @@
+"""Pieces of Markdown that the generated pages are put together from."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+
+from ablation_report.sources import Source
+from ablation_report.tables import Table
+
+
+def slug(name: str) -> str:
+    """A name as it stands in file names and anchors: lower case, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def escape(text: str) -> str:
+    """Text that is neither markup nor the border of a table's cell, on one line."""
+    return html.escape(" ".join(text.split()), quote=False).replace("|", "&#124;")
+
+
+def code(text: str) -> str:
+    """Text in the type of code, in a table too."""
+    return f"<code>{escape(text)}</code>"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], n_left: int = 1) -> str:
+    """Lay out cells of Markdown as a table, the first `n_left` columns to the left."""
+    marks = ["---" if i < n_left else "---:" for i in range(len(header))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, marks, *rows))
+
+
+def measures(found: Table, title: str | None = None) -> str:
+    """Lay out a table of figures, its groups as rows of their own and its notes below.
+
+    `title` is a Markdown heading; without it there is none.
+    """
+    width = len(found.header)
+    rows: list[Sequence[str]] = []
+    for name, group in found.groups:
+        rows += [[f"**{escape(name)}**", *[""] * (width - 1)]] if name else []
+        rows += [[escape(text) for text in row] for row in group]
+    parts = [title] if title else []
+    parts.append(table([escape(text) for text in found.header], rows))
+    parts += ["\n".join(f"- {escape(note)}" for note in found.notes)] if found.notes else []
+    return "\n\n".join(parts)
+
+
+def details(summary: str, body: str) -> str:
+    """Markdown that shows when its summary is clicked."""
+    return f'<details markdown="1">\n<summary>{escape(summary)}</summary>\n\n{body}\n\n</details>'
+
+
+def run_page(source: Source) -> str:
+    """The path of a source's own page, from the root of the site."""
+    return f"runs/{slug(source.name)}.md"
+
+
+def origin(source: Source, root: str = "") -> str:
+    """Say in a sentence which rows a page was made from; `root` leads to the site's root."""
+    link = f"[{escape(source.label)}]({root}{run_page(source)})"
+    if source.header is None:
+        return f"Rows: {link}, `{source.path.as_posix()}`."
+    return (
+        f"Rows: {link}, `{source.path.as_posix()}`, {escape(source.machine)}, "
+        f"{source.threads} threads, {source.header['created_utc'][:10]}."
+    )
+
+
+def join(*parts: str | None) -> str:
+    """Put paragraphs below each other, those there are."""
+    return "\n\n".join(part for part in parts if part) + "\n"

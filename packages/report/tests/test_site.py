@@ -1,0 +1,275 @@
+"""The pages of the site: what stands on them, and what meager or bad input makes of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rows import make_cell, make_failed_cell, make_header, make_timed_cell, write_run
+
+from ablation_report.charts import CHARTS
+from ablation_report.site import write_pages
+from ablation_report.site.blocks import BLOCKS, MARK, Inputs, fill
+from ablation_report.site.choose import main_run, shown_run
+from ablation_report.site.figures import fragment
+from ablation_report.site.navigation import pages_of, to_toml, write_config
+from ablation_report.site.text import table
+from ablation_report.sources import gather
+
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs"
+LINK = re.compile(r"\]\(([^)#\s]+\.md)(?:#[^)]*)?\)")
+KERNELS: list[dict[str, Any]] = [
+    {
+        "name": f"softmax_{form}",
+        "op": "softmax",
+        "form": "",
+        "simd": form == "simd",
+        "parallel": False,
+        "gemm": "none",
+        "provider": "avx2",
+        "idea": "three passes | over a row",
+    }
+    for form in ("scalar", "simd")
+]
+AA = ("attention-fused-parallel", "layernorm-parallel")
+
+
+def timed_cells(*variants: str, n: int = 8) -> list[dict[str, Any]]:
+    """Cells whose times differ by variant."""
+    return [
+        make_timed_cell(name, [1000 + 100 * i + j for j in range(n)])
+        for i, name in enumerate(variants)
+    ]
+
+
+def build(out: Path, *paths: Path, kernels: list[dict[str, Any]] | None = None) -> list[str]:
+    """Write the pages and return those that the navigation names."""
+    return pages_of(write_pages(gather(*paths), DOCS, out, kernels, ROOT))
+
+
+@pytest.fixture(scope="module")
+def good_site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The pages of a small run and the published figures."""
+    folder = tmp_path_factory.mktemp("good")
+    run = write_run(folder / "runs" / "small", timed_cells("torch-naive", "torch-sdpa", *AA))
+    pages = build(folder / "pages", run.parent, ROOT / "data/published", kernels=KERNELS)
+    return folder / "pages", pages
+
+
+def test_the_navigation_names_every_page_once(good_site: tuple[Path, list[str]]) -> None:
+    folder, pages = good_site
+    assert sorted(pages) == sorted(str(p.relative_to(folder)) for p in folder.rglob("*.md"))
+
+
+def test_every_link_between_pages_leads_to_a_page(good_site: tuple[Path, list[str]]) -> None:
+    folder, pages = good_site
+    broken = [
+        f"{page}: {target}"
+        for page in pages
+        for target in LINK.findall((folder / page).read_text(encoding="utf-8"))
+        if not (folder / page).parent.joinpath(target).is_file()
+    ]
+    assert broken == []
+
+
+def test_every_block_is_asked_for_and_filled(good_site: tuple[Path, list[str]]) -> None:
+    asked = "".join(path.read_text(encoding="utf-8") for path in DOCS.rglob("*.md"))
+    assert all(f"<!-- generated: {name} -->" in asked for name in BLOCKS)
+    folder, pages = good_site
+    assert not any(MARK.search((folder / page).read_text("utf-8")) for page in pages)
+
+
+def test_an_unknown_block_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", timed_cells("torch-naive"))
+    with pytest.raises(ValueError, match="no generated block 'nonsense'; there are home-chart"):
+        fill("<!-- generated: nonsense -->", Inputs(gather(tmp_path / "run")))
+
+
+def test_charts_have_their_rows_and_pages_their_origin(good_site: tuple[Path, list[str]]) -> None:
+    folder, _ = good_site
+    page = (folder / "configs/toy.md").read_text("utf-8")
+    contents = re.findall(r'<script type="application/json" data-chart="\S+">(.*)</script>', page)
+    assert contents and all("mark" in content for content in map(str, map(json.loads, contents)))
+    assert page.count("<summary>The rows behind the chart</summary>") == len(contents)
+    assert "runs/small`, Test CPU, 2 cores, 2 threads, 2026-01-02." in page
+    assert "block_ablation_m4max.csv`" in page
+
+
+def test_nothing_is_loaded_from_another_host(good_site: tuple[Path, list[str]]) -> None:
+    folder, pages = good_site
+    loads = re.compile(r"""<(?:script|img|link|iframe)[^>]+(?:src|href)=["']?(?:https?:)?//""")
+    assert not any(loads.search((folder / page).read_text("utf-8")) for page in pages)
+
+
+DEGENERATE = {
+    "no_aa_pair": (timed_cells("torch-naive", "passes-none"), "No A/A pair was measured"),
+    "one_variant": (timed_cells("passes-none"), "One variant alone has a time"),
+    "one_sample": (timed_cells("torch-naive", *AA, n=1), "One round was measured"),
+    "all_oom": ([make_failed_cell("oom")], "No variant has a time here (oom)"),
+}
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_a_meager_run_builds_and_says_what_it_cannot(tmp_path: Path, name: str) -> None:
+    cells, sentence = DEGENERATE[name]
+    run = write_run(tmp_path / "runs" / name, cells)
+    pages = build(tmp_path / "pages", run, kernels=KERNELS)
+    assert sentence in (tmp_path / "pages/configs/toy.md").read_text("utf-8")
+    assert all((tmp_path / "pages" / page).is_file() for page in pages)
+
+
+def test_all_oom_draws_no_chart_and_says_why(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [make_failed_cell("oom")])
+    build(tmp_path / "pages", run)
+    page = (tmp_path / "pages/configs/toy.md").read_text("utf-8")
+    assert page.count("*Not drawn: ") == sum(spec.per_config for spec in CHARTS)
+    assert "vega-chart" not in page
+
+
+def test_without_any_source_every_page_says_so(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    build(tmp_path / "pages", tmp_path / "runs")
+    for page, sentence in {
+        "index.md": "No run has been recorded",
+        "findings.md": "There is no source to ask",
+        "ladder.md": "No run has been recorded",
+        "league.md": "No recorded run has another runtime",
+        "runs.md": "No run has been recorded",
+        "configs/gpt-2.md": "No source has a cell of GPT-2",
+        "kernels.md": "built without the kernels wheel",
+    }.items():
+        assert sentence in (tmp_path / "pages" / page).read_text("utf-8"), page
+
+
+def damage(folder: Path) -> None:
+    """Cut the last row in half."""
+    rows = folder / "cells.jsonl"
+    rows.write_text(rows.read_text()[:-200])
+
+
+def empty(folder: Path) -> None:
+    """Leave a run that ended before its first cell."""
+    (folder / "cells.jsonl").unlink()
+
+
+def make_foreign(folder: Path) -> None:
+    """Put a file of something else in the place of the header."""
+    (folder / "run.json").write_text('{"tool": "another <bench>"}')
+
+
+def make_newer(folder: Path) -> None:
+    """Let a newer bench have written it."""
+    (folder / "run.json").write_text(json.dumps(make_header(schema_version=2)))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (damage, "damaged, no JSON"),
+        (empty, "no cell was measured"),
+        (make_foreign, "column schema_version"),
+        (make_newer, "a newer bench wrote it"),
+    ],
+)
+def test_a_bad_run_is_told_and_the_others_are_shown(
+    tmp_path: Path, spoil: Any, message: str
+) -> None:
+    spoil(write_run(tmp_path / "runs" / "bad", timed_cells("torch-naive")))
+    write_run(tmp_path / "runs" / "good", timed_cells("torch-naive", *AA))
+    build(tmp_path / "pages", tmp_path / "runs")
+    runs = (tmp_path / "pages/runs.md").read_text("utf-8")
+    box = runs.partition("!!! failure")[2].partition("\n## ")[0]
+    assert "runs/bad" in box and message in box
+    assert "[good](runs/good.md)" in runs
+    assert "### Table" in (tmp_path / "pages/configs/toy.md").read_text("utf-8")
+
+
+def test_the_newest_run_that_covers_a_config_is_shown(tmp_path: Path) -> None:
+    full = ("torch-naive", "torch-sdpa", "passes-none", *AA)
+    for name, day, variants in (
+        ("old", 1, full),
+        ("new", 2, full),
+        ("newest-but-two-rungs", 3, AA),
+    ):
+        header = make_header(created_utc=f"2026-01-0{day}T00:00:00Z")
+        write_run(tmp_path / name, timed_cells(*variants), header)
+    gathered = gather(tmp_path)
+    shown, main = shown_run(gathered, "Toy"), main_run(gathered)
+    assert shown and main and shown.name == main.name == "new"
+    assert shown_run(gathered, "GPT-2") is None
+
+
+def test_the_passes_stand_in_their_order_with_before_and_after(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", timed_cells("torch-naive"))
+    build(tmp_path / "pages", run)
+    page = (tmp_path / "pages/passes.md").read_text("utf-8")
+    names = re.findall(r"^## \d+\. (\w+) ", page, re.MULTILINE)
+    assert names[0] == "absorb_into_matmul" and names[-1] == "merge_qkv" and len(names) == 8
+    assert page.count(" -> ") >= len(names)
+    assert "relu(add(x, vector)) -> bias_relu(x, vector)" in page
+
+
+def test_a_pass_is_worth_what_the_rung_that_adds_it_is(tmp_path: Path) -> None:
+    cells = timed_cells("passes-none", "passes-fold", *AA)
+    cells[1] |= {"parent": "passes-none", "passes": ["fold_constants"]}
+    run = write_run(tmp_path / "run", cells)
+    build(tmp_path / "pages", run)
+    page = (tmp_path / "pages/passes.md").read_text("utf-8")
+    section = page.partition("2. fold_constants")[2].partition("\n## ")[0]
+    assert "| passes-fold | passes-none | 1.100x |" in section
+
+
+def test_a_kernel_has_its_idea_its_neighbors_and_its_time(tmp_path: Path) -> None:
+    cell = make_cell(samples_ns=[1000] * 2)
+    run = write_run(tmp_path / "run", [cell])
+    build(tmp_path / "pages", run, kernels=KERNELS)
+    page = (tmp_path / "pages/kernels/softmax_simd.md").read_text("utf-8")
+    assert "Three passes &#124; over a row." in page
+    assert "| Plainer | [<code>softmax_scalar</code>](softmax_scalar.md) |" in page
+    assert "| [Toy](../configs/toy.md) | No passes | 1 | 0.3 µs | 100.0% |" in page
+    other = (tmp_path / "pages/kernels/softmax_scalar.md").read_text("utf-8")
+    assert "No run that this site shows ran this kernel" in other
+
+
+def test_a_chart_cannot_end_its_own_script() -> None:
+    html = fragment("chart-x", CHARTS[0], {"title": "</script><script>"})
+    content = html.partition('data-chart="chart-x">')[2].partition("</script>")[0]
+    assert json.loads(content) == {"title": "</script><script>"}
+
+
+def test_the_configuration_has_the_base_and_the_navigation(tmp_path: Path) -> None:
+    entries = [{"A": "a.md"}, {'B "b"': [{"µ": "b.md"}]}]
+    write_config(ROOT / "zensical.toml", tmp_path / "zensical.toml", tmp_path / "pages", entries)
+    project = tomllib.loads((tmp_path / "zensical.toml").read_text("utf-8"))["project"]
+    base = tomllib.loads((ROOT / "zensical.toml").read_text("utf-8"))["project"]
+    assert project["nav"] == entries and project["docs_dir"] == "pages"
+    assert project["theme"] == base["theme"] and project["extra"] == base["extra"]
+    paths = project["plugins"]["mkdocstrings"]["handlers"]["python"]["paths"]
+    assert [Path(path).is_dir() for path in paths] == [True, True]
+
+
+def test_toml_is_read_back_as_it_was() -> None:
+    value = {"text": 'a "b" \\ µ', "flag": True, "rows": [{"n": 1}, ["x"]]}
+    assert tomllib.loads(f"value = {to_toml(value)}") == {"value": value}
+
+
+def test_a_table_is_not_torn_by_what_a_row_says(tmp_path: Path) -> None:
+    assert table(["A", "B"], [["x", "1"]]) == "| A | B |\n| --- | ---: |\n| x | 1 |"
+    cell = make_failed_cell("error", "a|b <tag>\nsecond line")
+    build(tmp_path / "pages", write_run(tmp_path / "run", [cell]))
+    page = (tmp_path / "pages/configs/toy.md").read_text("utf-8")
+    assert "a&#124;b &lt;tag&gt; second line" in page
+
+
+def test_without_the_repository_the_pages_are_written_all_the_same(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", timed_cells("torch-naive"))
+    shutil.copytree(DOCS, tmp_path / "docs")
+    pages = pages_of(write_pages(gather(run), tmp_path / "docs", tmp_path / "pages"))
+    assert not any(page.startswith("changelogs/") for page in pages)
+    assert "without the executor's sources" in (tmp_path / "pages/passes.md").read_text("utf-8")
