@@ -19,6 +19,7 @@ from ablation_report.findings.text import findings_text
 from ablation_report.load import check, load, load_run
 from ablation_report.metrics import order_agreement
 from ablation_report.schema import SchemaError
+from ablation_report.site import __main__ as site
 from ablation_report.sources import gather, read_source
 from ablation_report.summary import summarize
 from ablation_report.tables import LEGEND, config_tables, frame_markdown, rungs_table, summary_table
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _findings(options.paths, options.format)
         if options.command == "export":
             return _export(options)
+        if options.command == "site":
+            return site.run(options)
         if options.command == "attention" or is_attention(options.run):
             print(show_attention(options.run, options.format))
             return 0
@@ -228,6 +231,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("second", type=Path, help="another run folder")
     comparer.add_argument("--force", action="store_true", help="compare runs that differ in more")
     comparer.add_argument("--fail-on", choices=("slower", "different"), help="exit 3 at such a cell")
+    site.add_arguments(commands.add_parser("site", help="write the pages of the site"))
     exporter = commands.add_parser("export", help="write a summary of many runs")
     exporter.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")
     exporter.add_argument("--format", choices=("csv", "parquet", "md"), default="csv")
