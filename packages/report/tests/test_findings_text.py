@@ -38,7 +38,7 @@ def test_two_digits(value: float, written: str) -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "written"),
-    [(1.044, "+4.4%"), (0.876, "-12%"), (2.6, "+160%"), (0.5, "-50%"), (1.0004, "+0.0%")],
+    [(1.044, "+4.4%"), (0.876, "-12%"), (2.6, "+160%"), (0.5, "-50%"), (1.0004, "0.0%")],
 )
 def test_change(ratio: float, written: str) -> None:
     assert change(ratio) == written
@@ -133,7 +133,7 @@ OPEN = [700, 1300] * 3
         (
             lengths({100: (800, 1000)}) + lengths({100: (1000, 1000)}, threads=2),
             "does not hold",
-            "2 threads: no crossover (100 +0.0%)",
+            "2 threads: no crossover (100 0.0%)",
         ),
         (lengths({100: (800, 1000)})[:1], "not measured", "no case with both"),
     ],
@@ -170,7 +170,5 @@ def test_attention_alone_is_printed(tmp_path: Path) -> None:
         ([], ("not measured", None)),
     ],
 )
-def test_crossover(
-    points: list[tuple[int, Verdict]], expected: tuple[str, int | None]
-) -> None:
+def test_crossover(points: list[tuple[int, Verdict]], expected: tuple[str, int | None]) -> None:
     assert crossover(points) == expected
