@@ -131,6 +131,12 @@ def test_the_published_file_says_its_own_noise(published: Source) -> None:
         assert f"{change(ns[config, pair[0]], ns[config, pair[1]])} at {config}" in sentence
 
 
+def test_two_names_of_a_published_program_are_no_step(published: Source) -> None:
+    found = BY_KEY["published_noise"].evaluate(published).comparisons
+    assert "layernorm-simd" in {comparison.variant for comparison in found}
+    assert "layernorm-scalar" not in {comparison.variant for comparison in found}
+
+
 def test_a_published_difference_inside_the_noise_of_its_config_is_not_resolved() -> None:
     kernels = {"attention_kernel": "fused", "layer_norm_kernel": "scalar", "passes": ["fold"]}
     lone = {"attention_kernel": None, "layer_norm_kernel": None, "passes": None}

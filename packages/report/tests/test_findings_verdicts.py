@@ -288,8 +288,9 @@ def test_a_shift_below_an_unresolved_total_is_not_claimed() -> None:
 
 
 def test_a_profile_of_few_or_spread_calls_rules_no_shift_out() -> None:
-    spread = profile(0) | {"profile_attention_ns": [250, 350] * 3}
-    spread["profile_linear_ns"] = [450, 350] * 3
+    # The medians moved far, but one call says the contrary
+    spread = profile(0) | {"profile_attention_ns": [250, *[520] * 5]}
+    spread["profile_linear_ns"] = [450, *[180] * 5]
     for child in (profile(0, n_calls=5), spread):
         cells = [make("passes-none", 1000, **profile(0)), make("passes-fold", 1000, **child)]
         outcome = BY_KEY["shifts"].evaluate(make_source([*cells, *floor_of_flash()]))
@@ -312,3 +313,60 @@ def test_one_small_loss_does_not_carry_a_claim_of_never() -> None:
     outcome = BY_KEY["flash_never_wins"].evaluate(make_source(cells))
     assert outcome.verdict == "not resolved"
     assert "slower at Small (+18%), 7B-4K (+18%); not resolved at 1B" in outcome.sentence
+
+
+def test_a_part_that_only_falls_is_no_shift() -> None:
+    fallen = profile(0) | {"profile_linear_ns": [200] * 6, "profile_total_ns": [800] * 6}
+    cells = [make("passes-none", 1000, **profile(0)), make("passes-fold", 1000, **fallen)]
+    outcome = BY_KEY["shifts"].evaluate(make_source([*cells, *floor_of_flash()]))
+    assert outcome.verdict == "does not hold"
+
+
+@pytest.mark.parametrize("key", ["matmul_add_worth", "default_never_loses"])
+def test_one_small_gain_does_not_carry_a_claim_of_no_cost(key: str) -> None:
+    variant, base = {
+        "matmul_add_worth": ("passes-matmul-add", "passes-absorb"),
+        "default_never_loses": ("beyond-default", "passes-absorb"),
+    }[key]
+    cells = [
+        *(make(base, 1000, config) for config in ("Toy", "Small")),
+        *(make(variant, ns, at) for at, ns in (("Toy", 900), ("Small", wide(1000)))),
+        *floor_of_flash("Toy"),
+        *floor_of_flash("Small"),
+    ]
+    outcome = BY_KEY[key].evaluate(make_source(cells))
+    assert outcome.verdict == "not resolved"
+    assert {c.config: c.verdict for c in outcome.comparisons}["Toy"] == "faster"
+
+
+@pytest.mark.parametrize(
+    ("cells", "verdict"),
+    [
+        # As much as the step to SIMD
+        (attention(7400), "not resolved"),
+        # Nothing to set it against
+        ([cell for cell in attention(9500) if "scalar" not in cell["variant"]], "does not hold"),
+        ([cell for cell in attention(5000) if "scalar" not in cell["variant"]], "not resolved"),
+    ],
+)
+def test_threads_are_set_against_the_other_steps(cells: Cells, verdict: str) -> None:
+    assert BY_KEY["threading_in_attention"].evaluate(make_source(cells)).verdict == verdict
+
+
+def test_a_share_within_the_floor_of_half_is_not_resolved() -> None:
+    outcome = BY_KEY["feed_forward_dominates"].evaluate(make_source(feed_forward(254)))
+    assert (outcome.verdict, outcome.figures["1B: share"]) == ("not resolved", 0.508)
+
+
+def test_flash_is_judged_once_a_config() -> None:
+    cells = [*flash(1200), make("flash-layernorm", 1200, "Small", seq_len=128)]
+    outcome = BY_KEY["flash_never_wins"].evaluate(make_source(cells))
+    assert [c.config for c in outcome.comparisons] == ["Small", "7B-4K"]
+
+
+def test_steps_without_a_floor_are_counted_apart() -> None:
+    cells = [*no_floor(1001), make("passes-none", 1000, "Small"), make("passes-fold", 900, "Small")]
+    sentence = BY_KEY["published_noise"].evaluate(make_source(cells)).sentence
+    assert sentence.startswith("1 of 1 steps are not told from no change (floor 2.0%)")
+    assert sentence.endswith("1 more cannot be set against it.")
+    assert "At every config" not in sentence
