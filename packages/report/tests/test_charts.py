@@ -62,7 +62,7 @@ def encodings(drawn: Any) -> Iterator[dict[str, Any]]:
 
 def is_sentence(drawn: dict[str, Any], sentence: str) -> bool:
     """True for a picture of this sentence and nothing else."""
-    return bool(drawn["encoding"]["text"]["value"] == sentence and "datasets" not in drawn)
+    return list(drawn["datasets"].values()) == [[{"sentence": sentence}]]
 
 
 def test_every_chart_of_every_source_is_drawn_or_says_why_not(data: Gathered) -> None:

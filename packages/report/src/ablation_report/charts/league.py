@@ -55,7 +55,9 @@ def rows(source: Source) -> pl.DataFrame:
             compared = ratio_columns(source.compare(config, cell["variant"], best))
             known = {"config": config, **identity(cell), "ours": best}
             label = (
-                f"{compared['ratio']:.2f} {VERDICT_MARKS[compared['verdict']]}" if compared else None
+                f"{compared['ratio']:.2f} {VERDICT_MARKS[compared['verdict']]}"
+                if compared
+                else None
             )
             found.append(known | compared | {"label": label})
     return frame_of(found, SCHEMA)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import altair as alt
+import polars as pl
 
 FONT = "system-ui, sans-serif"
 # About as legible on white as on near-black
@@ -148,6 +149,7 @@ def finish(chart: AnyChart, headline: str, notes: Sequence[str] = ()) -> AnyChar
 
 def sentence_chart(sentence: str) -> alt.Chart:
     """Return a picture of one sentence, which stands where a chart cannot be drawn."""
-    mark = alt.Chart().mark_text(align="left", color=GRAY, fontSize=13, font=FONT)
-    chart = mark.encode(text=alt.value(sentence), x=alt.value(0), y=alt.value(12))
+    frame = pl.DataFrame({"sentence": [sentence]})
+    mark = alt.Chart(frame).mark_text(align="left", color=GRAY, fontSize=13)
+    chart = mark.encode(text="sentence:N", x=alt.value(0), y=alt.value(12))
     return finish(chart.properties(width="container", height=24), "")
