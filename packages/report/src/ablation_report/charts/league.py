@@ -85,7 +85,7 @@ def chart(source: Source) -> alt.FacetChart:
     scale, axis = log_axis(
         [*frame["ratio"], *frame["ratio_low"], *frame["ratio_high"], 1.0], room=0.3
     )
-    title = "time over the best of ours (ratio)"
+    title = "time over ours (ratio)"
     others = {cell["variant"]: cell for cell in source.cells if _is_other(cell)}
     names = [cell["printed_name"] for cell in in_order(others.values())]
 
@@ -132,7 +132,7 @@ def chart(source: Source) -> alt.FacetChart:
         .encode(x=x("one:Q"))
     )
     layers = alt.LayerChart(layer=[bars, one, intervals, labels, status_text(base)])
-    panels = layers.properties(width=150, height=alt.Step(18)).facet(
+    panels = layers.properties(width=170, height=alt.Step(18)).facet(
         facet=alt.Facet("config:N", title=None, sort=list(source.configs)), columns=COLUMNS
     )
     return finish(panels, source.label, _notes(source))

@@ -52,8 +52,10 @@ def names_axis(names: Sequence[str]) -> alt.Y:
 
 
 def log_values(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 times the powers of ten within a range; the powers alone if it is wide."""
-    factors = (1, 2, 5) if high / low < 2e3 else (1,)
+    """Return round values within a range: the wider it is, the fewer of them in a decade."""
+    factors: tuple[float, ...] = (1, 2, 5) if high / low < 2e3 else (1,)
+    if high / low < 10:
+        factors = (1, 1.5, 2, 3, 4, 5, 7)
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     values = [float(f"{factor}e{exponent}") for exponent in exponents for factor in factors]
     return [value for value in values if low <= value <= high]
@@ -96,7 +98,7 @@ def optional(column: str, digits: str = DIGITS) -> str:
 
 def status_text(base: alt.Chart) -> alt.Chart:
     """Write the status at the left of the rows that have no time."""
-    return (
+    text: alt.Chart = (
         base.transform_filter("datum.status !== 'ok'")
         .mark_text(align="left", dx=4, fontStyle="italic", color=GRAY)
         .encode(
@@ -109,6 +111,7 @@ def status_text(base: alt.Chart) -> alt.Chart:
             ],
         )
     )
+    return text
 
 
 def finish(chart: AnyChart, headline: str, notes: Sequence[str] = ()) -> AnyChart:
@@ -117,7 +120,7 @@ def finish(chart: AnyChart, headline: str, notes: Sequence[str] = ()) -> AnyChar
     The ink of text is left to the page, which knows whether it is light or dark.
     """
     subtitle = list(notes) if notes else alt.Undefined
-    return chart.properties(title=alt.Title(headline, subtitle=subtitle)).configure(
+    styled: AnyChart = chart.properties(title=alt.Title(headline, subtitle=subtitle)).configure(
         background="transparent",
         font=FONT,
         axis=alt.AxisConfig(
@@ -132,7 +135,11 @@ def finish(chart: AnyChart, headline: str, notes: Sequence[str] = ()) -> AnyChar
         ),
         header=alt.HeaderConfig(labelFontSize=12, title=None),
         legend=alt.LegendConfig(
-            labelFontSize=11, labelLimit=260, orient="top", titleFontWeight="normal"
+            labelFontSize=11,
+            labelLimit=260,
+            orient="top",
+            titleFontWeight="normal",
+            titleLimit=400,
         ),
         title=alt.TitleConfig(
             anchor="start",
@@ -145,11 +152,12 @@ def finish(chart: AnyChart, headline: str, notes: Sequence[str] = ()) -> AnyChar
         ),
         view=alt.ViewConfig(stroke=None),
     )
+    return styled
 
 
 def sentence_chart(sentence: str) -> alt.Chart:
     """Return a picture of one sentence, which stands where a chart cannot be drawn."""
     frame = pl.DataFrame({"sentence": [sentence]})
     mark = alt.Chart(frame).mark_text(align="left", color=GRAY, fontSize=13)
-    chart = mark.encode(text="sentence:N", x=alt.value(0), y=alt.value(12))
+    chart: alt.Chart = mark.encode(text="sentence:N", x=alt.value(0), y=alt.value(12))
     return finish(chart.properties(width="container", height=24), "")
