@@ -104,7 +104,7 @@ def chart(source: Source, config: str) -> alt.LayerChart:
         base.transform_filter("datum.rank >= 0")
         .mark_bar(size=11, yOffset=-3)
         .encode(
-            x=alt.X(f"{time}:Q", title=title, stack="zero"),
+            x=alt.X(f"{time}:Q", title=title, stack="zero", axis=alt.Axis(tickCount=8)),
             color=alt.Color(
                 "part:N",
                 title=None,
@@ -138,7 +138,8 @@ def chart(source: Source, config: str) -> alt.LayerChart:
 
 
 def _notes(frame: pl.DataFrame) -> list[str]:
-    notes = ["Gray mark: wall time with its 95% interval"]
+    has_intervals = any(frame[name].count() for name in frame.columns if name.startswith("low_"))
+    notes = ["Gray mark: wall time" + (" with its 95% interval" if has_intervals else "")]
     if "other" in frame["part"].to_list():
         notes.append("Published: the rest beside attention and layer norm is not divided")
     timed = frame.filter(pl.col("status") == "ok")["variant"].unique().to_list()

@@ -102,7 +102,7 @@ def chart(source: Source) -> alt.FacetChart:
         .encode(y=names_axis(names))
     )
     known = base.transform_filter("isValid(datum.ratio)")
-    bars = known.mark_bar(size=11, opacity=0.75).encode(
+    bars = known.mark_bar(size=11, opacity=0.9).encode(
         x=x("ratio:Q"),
         x2="one:Q",
         color=verdict_color("the other runtime, against ours"),

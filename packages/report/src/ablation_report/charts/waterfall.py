@@ -125,7 +125,7 @@ def chart(source: Source, config: str) -> alt.LayerChart:
     ]
     bars = (
         steps.transform_calculate(known_ratio=optional("ratio"))
-        .mark_bar(size=12, opacity=0.75)
+        .mark_bar(size=12, opacity=0.9)
         .encode(
             x=alt.X(f"{before}:Q", title=title, scale=scale, axis=axis),
             x2=f"{time}:Q",
