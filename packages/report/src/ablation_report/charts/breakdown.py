@@ -119,7 +119,7 @@ def chart(source: Source, config: str) -> alt.LayerChart:
             ],
         )
     )
-    ticks = wall.mark_tick(color=GRAY, thickness=2.5, size=9, yOffset=6).encode(
+    ticks = wall.mark_tick(color=GRAY, opacity=1, thickness=2.5, size=9, yOffset=6).encode(
         x=alt.X(f"{time}:Q", title=title),
         tooltip=[
             name,

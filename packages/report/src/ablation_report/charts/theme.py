@@ -69,7 +69,8 @@ def log_axis(values: Iterable[float | None], room: float = 0.0) -> tuple[alt.Sca
         room: part of the axis left free above the largest, for text.
     """
     known = [value for value in values if value is not None and value > 0] or [1.0]
-    low, high = min(known) / 1.1, max(known) * 1.1
+    margin = 1.1 if min(known) < max(known) else 2.0
+    low, high = min(known) / margin, max(known) * margin
     high *= (high / low) ** room
     ticks = log_values(low, high)
     # Within a small part of a decade Vega's own choice is better

@@ -133,7 +133,9 @@ def chart(source: Source, config: str) -> alt.LayerChart:
             tooltip=tips,
         )
     )
-    ticks = timed.mark_tick(color=GRAY, thickness=2.5, size=17).encode(x=x, tooltip=[name, own])
+    ticks = timed.mark_tick(color=GRAY, opacity=1, thickness=2.5, size=17).encode(
+        x=x, tooltip=[name, own]
+    )
     labels = (
         steps.transform_filter("isValid(datum.label)")
         .mark_text(align="left", dx=7, color=GRAY, fontSize=11)
