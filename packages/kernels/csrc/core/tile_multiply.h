@@ -33,16 +33,25 @@ struct PlainA {
 /// of a block fetch a whole panel, many enough that the requests queue behind no demand load.
 inline constexpr int kStepsPerLine = 4;
 
-/// Memory that is needed after a tile, asked for while it is computed, a line at a time: all at
-/// once the requests would hold up the loads of the tile itself.
+/// Memory that is asked for ahead, a step at a time; a stride of 0 asks for one line again and
+/// again.
+struct Stream {
+    const float* next;
+    std::int64_t stride;
+    const float* advance() {
+        const float* current = next;
+        next += stride;
+        return current;
+    }
+};
+
+/// What is needed after a tile, or at its end, asked for while it is computed: all at once the
+/// requests would hold up the loads of the tile itself.
 struct Ahead {
-    const float* next;  ///< of the panel that comes next
-    std::int64_t next_stride;
-    const float* a;  ///< a row of A's next range of k
-    std::int64_t a_stride;
-    const float* c;         ///< the tile of C
-    const float* previous;  ///< what is added to it: C itself, or an addend
-    std::int64_t c_stride;
+    Stream panel;     ///< the panel that comes next, a line each kStepsPerLine
+    Stream a;         ///< a row of A's next range of k
+    Stream c;         ///< the tile of C, a row at a time
+    Stream previous;  ///< what is added to it: C itself, or an addend
 };
 
 /// acc += A (rows, depth) * B (depth, vectors * width); row k of B is at b + k * b_stride.
@@ -74,21 +83,19 @@ template <class V, int rows, int vectors, class A>
     constexpr int kLineFloats = 16;
     std::int64_t k = 0;
     const auto advance = [&] {
-        __builtin_prefetch(ahead.next, 0, 2);
-        __builtin_prefetch(ahead.a, 0, 2);
-        ahead.next += ahead.next_stride;
-        ahead.a += ahead.a_stride;
+        __builtin_prefetch(ahead.panel.advance(), 0, 2);
+        __builtin_prefetch(ahead.a.advance(), 0, 2);
         multiply_accumulate<V>(acc, a, b, b_stride, k + kStepsPerLine, k);
         b += kStepsPerLine * b_stride;
         k += kStepsPerLine;
     };
     for (int i = 0; i < rows && k + kStepsPerLine <= depth; ++i) {
+        const float* c = ahead.c.advance();
+        const float* previous = ahead.previous.advance();
         for (int j = 0; j < vectors * V::width; j += kLineFloats) {
-            __builtin_prefetch(ahead.c + j, 1);
-            __builtin_prefetch(ahead.previous + j);
+            __builtin_prefetch(c + j, 1);
+            __builtin_prefetch(previous + j);
         }
-        ahead.c += ahead.c_stride;
-        ahead.previous += ahead.c_stride;
         advance();
     }
     while (k + kStepsPerLine <= depth) advance();

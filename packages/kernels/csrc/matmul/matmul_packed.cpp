@@ -6,12 +6,13 @@
 //
 // matmul_packed_simd_parallel: blocks of rows x panels, claimed by the threads one by one.
 //
-// Blocking: ranges of k of about 512, and up to 768 where that saves one (longer ones are no faster,
-// and their sums, added up one by one, less exact), rows of a such that their range takes a quarter of the second-level cache, and
-// columns such that the block of c, which every range of k reads and writes, takes all of it. b may
-// come from anywhere: a block of 128 rows reads it at a rate that memory gives easily, and asks for
-// each panel while it computes the one before. Further cuts of the columns share out what has too
-// few blocks, or blocks that do not divide among the threads.
+// Blocking: ranges of k of about 512, and up to 768 where that saves one (longer ones are no
+// faster, and their sums, added up one by one, less exact), rows of a such that their range takes a
+// quarter of the second-level cache, and columns such that the block of c, which every range of k
+// reads and writes, takes all of it. b may come from anywhere: a block of 128 rows reads it at a
+// rate that memory gives easily, and asks for each panel while it computes the one before. Further
+// cuts of the columns share out what has too few blocks, or blocks that do not divide among the
+// threads.
 //
 // Cost: 2 M N K FLOPs; packing reads and writes K N elements, copying a reads and writes M K
 // elements once per cut of the columns. Paper: Goto and van de Geijn, Anatomy of High-Performance
@@ -88,7 +89,9 @@ Blocking choose_blocking(const MatmulSizes& sizes, int threads) {
     const std::int64_t ranges = std::max<std::int64_t>(divide_up(sizes.k - kDepth / 2, kDepth), 1);
     blocking.depth = std::min(sizes.k, round_up(divide_up(sizes.k, ranges), kLineFloats));
     blocking.copies_a = rows_collide(sizes.k) && sizes.m > 1;
-    blocking.rows = even_part(sizes.m, caches.l2 / 4 / kFloatBytes / blocking.depth, provider.rows);
+    // Not rounded to whole tiles: blocks of equal height take equal time, and tiles adapt
+    const std::int64_t rows = caches.l2 / 4 / kFloatBytes / blocking.depth;
+    blocking.rows = even_part(sizes.m, std::max<std::int64_t>(rows, provider.rows), 1);
 
     const std::int64_t panels = divide_up(sizes.n, provider.columns);
     const double whole_ns = product_ns(static_cast<double>(sizes.m), static_cast<double>(sizes.n),

@@ -39,8 +39,8 @@ struct Packed {
     struct Place {
         std::int64_t row, column;
         const float* b;
-        const float* next;    ///< lines of the panel that comes next, or null
-        const float* next_a;  ///< a row of the next range of A, or null
+        Stream panel;   ///< lines of the panel that comes next
+        Stream next_a;  ///< a row of the next range of A
     };
     using TileFunction = void (*)(const PackedBlock& block, const Place& place);
 
@@ -86,9 +86,8 @@ struct Packed {
         // C is needed at the end only, but its rows lie too far apart for a hardware prefetch.
         const float* c = block.c + place.row * block.c_stride + place.column;
         const float* previous = block.previous == nullptr ? c : block.previous + (c - block.c);
-        Ahead ahead{c, 0, c, 0, c, previous, block.c_stride};
-        if (place.next != nullptr) ahead.next = place.next, ahead.next_stride = kLineFloats;
-        if (place.next_a != nullptr) ahead.a = place.next_a, ahead.a_stride = kStepsPerLine;
+        const Ahead ahead{
+            place.panel, place.next_a, {c, block.c_stride}, {previous, block.c_stride}};
         multiply_accumulate<V>(sums, a, place.b, Tile::columns, block.depth, ahead);
 
         const bool whole = place.column + Tile::columns <= block.columns;
@@ -135,6 +134,7 @@ struct Packed {
         // independent sums to hide the latency of a multiply-add.
         const std::int64_t tiles = (block.rows + Tile::rows - 1) / Tile::rows;
         const float* panel = block.b;
+        const Stream nothing{block.c, 0};
         // The last tiles ask for the next range of A, a row each.
         const std::int64_t panels = (block.columns + Tile::columns - 1) / Tile::columns;
         std::int64_t next_row = block.rows - panels * tiles;
@@ -147,9 +147,16 @@ struct Packed {
                 const std::int64_t end = block.rows * (tile + 1) / tiles;
                 const bool fetches = next != nullptr && ahead < block.depth * Tile::columns;
                 const bool fetches_a = block.next_a != nullptr && next_row >= 0;
-                kTiles.of_rows[end - row](
-                    block, {row, column, panel, fetches ? next + ahead : nullptr,
-                            fetches_a ? block.next_a + next_row * block.next_a_stride : nullptr});
+                const Place place{
+                    .row = row,
+                    .column = column,
+                    .b = panel,
+                    .panel = fetches ? Stream{next + ahead, kLineFloats} : nothing,
+                    .next_a = fetches_a ? Stream{block.next_a + next_row * block.next_a_stride,
+                                                 kStepsPerLine}
+                                        : nothing,
+                };
+                kTiles.of_rows[end - row](block, place);
                 ++next_row;
                 ahead += block.depth / kStepsPerLine * kLineFloats;
                 row = end;

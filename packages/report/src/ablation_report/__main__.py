@@ -1,5 +1,6 @@
-"""The command line: `show` prints a run, `attention` one of attention alone, `check` validates
-files, `agree` sets two runs against each other."""
+"""The command line: `show` prints a run, `attention` one of attention alone, `findings` what the
+rows say of each claim, `compare` two runs cell by cell, `agree` their orders, `export` a summary of
+many runs; `check` validates files."""
 
 from __future__ import annotations
 
@@ -7,16 +8,21 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ablation_report import __version__
 from ablation_report.attention_rows import is_attention, load_attention
 from ablation_report.attention_tables import LEGEND as ATTENTION_LEGEND
 from ablation_report.attention_tables import attention_tables
+from ablation_report.compare import compare_runs, compare_table, differences
+from ablation_report.findings.text import findings_text
 from ablation_report.load import check, load, load_run
 from ablation_report.metrics import order_agreement
 from ablation_report.schema import SchemaError
-from ablation_report.tables import LEGEND, config_tables, rungs_table, summary_table
+from ablation_report.site import __main__ as site
+from ablation_report.sources import gather, read_source
+from ablation_report.summary import summarize
+from ablation_report.tables import LEGEND, config_tables, frame_markdown, rungs_table, summary_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "agree":
             print(agree(options.first, options.second))
             return 0
+        if options.command == "compare":
+            return _compare(options)
+        if options.command == "findings":
+            return _findings(options.paths, options.format)
+        if options.command == "export":
+            return _export(options)
+        if options.command == "site":
+            return site.run(options)
         if options.command == "attention" or is_attention(options.run):
             print(show_attention(options.run, options.format))
             return 0
@@ -94,6 +108,48 @@ def agree(first: Path, second: Path) -> str:
         )
         lines += [f"  {config}: {a}, {b}" for config, a, b in found.contradicted]
     return "\n".join(lines)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """Print two runs beside each other; 2 if they are of different things, 3 as `--fail-on` asks."""
+    first, second = read_source(options.first), read_source(options.second)
+    found = differences(first, second)
+    if found and not options.force:
+        print("the runs differ in", "; ".join(found), file=sys.stderr)
+        print("--force compares them all the same", file=sys.stderr)
+        return 2
+    changes = compare_runs(first, second)
+    print(compare_table(first, second, changes).text())
+    if found:
+        print("\nForced; the runs differ in", "; ".join(found))
+    failing = {"slower": ("slower",), "different": ("slower", "faster")}.get(options.fail_on, ())
+    return 3 if any(change.verdict in failing for change in changes) else 0
+
+
+def _findings(paths: Sequence[Path], layout: Literal["text", "md"]) -> int:
+    """Print what every source says of every claim; 1 if one could not be read."""
+    gathered = gather(*paths)
+    print(findings_text(gathered, layout))
+    for problem in gathered.problems:
+        print(problem, file=sys.stderr)
+    return 1 if gathered.problems else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    """Write the summary of many runs as CSV, Parquet or Markdown."""
+    frame = summarize(*options.paths)
+    if options.format == "parquet":
+        if options.out is None:
+            print("argument --out is missing: Parquet goes into a file", file=sys.stderr)
+            return 2
+        frame.write_parquet(options.out)
+        return 0
+    text = frame.write_csv() if options.format == "csv" else frame_markdown(frame)
+    if options.out is None:
+        print(text, end="")
+    else:
+        options.out.write_text(text, encoding="utf-8")
+    return 0
 
 
 def _origin(path: Path, markdown: bool) -> str:
@@ -165,9 +221,21 @@ def _parser() -> argparse.ArgumentParser:
     attention.add_argument("--format", choices=("text", "md"), default="text")
     checker = commands.add_parser("check", help="validate run folders and published files")
     checker.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")
-    comparer = commands.add_parser("agree", help="say how far two runs agree in order")
-    comparer.add_argument("first", type=Path, help="a run folder")
-    comparer.add_argument("second", type=Path, help="another run folder")
+    finder = commands.add_parser("findings", help="say what the rows say of each claim")
+    finder.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")
+    finder.add_argument("--format", choices=("text", "md"), default="text")
+    agreer = commands.add_parser("agree", help="say how far two runs agree in order")
+    comparer = commands.add_parser("compare", help="say cell by cell what changed between two runs")
+    for command in (agreer, comparer):
+        command.add_argument("first", type=Path, help="a run folder")
+        command.add_argument("second", type=Path, help="another run folder")
+    comparer.add_argument("--force", action="store_true", help="compare runs that differ in more")
+    comparer.add_argument("--fail-on", choices=("slower", "different"), help="exit 3 at such a cell")
+    site.add_arguments(commands.add_parser("site", help="write the pages of the site"))
+    exporter = commands.add_parser("export", help="write a summary of many runs")
+    exporter.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")
+    exporter.add_argument("--format", choices=("csv", "parquet", "md"), default="csv")
+    exporter.add_argument("--out", type=Path, help="a file (default: print)")
     return parser
 
 

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import polars as pl
@@ -47,16 +48,14 @@ def median(values: Sequence[float]) -> float:
     return (ordered[middle - 1] + ordered[middle]) / 2
 
 
-def median_interval(values: Sequence[float]) -> Interval:
-    """Return the median and its 95% interval by order statistics.
+@lru_cache
+def interval_rank(n: int) -> int:
+    """Return how many of n sorted values lie outside the 95% interval of their median, each side.
 
     Of n independent values, at most r lie below the median with the probability of at most r heads
     in n throws, so that [x_(r+1), x_(n-r)] misses it with twice that; r is the largest for which
     this is at most 5%. Below six values the whole range covers less than 95% and is taken.
-    ValueError for no values.
     """
-    ordered = sorted(values)
-    n = len(ordered)
     rank = 0
     missed = 2 * 0.5**n
     while rank + 1 < n / 2:
@@ -64,7 +63,19 @@ def median_interval(values: Sequence[float]) -> Interval:
         if missed > 1 - CONFIDENCE:
             break
         rank += 1
-    return Interval(median(ordered), float(ordered[rank]), float(ordered[n - 1 - rank]), n)
+    return rank
+
+
+def median_interval(values: Sequence[float]) -> Interval:
+    """Return the median and its 95% interval by order statistics, see `interval_rank`.
+
+    ValueError for no values.
+    """
+    ordered = sorted(values)
+    n = len(ordered)
+    middle = median(ordered)
+    rank = interval_rank(n)
+    return Interval(middle, float(ordered[rank]), float(ordered[n - 1 - rank]), n)
 
 
 def rounds_ns(cell: Cell) -> dict[int, float]:

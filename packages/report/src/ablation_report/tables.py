@@ -141,6 +141,14 @@ def duration(ns: float | None) -> str:
     return f"{ns / 1e3:.1f} µs"
 
 
+def frame_markdown(frame: pl.DataFrame) -> str:
+    """Write a frame as a Markdown table, with its own column names; null is "-"."""
+    lines = [_markdown_row(frame.columns), "|" + "---|" * len(frame.columns)]
+    for row in frame.iter_rows():
+        lines.append(_markdown_row(NOTHING if value is None else str(value) for value in row))
+    return "\n".join(lines) + "\n"
+
+
 def _by_config(frame: pl.DataFrame) -> dict[str, list[Cell]]:
     configs: dict[str, list[Cell]] = {}
     for cell in frame.to_dicts():

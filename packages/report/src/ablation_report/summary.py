@@ -1,0 +1,178 @@
+"""Summarizes the cells of many runs in one pass: only the columns that it needs, all at once.
+
+The figures are those of `metrics.py`, which goes cell by cell; a test holds one to the other. Here
+a thousand runs are a few expressions over one lazy frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from ablation_report.attention_rows import is_attention
+from ablation_report.ladder import NAIVE
+from ablation_report.load import CELLS_NAME, found_paths
+from ablation_report.metrics import NOISY_WIDTH, interval_rank
+from ablation_report.published import is_suites
+from ablation_report.schema import CELL_COLUMNS, SCHEMA_VERSION, STATUSES
+from ablation_report.sources import read_source
+
+# What a summary reads of each cell
+READ = (
+    *("schema_version", "run_id", "session", "config", "variant", "parent", "group"),
+    *("threads", "status", "samples_ns", "sample_rounds", "flops"),
+)
+SUMMARY: dict[str, pl.DataType | type[pl.DataType]] = {
+    **dict.fromkeys(("run", "config", "variant", "parent", "group", "status"), pl.String),
+    "threads": pl.Int64,
+    "n": pl.UInt32,
+    "rounds": pl.UInt32,
+    **dict.fromkeys(("median_ns", "low_ns", "high_ns", "min_ns"), pl.Float64),
+    "is_noisy": pl.Boolean,
+    "gflops": pl.Float64,
+    "vs_baseline": pl.Float64,
+    "vs_parent": pl.Float64,
+}
+
+
+def summarize(*paths: Path | str) -> pl.DataFrame:
+    """Summarize every block ablation at or directly below the paths, a row for each cell.
+
+    Returns:
+        The columns of `SUMMARY`: `run` is the folder's name, or that of a published file without
+        its ending; times are nanoseconds, medians over rounds with the 95% interval of
+        `metrics.median_interval`; ratios are paired by round; null where there is no time.
+
+    Raises:
+        SchemaError: a file is damaged, breaks a rule, or has another schema; lists every fault.
+        FileNotFoundError: a path does not exist, or nothing readable lies under it.
+    """
+    files: list[Path] = []
+    published: list[Path] = []
+    for path in found_paths(paths):
+        if path.is_dir():
+            if not is_attention(path) and (path / CELLS_NAME).exists():
+                files.append(path / CELLS_NAME)
+        elif not is_suites(path):
+            published.append(path)
+    cells = pl.concat([_scan(files), *(_read(path) for path in published)])
+    cells = cells.drop("cell").with_row_index("cell")
+    rounds = _rounds(cells)
+    summary = (
+        cells.join(_intervals(rounds), on="cell", how="left")
+        .join(_ratio(cells, rounds, pl.lit(NAIVE), "vs_baseline"), on="cell", how="left")
+        .join(_ratio(cells, rounds, pl.col("parent"), "vs_parent"), on="cell", how="left")
+        .with_columns(
+            _run_name().alias("run"),
+            pl.col("samples_ns").list.len().alias("n"),
+            pl.col("samples_ns").list.min().cast(pl.Float64).alias("min_ns"),
+            (pl.col("flops") / pl.col("median_ns")).alias("gflops"),
+            pl.when(pl.col("rounds") > 1)
+            .then((pl.col("high_ns") - pl.col("low_ns")) / pl.col("median_ns") > NOISY_WIDTH)
+            .alias("is_noisy"),
+        )
+        .sort("run", "cell")
+        .select(pl.col(name).cast(dtype) for name, dtype in SUMMARY.items())
+    )
+    return summary
+
+
+def _scan(files: Sequence[Path]) -> pl.DataFrame:
+    """Read the needed columns of many cells.jsonl; files with a fault are read again, to name it."""
+    schema = {name: CELL_COLUMNS[name].dtype for name in READ}
+    if not files:
+        return pl.DataFrame(schema={"cell": pl.UInt32, "path": pl.String, **schema})
+    try:
+        frame = pl.scan_ndjson(files, schema=schema, include_file_paths="path").collect()
+    except pl.exceptions.PolarsError:
+        suspects = list(map(str, files))
+    else:
+        suspects = frame.filter(_is_suspect()).get_column("path").unique().to_list()
+    # The slow reader raises with file, line and column
+    for path in suspects:
+        read_source(Path(path).parent)
+    return frame.with_row_index("cell").select("cell", "path", *schema)
+
+
+def _is_suspect() -> pl.Expr:
+    """True for a row that may break a rule of the schema, as far as these columns tell."""
+    is_ok = pl.col("status") == "ok"
+    n_samples = pl.col("samples_ns").list.len().fill_null(0)
+    required = [name for name in READ if not CELL_COLUMNS[name].nullable]
+    return (
+        (pl.col("schema_version") != SCHEMA_VERSION)
+        | ~pl.col("status").is_in(list(STATUSES))
+        | (is_ok != (n_samples > 0))
+        | (n_samples != pl.col("sample_rounds").list.len().fill_null(0))
+        | pl.any_horizontal(pl.col(required).is_null())
+    ).fill_null(True)
+
+
+def _read(path: Path) -> pl.DataFrame:
+    """Read a published file into the columns of `_scan`."""
+    rows = [
+        {name: cell[name] for name in READ}
+        | {"path": str(path), "session": 0, "threads": None, "sample_rounds": [0]}
+        for cell in read_source(path).cells
+    ]
+    schema = {name: CELL_COLUMNS[name].dtype for name in READ}
+    frame = pl.DataFrame(rows, schema={"path": pl.String, **schema}, orient="row")
+    return frame.with_row_index("cell").select("cell", "path", *schema)
+
+
+def _rounds(cells: pl.DataFrame) -> pl.DataFrame:
+    """The median nanoseconds of each cell in each round; a cell is its number, for short joins."""
+    return (
+        cells.lazy()
+        .filter(pl.col("samples_ns").list.len() > 0)
+        .select("cell", "samples_ns", pl.col("sample_rounds").alias("round"))
+        .explode("samples_ns", "round")
+        .group_by("cell", "round")
+        .agg(pl.col("samples_ns").median().alias("ns"))
+        .collect()
+    )
+
+
+def _intervals(rounds: pl.DataFrame) -> pl.DataFrame:
+    """The median of each cell over its rounds, with its interval."""
+    times = rounds.group_by("cell").agg(
+        pl.col("ns").sort().alias("sorted"), pl.len().alias("rounds")
+    )
+    ranks = {n: interval_rank(n) for n in times.get_column("rounds").unique().to_list()}
+    rank = pl.col("rounds").replace_strict(ranks, return_dtype=pl.UInt32)
+    return times.select(
+        *("cell", "rounds"),
+        pl.col("sorted").list.median().alias("median_ns"),
+        pl.col("sorted").list.get(rank).alias("low_ns"),
+        pl.col("sorted").list.get(pl.col("rounds") - 1 - rank).alias("high_ns"),
+    )
+
+
+def _ratio(cells: pl.DataFrame, rounds: pl.DataFrame, base: pl.Expr, name: str) -> pl.DataFrame:
+    """The median over common rounds of a cell's time over that of another of its config."""
+    place = ["path", "config", "session"]
+    bases = cells.select(*place, pl.col("variant").alias("base"), pl.col("cell").alias("base_cell"))
+    pairs = cells.select("cell", *place, base.alias("base")).join(bases, on=[*place, "base"])
+    return (
+        rounds.lazy()
+        .join(pairs.lazy().select("cell", "base_cell"), on="cell")
+        .join(
+            rounds.lazy().select(
+                pl.col("cell").alias("base_cell"), "round", pl.col("ns").alias("base_ns")
+            ),
+            on=["base_cell", "round"],
+        )
+        .group_by("cell")
+        .agg((pl.col("ns") / pl.col("base_ns")).median().alias(name))
+        .collect()
+    )
+
+
+def _run_name() -> pl.Expr:
+    """The folder of a cells.jsonl, or the name of a file without its ending."""
+    parts = pl.col("path").str.split("/")
+    is_run = parts.list.last() == CELLS_NAME
+    name = parts.list.last().str.replace(r"\.csv$", "")
+    return pl.when(is_run).then(parts.list.get(-2, null_on_oob=True)).otherwise(name)
