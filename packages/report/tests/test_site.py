@@ -244,7 +244,7 @@ def test_a_chart_cannot_end_its_own_script() -> None:
 
 
 def test_the_configuration_has_the_base_and_the_navigation(tmp_path: Path) -> None:
-    entries = [{"A": "a.md"}, {'B "b"': [{"µ": "b.md"}]}]
+    entries: list[dict[str, Any]] = [{"A": "a.md"}, {'B "b"': [{"µ": "b.md"}]}]
     write_config(ROOT / "zensical.toml", tmp_path / "zensical.toml", tmp_path / "pages", entries)
     project = tomllib.loads((tmp_path / "zensical.toml").read_text("utf-8"))["project"]
     base = tomllib.loads((ROOT / "zensical.toml").read_text("utf-8"))["project"]

@@ -6,7 +6,7 @@ from ablation_report.ladder import LEAGUE, PARENTS
 from ablation_report.sources import Gathered, Source
 
 # A run with fewer of the rungs than this part of what the fullest has does not cover a config
-COVERING = 0.75
+COVERING = 0.6
 
 
 def created(source: Source) -> str:
@@ -28,11 +28,28 @@ def published(gathered: Gathered, config: str | None = None) -> list[Source]:
 
 
 def shown_run(gathered: Gathered, config: str) -> Source | None:
-    """The newest recorded run that covers a config; None where no run has a cell of it."""
+    """The newest recorded run that covers a config; None where no run has a cell of it.
+
+    A run on fewer threads than another one has there does not cover it.
+    """
     runs = recorded(gathered, config)
-    rungs = {run.name: timed_rungs(run, config) for run in runs}
-    fullest = max(rungs.values(), default=0)
-    return next((run for run in runs if rungs[run.name] >= COVERING * fullest), None)
+    most_threads = max((run.threads or 0 for run in runs), default=0)
+    fullest = max((timed_rungs(run, config) for run in runs), default=0)
+    covering = (
+        run
+        for run in runs
+        if run.threads == most_threads and timed_rungs(run, config) >= COVERING * fullest
+    )
+    return next(covering, runs[0] if runs else None)
+
+
+def fuller_run(gathered: Gathered, config: str) -> Source | None:
+    """The run with the most rungs of a config, where the run shown has fewer; else None."""
+    shown = shown_run(gathered, config)
+    if shown is None:
+        return None
+    fullest = max(recorded(gathered, config), key=lambda run: timed_rungs(run, config))
+    return fullest if timed_rungs(fullest, config) > timed_rungs(shown, config) else None
 
 
 def timed_rungs(source: Source, config: str) -> int:

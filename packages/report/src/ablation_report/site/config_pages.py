@@ -12,7 +12,7 @@ from ablation_report.charts import against_published
 from ablation_report.ladder import CONFIGS, PARENTS, SDPA
 from ablation_report.load import load
 from ablation_report.metrics import is_different
-from ablation_report.site.choose import published, recorded, shown_run
+from ablation_report.site.choose import fuller_run, published, recorded, shown_run
 from ablation_report.site.figures import CONFIG_CHARTS, figure, figures
 from ablation_report.site.text import details, escape, join, measures, origin, run_page, slug, table
 from ablation_report.sources import Comparison, Gathered, Source
@@ -86,17 +86,18 @@ def config_page(gathered: Gathered, config: str) -> str:
     title = f"# {escape(config)}"
     if not sources:
         return join(title, f"*No source has a cell of {escape(config)}: nothing can be said.*")
-    shown = shown_run(gathered, config)
+    shown, fuller = shown_run(gathered, config), fuller_run(gathered, config)
     parts = [title, _size(sources[0], config)]
     if shown:
         parts += [_section(shown, config, "## Recorded"), legend()]
+        parts.append(_section(fuller, config, "## Recorded, with more rungs") if fuller else "")
     else:
         parts.append("*No run has been recorded at this size.*")
     for file in published(gathered, config):
         parts.append(_section(file, config, "## Published"))
         if shown:
             parts += ["## Published beside recorded", _beside(shown, file, config)]
-    others = [run for run in recorded(gathered, config) if run is not shown]
+    others = [run for run in recorded(gathered, config) if run not in (shown, fuller)]
     if others:
         parts += ["## Other runs", _others(others, config)]
     return join(*parts)

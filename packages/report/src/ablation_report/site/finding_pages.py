@@ -15,7 +15,6 @@ from ablation_report.site.text import (
     origin,
     run_page,
     slug,
-    table,
 )
 from ablation_report.sources import Gathered
 
@@ -57,13 +56,9 @@ def findings_block(gathered: Gathered) -> str:
 def _section(key: str, title: str, claim: str, said: str | None, answers: Sequence[Answer]) -> str:
     measured = [(n, outcome) for n, outcome in answers if outcome.verdict != "not measured"]
     missing = [(n, outcome) for n, outcome in answers if outcome.verdict == "not measured"]
-    rows = [
-        [
-            name,
-            badge(outcome.verdict),
-            escape(outcome.sentence),
-            escape(rows_text(outcome.rows)),
-        ]
+    lines = [
+        f"- {badge(outcome.verdict)} {name}: {escape(outcome.sentence)} "
+        f'<small class="rows">{escape(rows_text(outcome.rows))}</small>'
         for name, outcome in measured
     ]
     tables = [(name, found.table) for name, found in measured if found.table]
@@ -71,7 +66,7 @@ def _section(key: str, title: str, claim: str, said: str | None, answers: Sequen
         f"## {escape(title)} {{ #{slug(key)} }}",
         f"> {escape(claim)}",
         f"Published: {escape(said)}" if said else None,
-        table(["Source", "Verdict", "What its rows say", "Rows"], rows, n_left=4) if rows else None,
+        "\n".join(lines),
         *(details(found.title, measures(found)) for _, found in tables),
         details(
             f"Not measured by {len(missing)} of {len(answers)} sources",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ablation_report.ladder import DEFAULT, LEAGUE, PARENTS, SDPA, rank
+from ablation_report.ladder import CONFIGS, DEFAULT, LEAGUE, PARENTS, SDPA, rank
 from ablation_report.metrics import Cell
 from ablation_report.site.choose import (
+    fuller_run,
     league_runs,
     main_run,
     published,
@@ -42,12 +43,13 @@ def ladder_block(gathered: Gathered) -> str:
     """The rungs with what each changes, and what each is worth in the main run and as published."""
     run = main_run(gathered)
     parts = [_rung_list(gathered)]
-    sources = [*([run] if run else []), *published(gathered)]
+    fuller = {r.name: r for c in CONFIGS if (r := fuller_run(gathered, c))}
+    runs = [*([run] if run else []), *(r for r in fuller.values() if r is not run)]
+    sources = [*runs, *published(gathered)]
     if not sources:
         parts.append(NO_RUN)
     for source in sources:
-        kind = "Published" if source.is_published else "Recorded"
-        parts += [f"## {kind} {{ #{slug(source.name)} }}", origin(source)]
+        parts += [f"## {escape(source.label)}", origin(source)]
         parts.append(figures(LADDER_CHARTS, source))
         parts += [
             f"### What each rung is worth {{ #{slug('worth ' + source.name)} }}",
@@ -61,8 +63,8 @@ def _rung_list(gathered: Gathered) -> str:
     """A line for each rung of the ladder: what it changes, and what it then consists of."""
     cells: dict[str, Cell] = {}
     for source in (*recorded(gathered), *published(gathered)):
-        for cell in source.cells:
-            cells.setdefault(cell["variant"], cell)
+        for row in source.cells:
+            cells.setdefault(row["variant"], row)
     rows = []
     for variant in PARENTS:
         cell = cells.get(variant)

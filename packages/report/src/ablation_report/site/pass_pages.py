@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ablation_report.ladder import PARENTS
-from ablation_report.site.choose import shown_run
+from ablation_report.site.choose import fuller_run, shown_run
 from ablation_report.site.config_pages import all_configs, config_page_path
 from ablation_report.site.text import escape, join, run_page, table
 from ablation_report.sources import Comparison, Gathered, Source
@@ -66,20 +66,20 @@ def worth(name: str, gathered: Gathered) -> str:
     """What the rung that adds this pass alone is worth at each config, by the run it shows."""
     rows = []
     for config in all_configs(gathered):
-        run = shown_run(gathered, config)
-        if run is None:
-            continue
-        for found in _added(run, config, name):
-            rows.append(
-                [
-                    f"[{escape(config)}]({config_page_path(config)})",
-                    escape(run.printed(found.variant)),
-                    escape(run.printed(found.base)),
-                    f"{found.ratio.median:.3f}x",
-                    found.verdict,
-                    f"[{escape(run.name)}]({run_page(run)})",
-                ]
-            )
+        runs = [shown_run(gathered, config), fuller_run(gathered, config)]
+        rows += [
+            [
+                f"[{escape(config)}]({config_page_path(config)})",
+                escape(run.printed(found.variant)),
+                escape(run.printed(found.base)),
+                f"{found.ratio.median:.3f}x",
+                found.verdict,
+                f"[{escape(run.name)}]({run_page(run)})",
+            ]
+            for run in runs
+            if run
+            for found in _added(run, config, name)
+        ]
     if not rows:
         return "*No run that this site shows has the rung that adds it beside the rung below.*"
     return table(["Config", "Rung", "over", "Time", "Verdict", "Run"], rows, n_left=3)
