@@ -84,7 +84,9 @@ def test_the_parts_of_a_breakdown(tmp_path: Path) -> None:
 
 def test_a_published_breakdown_has_the_rest_undivided() -> None:
     (line,) = [
-        line for line in read_lines(BLOCK) if (line["config"], line["variant"]) == ("Toy", "torch-sdpa")
+        line
+        for line in read_lines(BLOCK)
+        if (line["config"], line["variant"]) == ("Toy", "torch-sdpa")
     ]
     frame = breakdown.rows(read_source(BLOCK), "Toy")
     parts = by(frame.filter(variant="torch-sdpa"), "part")
@@ -122,7 +124,7 @@ def test_the_steps_of_a_waterfall(tmp_path: Path) -> None:
         assert step["ratio_low"] == pytest.approx(min(paired(variant, base)))
         assert step["verdict"] == "faster"
     assert steps["attention-fused-parallel"]["label"] == "▼ 0.50×"
-    assert steps["layernorm-parallel"]["verdict"] == "same"
+    assert steps["layernorm-parallel"]["label"] == "~ 1.00×"
     assert steps["passes-fold"]["time_us"] is None and steps["passes-fold"]["label"] is None
 
 

@@ -14,7 +14,7 @@ from ablation_report.findings import FINDINGS, attention_crossover, findings_tex
 from ablation_report.findings.flash_crossover import crossover
 from ablation_report.findings.judge import combine
 from ablation_report.findings.text import rows_text
-from ablation_report.findings.words import change, listed, two_digits
+from ablation_report.findings.words import change, listed, times, two_digits
 from ablation_report.metrics import Verdict
 from ablation_report.schema import Problem
 from ablation_report.sources import Gathered, gather
@@ -38,10 +38,17 @@ def test_two_digits(value: float, written: str) -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "written"),
-    [(1.044, "+4.4%"), (0.876, "-12%"), (2.6, "+160%"), (0.5, "-50%"), (1.0004, "+0.0%")],
+    [(1.044, "+4.4%"), (0.876, "-12%"), (2.6, "+160%"), (0.5, "-50%"), (1.0004, "0.0%")],
 )
 def test_change(ratio: float, written: str) -> None:
     assert change(ratio) == written
+
+
+@pytest.mark.parametrize(
+    ("ratio", "written"), [(1.042, "1.04x"), (0.953, "0.95x"), (1.27, "1.3x"), (0.75, "0.75x")]
+)
+def test_times_near_1_have_a_digit_more(ratio: float, written: str) -> None:
+    assert times(ratio) == written
 
 
 def test_lists() -> None:
@@ -133,7 +140,7 @@ OPEN = [700, 1300] * 3
         (
             lengths({100: (800, 1000)}) + lengths({100: (1000, 1000)}, threads=2),
             "does not hold",
-            "2 threads: no crossover (100 +0.0%)",
+            "2 threads: no crossover (100 0.0%)",
         ),
         (lengths({100: (800, 1000)})[:1], "not measured", "no case with both"),
     ],
@@ -148,7 +155,8 @@ def test_attention_alone(rows: list[dict[str, Any]], verdict: str, told: str) ->
 def test_attention_alone_takes_the_fastest_kernel_of_a_form() -> None:
     rows = lengths({100: (1200, 1000)})
     packed = make_row("flash", [500] * 6) | {"impl": "p", "form": "flash_packed", "kernels": ["p"]}
-    outcome = attention_crossover.evaluate(alone([*rows, packed]))
+    torch = make_row("flash", [100] * 6) | {"impl": "torch", "kernels": []}
+    outcome = attention_crossover.evaluate(alone([*rows, packed, torch]))
     assert "(100 -50%)" in outcome.sentence
     assert sorted(row["line"] for row in outcome.rows) == [2, 3]
 
@@ -170,7 +178,5 @@ def test_attention_alone_is_printed(tmp_path: Path) -> None:
         ([], ("not measured", None)),
     ],
 )
-def test_crossover(
-    points: list[tuple[int, Verdict]], expected: tuple[str, int | None]
-) -> None:
+def test_crossover(points: list[tuple[int, Verdict]], expected: tuple[str, int | None]) -> None:
     assert crossover(points) == expected

@@ -92,17 +92,23 @@ def no_floor(time_ns: Times | None) -> Cells:
     return cells[:2] if isinstance(time_ns, list) else cells
 
 
+def profile(shift: int, n_calls: int = 6) -> dict[str, Any]:
+    """A profile of 1000 ns a call, of which so much is attention and not linear."""
+    parts = {"attention": 300 + shift, "linear": 400 - shift, "layer_norm": 100}
+    parts |= {"element_wise": 100, "movement": 60, "dispatch": 40}
+    return {
+        "profile_total_ns": [1000] * n_calls,
+        **{f"profile_{name}_ns": [ns] * n_calls for name, ns in parts.items()},
+    }
+
+
 def moving(time_ns: Times | None) -> Cells:
-    """Two rungs of 1000 ns of which the second gains attention and loses linear time."""
-    cells = [make("passes-none", 1000), *floor_of_flash()]
+    """Two rungs, of which the second has more attention and less linear time at 1001 ns."""
+    cells = [make("passes-none", 1000, **profile(0)), *floor_of_flash()]
     if time_ns is None:
         return cells
-    total, shift = (time_ns, 0) if time_ns == 1000 else (time_ns, 200)
-    moved = {
-        "profile_attention_ns": [300 + shift, 330 + shift],
-        "profile_linear_ns": [400 - shift, 440 - shift],
-    }
-    return [*cells, make("passes-fold", total, **moved)]
+    moved = profile(0 if time_ns == 1000 else 200)
+    return [*cells, make("passes-fold", time_ns, **moved)]
 
 
 # The time that gives holds, does not hold, not resolved, of the cells of each finding
@@ -175,7 +181,11 @@ def test_a_changed_row_changes_the_sentence(key: str) -> None:
     ("key", "verdict", "told"),
     [
         ("dispatch_overhead", "holds", '8.0x at Toy ("passes-none"), 8.5x at Small'),
-        ("dispatch_overhead", "does not hold", "outside the range of 7.0x to 10x at Small"),
+        (
+            "dispatch_overhead",
+            "does not hold",
+            "Of the range of 7x to 10x the best one is inside at Toy, outside at Small",
+        ),
         ("threading_in_attention", "holds", "faster at GPT-2 (-44%)"),
         ("threading_in_attention", "holds", "faster at GPT-2 (-18%)"),
         ("threading_in_attention", "does not hold", "not the largest at GPT-2"),
@@ -185,11 +195,11 @@ def test_a_changed_row_changes_the_sentence(key: str) -> None:
         ("layer_norm_at_medium", "holds", "faster at Medium (-17%), GPT-2 (-17%)"),
         ("layer_norm_at_medium", "holds", "The step of threads alone: faster at Medium (-9.1%)"),
         ("matmul_add_worth", "does not hold", "slower at Toy (+10%)"),
-        ("published_noise", "does not hold", '1 of 1 steps'),
+        ("published_noise", "does not hold", "1 of 1 steps"),
         ("best_variant", "holds", 'slower at Toy (best "passes-none", then "passes-fold" +20%)'),
         ("rungs", "holds", '1 of 1 rungs gain at some config: "passes-fold".'),
-        ("rungs", "does not hold", '0 of 1 rungs gain at some config. Gain nowhere'),
-        ("shifts", "holds", 'linear -19%, attention +19%; total same, +0.1%'),
+        ("rungs", "does not hold", "0 of 1 rungs gain at some config. Gain nowhere"),
+        ("shifts", "holds", "linear -20%, attention +20%; total same, +0.1%"),
         ("against_baselines", "holds", '"torch-sdpa": faster at Toy (2.0x)'),
         ("against_baselines", "does not hold", '"torch-sdpa": slower at Toy (0.90x)'),
         ("flash_crossover", "holds", "Flash wins from seq_len 4096 on, of seq_len 128 to 4096"),
@@ -200,78 +210,3 @@ def test_a_changed_row_changes_the_sentence(key: str) -> None:
 )
 def test_a_sentence_has_its_figures(key: str, verdict: str, told: str) -> None:
     assert told in ask(key, verdict).sentence
-
-
-def test_too_few_rounds_resolve_nothing() -> None:
-    three = [0, 1, 2]
-    cells = [
-        cell | {"samples_ns": cell["samples_ns"][:3], "sample_rounds": three}
-        for cell in small(8500)
-    ]
-    outcome = BY_KEY["dispatch_overhead"].evaluate(make_source(cells))
-    assert outcome.verdict == "not resolved"
-
-
-def test_what_is_missing_is_named_beside_what_is_judged() -> None:
-    cells = [cell for cell in small(8500) if cell["config"] == "Toy"]
-    outcome = BY_KEY["dispatch_overhead"].evaluate(make_source(cells))
-    assert outcome.verdict == "holds"
-    assert outcome.sentence.endswith(" Not measured: Small (not run).")
-
-    failed = [
-        cell | {"status": "oom", "samples_ns": None, "sample_rounds": None}
-        if cell["config"] == "Small" and cell["variant"] == "attention-flash-parallel"
-        else cell
-        for cell in flash(1200)
-    ]
-    outcome = BY_KEY["flash_never_wins"].evaluate(make_source(failed))
-    assert outcome.verdict == "holds"
-    told = 'Not measured: Small ("attention-flash-parallel" oom).'
-    assert outcome.sentence.endswith(told)
-
-
-def test_flash_is_judged_by_its_second_pair_where_the_first_is_not_there() -> None:
-    cells = [
-        make("attention-fused-parallel", 1020),
-        make("layernorm-parallel", 1000),
-        make("flash-layernorm", 800),
-    ]
-    outcome = BY_KEY["flash_never_wins"].evaluate(make_source(cells))
-    assert outcome.verdict == "does not hold"
-    assert '"flash-layernorm" against "layernorm-parallel": faster at Toy (-20%)' in (
-        outcome.sentence
-    )
-
-
-def test_two_names_of_the_best_program_are_no_race() -> None:
-    cells = [
-        make("attention-fused-parallel", 1000),
-        make("layernorm-parallel", 1010),
-        make("layernorm-simd", 1200),
-    ]
-    outcome = BY_KEY["best_variant"].evaluate(make_source(cells))
-    assert outcome.verdict == "holds"
-    assert '"layernorm-simd" +20%' in outcome.sentence
-
-
-def test_a_rung_that_begins_an_axis_anew_is_shown_and_not_judged() -> None:
-    cells = [
-        make("attention-fused-parallel", 1000),
-        make("layernorm-scalar", 1500),
-        make("layernorm-simd", 1200),
-        *floor_of_flash("Toy")[1:],
-        make("layernorm-parallel", 1010),
-    ]
-    outcome = BY_KEY["rungs"].evaluate(make_source(cells))
-    assert outcome.table is not None
-    shown = {row[0]: row[2] for row in outcome.table.rows}
-    assert shown["(layernorm-scalar)"] == "1.50x"
-    assert shown["layernorm-simd"] == "0.80x"
-    assert "layernorm-scalar" not in outcome.sentence
-
-
-def test_a_shift_below_an_unresolved_total_is_not_claimed() -> None:
-    table = ask("shifts", "not resolved").table
-    assert table is not None
-    assert table.rows[0][3] == "linear -19%, attention +19%"
-    assert table.rows[0][4].startswith("not resolved")

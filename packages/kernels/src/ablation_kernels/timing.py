@@ -68,8 +68,9 @@ def time_kernels(op: str, shape: tuple[int, ...], rounds: int = 20) -> list[Kern
 
     `shape` is the first input's; see `input_shapes` for the others. Inputs are normal random
     numbers; weights, biases and the b of matmul are constants of the program, as in a linear layer,
-    so that a kernel that packs b has done so before. After one call that is not counted, each round has one call of each kernel, in random
-    order. Raises ValueError for an unknown op or a shape that it does not accept.
+    so that a kernel that packs b has done so before. After one call that is not counted, each round
+    has one call of each kernel, in random order. Raises ValueError for an unknown op or a shape
+    that it does not accept.
     """
     shapes = input_shapes(op, shape)
     generator = np.random.default_rng(0)

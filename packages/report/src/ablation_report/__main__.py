@@ -111,7 +111,7 @@ def agree(first: Path, second: Path) -> str:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    """Print two runs beside each other; 2 if they are of different things, 3 as `--fail-on` asks."""
+    """Print two runs beside each other; 2 if they differ in more, 3 as `--fail-on` asks."""
     first, second = read_source(options.first), read_source(options.second)
     found = differences(first, second)
     if found and not options.force:
@@ -230,7 +230,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("first", type=Path, help="a run folder")
         command.add_argument("second", type=Path, help="another run folder")
     comparer.add_argument("--force", action="store_true", help="compare runs that differ in more")
-    comparer.add_argument("--fail-on", choices=("slower", "different"), help="exit 3 at such a cell")
+    comparer.add_argument(
+        "--fail-on", choices=("slower", "different"), help="exit 3 at such a cell"
+    )
     site.add_arguments(commands.add_parser("site", help="write the pages of the site"))
     exporter = commands.add_parser("export", help="write a summary of many runs")
     exporter.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")

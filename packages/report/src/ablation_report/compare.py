@@ -36,7 +36,7 @@ class Change:
     second: Interval | None
     ratio: Interval | None
     floor: float | None
-    verdict: Verdict | str
+    verdict: str
     kernels: tuple[str, ...]
 
 
@@ -121,8 +121,15 @@ def _change(
         said = _judge(ratio, floor)
     kernels = [op["kernel"] for op in cell["ops"] or () if op["kernel"]]
     return Change(
-        *(config, variant, cell["printed_name"]),
-        *(times[0], times[1], ratio, floor, said, tuple(dict.fromkeys(kernels))),
+        config=config,
+        variant=variant,
+        printed_name=cell["printed_name"],
+        first=times[0],
+        second=times[1],
+        ratio=ratio,
+        floor=floor,
+        verdict=said,
+        kernels=tuple(dict.fromkeys(kernels)),
     )
 
 
@@ -131,9 +138,7 @@ def _quotient(time: Interval, base: Interval, shift: float) -> Interval:
     below = math.hypot(math.log(time.median / time.low), math.log(base.high / base.median))
     above = math.hypot(math.log(time.high / time.median), math.log(base.median / base.low))
     ratio = time.median / base.median / shift
-    return Interval(
-        ratio, ratio * math.exp(-below), ratio * math.exp(above), min(time.n, base.n)
-    )
+    return Interval(ratio, ratio * math.exp(-below), ratio * math.exp(above), min(time.n, base.n))
 
 
 def _judge(ratio: Interval, floor: float | None) -> Verdict:

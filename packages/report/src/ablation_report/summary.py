@@ -6,7 +6,6 @@ a thousand runs are a few expressions over one lazy frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -79,8 +78,8 @@ def summarize(*paths: Path | str) -> pl.DataFrame:
     return summary
 
 
-def _scan(files: Sequence[Path]) -> pl.DataFrame:
-    """Read the needed columns of many cells.jsonl; files with a fault are read again, to name it."""
+def _scan(files: list[Path]) -> pl.DataFrame:
+    """Read the needed columns of many cells.jsonl; one with a fault is read again, to name it."""
     schema = {name: CELL_COLUMNS[name].dtype for name in READ}
     if not files:
         return pl.DataFrame(schema={"cell": pl.UInt32, "path": pl.String, **schema})

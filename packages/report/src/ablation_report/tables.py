@@ -50,6 +50,8 @@ LEGEND = (
     "over its parent's, by rounds; ~ not resolved beyond the A/A floor.",
 )
 NOTHING = "-"
+
+
 @dataclass(frozen=True)
 class Table:
     """A title, a header, and rows of text in groups; `notes` follow it, a sentence each."""

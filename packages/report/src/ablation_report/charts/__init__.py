@@ -165,7 +165,7 @@ def rows(spec: ChartSpec, source: Subject, config: str | None = None) -> pl.Data
 
 
 def draw(spec: ChartSpec, source: Subject, config: str | None = None) -> dict[str, Any]:
-    """Return a chart as Vega-Lite; where it cannot be drawn, a picture of the sentence that says so.
+    """Return a chart as Vega-Lite; where it cannot be drawn, a picture of why not, in a sentence.
 
     Raises:
         ValueError: the chart is of one config, and none is named.
@@ -198,7 +198,9 @@ def to_svg(drawn: Mapping[str, Any], width: int = SVG_WIDTH) -> str:
     ink = {"fill": GRAY}
     styles = ("guide-label", "guide-title", "group-title", "group-subtitle")
     config = {**drawn.get("config", {}), "style": dict.fromkeys(styles, ink)}
-    sized = {"width": width} if drawn.get("width") == "container" else {}
+    sized: dict[str, Any] = {}
+    if drawn.get("width") == "container":
+        sized = {"width": width, "autosize": {"type": "fit-x", "contains": "padding"}}
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
     return str(
         converter.vegalite_to_svg(

@@ -25,7 +25,7 @@ from ablation_report.charts.theme import (
 from ablation_report.metrics import median_interval, rounds_ns, rounds_ratio
 
 COLORS = (ORANGE, VERMILION, PURPLE, "#A6A6A6", GREEN, SKY, BLUE)
-SHAPES = ("square", "diamond", "triangle-down", "triangle-up", "cross", "stroke", "circle")
+SHAPES = ("square", "diamond", "triangle-down", "triangle-up", "cross", "triangle-right", "circle")
 SCHEMA: Schema = {
     "panel": pl.String,
     "threads": pl.Int64,
@@ -153,7 +153,9 @@ def chart(run: AttentionRun) -> alt.FacetChart:
     panels = layers.properties(width=250, height=170).facet(
         facet=alt.Facet("panel:N", title=None, sort=_panels(frame)), columns=2
     )
-    return finish(panels.resolve_scale(y="independent"), run.path.name, _notes(frame))
+    # One thread and two would share an axis that hides what one thread does
+    apart: alt.FacetChart = panels.resolve_scale(y="independent")
+    return finish(apart, run.path.name, _notes(frame))
 
 
 def _panels(frame: pl.DataFrame) -> list[str]:

@@ -102,9 +102,9 @@ def chart(source: Source, config: str) -> alt.LayerChart:
     name = alt.Tooltip("printed_name:N", title="variant")
     bars = (
         base.transform_filter("datum.rank >= 0")
-        .mark_bar(size=13)
+        .mark_bar(size=11, yOffset=-3)
         .encode(
-            x=alt.X(f"{time}:Q", title=title, stack="zero"),
+            x=alt.X(f"{time}:Q", title=title, stack="zero", axis=alt.Axis(tickCount=8)),
             color=alt.Color(
                 "part:N",
                 title=None,
@@ -119,7 +119,7 @@ def chart(source: Source, config: str) -> alt.LayerChart:
             ],
         )
     )
-    ticks = wall.mark_tick(color=GRAY, thickness=2.5, size=19).encode(
+    ticks = wall.mark_tick(color=GRAY, opacity=1, thickness=2.5, size=9, yOffset=6).encode(
         x=alt.X(f"{time}:Q", title=title),
         tooltip=[
             name,
@@ -129,7 +129,7 @@ def chart(source: Source, config: str) -> alt.LayerChart:
     )
     intervals = (
         wall.transform_filter(f"isValid(datum.{low})")
-        .mark_rule(color=GRAY, strokeWidth=1.5)
+        .mark_rule(color=GRAY, strokeWidth=1.5, yOffset=6)
         .encode(x=alt.X(f"{low}:Q", title=title), x2=f"{high}:Q")
     )
     layers = alt.LayerChart(layer=[bars, intervals, ticks, status_text(base)])
@@ -138,7 +138,8 @@ def chart(source: Source, config: str) -> alt.LayerChart:
 
 
 def _notes(frame: pl.DataFrame) -> list[str]:
-    notes = ["Gray mark: wall time with its 95% interval"]
+    has_intervals = any(frame[name].count() for name in frame.columns if name.startswith("low_"))
+    notes = ["Gray mark: wall time" + (" with its 95% interval" if has_intervals else "")]
     if "other" in frame["part"].to_list():
         notes.append("Published: the rest beside attention and layer norm is not divided")
     timed = frame.filter(pl.col("status") == "ok")["variant"].unique().to_list()

@@ -135,7 +135,7 @@ def chart(source: Source) -> alt.LayerChart:
         .mark_rule(color=GRAY, strokeDash=[4, 3])
         .encode(
             y=alt.Y("one:Q", title=y_title, scale=y_scale, axis=y_axis),
-            tooltip=alt.Tooltip("ceiling:Q", title="ceiling (GFLOP/s)", format=DIGITS),
+            tooltip=[alt.Tooltip("ceiling:Q", title="ceiling (GFLOP/s)", format=DIGITS)],
         )
     )
     layers = alt.LayerChart(layer=[limit, bars, intervals])

@@ -39,7 +39,9 @@ UNITS = (TimeUnit("us", "µs", 1e3), TimeUnit("ms", "ms", 1e6), TimeUnit("s", "s
 
 def unit_for(source: Source, config: str) -> TimeUnit:
     """Return the largest unit in which a typical time of the config is at least 1."""
-    times = [time.median for name in source.by_config[config] if (time := source.time(config, name))]
+    times = [
+        time.median for name in source.by_config[config] if (time := source.time(config, name))
+    ]
     typical = median(times) if times else 0.0
     return next((unit for unit in reversed(UNITS) if typical >= unit.ns), UNITS[0])
 

@@ -107,11 +107,11 @@ def chart(source: Source) -> alt.LayerChart:
         alt.Tooltip("n_rounds:Q", title="rounds"),
     ]
     cells = known.mark_rect(stroke=GRAY, strokeOpacity=0.25).encode(color=color, tooltip=tips)
-    # Text on the dark blue end is white, on all other cells black
+    # White is the more legible only on the darkest blue
     figures = known.mark_text(fontSize=11).encode(
         text="text:N",
         tooltip=tips,
-        color=alt.condition("datum.ratio < 0.45", alt.value("white"), alt.value("black")),
+        color=alt.condition("datum.ratio < 0.28", alt.value("white"), alt.value("black")),
     )
     missing = (
         base.transform_filter("!isValid(datum.ratio)")

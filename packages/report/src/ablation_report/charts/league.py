@@ -55,7 +55,9 @@ def rows(source: Source) -> pl.DataFrame:
             compared = ratio_columns(source.compare(config, cell["variant"], best))
             known = {"config": config, **identity(cell), "ours": best}
             label = (
-                f"{compared['ratio']:.2f} {VERDICT_MARKS[compared['verdict']]}" if compared else None
+                f"{compared['ratio']:.2f} {VERDICT_MARKS[compared['verdict']]}"
+                if compared
+                else None
             )
             found.append(known | compared | {"label": label})
     return frame_of(found, SCHEMA)
@@ -83,7 +85,7 @@ def chart(source: Source) -> alt.FacetChart:
     scale, axis = log_axis(
         [*frame["ratio"], *frame["ratio_low"], *frame["ratio_high"], 1.0], room=0.3
     )
-    title = "time over the best of ours (ratio)"
+    title = "time over ours (ratio)"
     others = {cell["variant"]: cell for cell in source.cells if _is_other(cell)}
     names = [cell["printed_name"] for cell in in_order(others.values())]
 
@@ -100,7 +102,7 @@ def chart(source: Source) -> alt.FacetChart:
         .encode(y=names_axis(names))
     )
     known = base.transform_filter("isValid(datum.ratio)")
-    bars = known.mark_bar(size=11, opacity=0.75).encode(
+    bars = known.mark_bar(size=11, opacity=0.9).encode(
         x=x("ratio:Q"),
         x2="one:Q",
         color=verdict_color("the other runtime, against ours"),
@@ -130,7 +132,7 @@ def chart(source: Source) -> alt.FacetChart:
         .encode(x=x("one:Q"))
     )
     layers = alt.LayerChart(layer=[bars, one, intervals, labels, status_text(base)])
-    panels = layers.properties(width=150, height=alt.Step(18)).facet(
+    panels = layers.properties(width=170, height=alt.Step(18)).facet(
         facet=alt.Facet("config:N", title=None, sort=list(source.configs)), columns=COLUMNS
     )
     return finish(panels, source.label, _notes(source))

@@ -100,11 +100,20 @@ def chart(source: Source, published: Source, config: str) -> alt.LayerChart:
         .mark_rule(color=GRAY, strokeWidth=2, opacity=0.5)
         .encode(x=x("least:Q"), x2="most:Q")
     )
+    colors = alt.Scale(domain=labels, range=[ORANGE, BLUE])
+    legend = alt.Legend(symbolOpacity=1)
+    intervals = (
+        base.transform_filter("isValid(datum.ratio_low)")
+        .mark_rule(strokeWidth=5, opacity=0.5)
+        .encode(
+            x=x("ratio_low:Q"),
+            x2="ratio_high:Q",
+            color=alt.Color("source:N", title=None, scale=colors, legend=legend),
+        )
+    )
     points = base.mark_point(filled=True, size=80, opacity=1).encode(
         x=x("ratio:Q"),
-        color=alt.Color(
-            "source:N", title=None, scale=alt.Scale(domain=labels, range=[ORANGE, BLUE])
-        ),
+        color=alt.Color("source:N", title=None, scale=colors, legend=legend),
         shape=alt.Shape(
             "source:N", title=None, scale=alt.Scale(domain=labels, range=["diamond", "circle"])
         ),
@@ -116,7 +125,7 @@ def chart(source: Source, published: Source, config: str) -> alt.LayerChart:
             alt.Tooltip("verdict:N"),
         ],
     )
-    layers = alt.LayerChart(layer=[one, between, points])
+    layers = alt.LayerChart(layer=[one, between, intervals, points])
     sized = layers.properties(width="container", height=alt.Step(ROW_HEIGHT))
     return finish(sized, config, _notes(frame))
 

@@ -94,7 +94,7 @@ def chart(source: Source, config: str) -> alt.LayerChart:
         .encode(
             x=x("low:Q"),
             x2="high:Q",
-            tooltip=alt.Tooltip("floor:Q", title="noise floor", format=".1%"),
+            tooltip=[alt.Tooltip("floor:Q", title="noise floor", format=".1%")],
         )
     )
     one = once.transform_calculate(one="1").mark_rule(color=GRAY, strokeDash=[4, 3])

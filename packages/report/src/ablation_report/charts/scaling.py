@@ -121,7 +121,7 @@ def chart(source: Source) -> alt.LayerChart:
     colors = [COLORED[variant] for variant in colored]
     shapes = list(SHAPES[: len(names)])
     if OTHERS in series.values():
-        names, colors, shapes = [*names, OTHERS], [*colors, "#A6A6A6"], [*shapes, "stroke"]
+        names, colors, shapes = [*names, OTHERS], [*colors, "#A6A6A6"], [*shapes, "triangle-right"]
     timed = frame.filter(pl.col("time_ms").is_not_null())
     x_scale, x_axis = log_axis(timed["gflop"])
     y_scale, y_axis = log_axis([*timed["time_ms"], *timed["low_ms"], *timed["high_ms"]])
@@ -150,7 +150,7 @@ def chart(source: Source) -> alt.LayerChart:
         .mark_rule(color=GRAY)
         .encode(y=alt.Y("low_ms:Q", title=y_title, scale=y_scale, axis=y_axis), y2="high_ms:Q")
     )
-    dots = base.mark_point(filled=True, size=45).encode(
+    points = base.encode(
         shape=alt.Shape(
             "series:N", title=None, scale=alt.Scale(domain=names, range=shapes), legend=legend
         ),
@@ -164,7 +164,9 @@ def chart(source: Source) -> alt.LayerChart:
             alt.Tooltip("fitted:N", title="slope over its sizes"),
         ],
     )
-    layers = alt.LayerChart(layer=[others, lines, intervals, dots])
+    faint = points.transform_filter(is_other).mark_point(filled=True, size=20, opacity=0.6)
+    dots = points.transform_filter(f"!({is_other})").mark_point(filled=True, size=50, opacity=1)
+    layers = alt.LayerChart(layer=[others, faint, lines, intervals, dots])
     sized = layers.properties(width="container", height=380)
     return finish(sized, source.label, _notes(source, frame))
 

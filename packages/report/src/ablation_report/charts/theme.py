@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import altair as alt
+import polars as pl
 
 FONT = "system-ui, sans-serif"
 # About as legible on white as on near-black
@@ -51,8 +52,10 @@ def names_axis(names: Sequence[str]) -> alt.Y:
 
 
 def log_values(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 times the powers of ten within a range; the powers alone if it is wide."""
-    factors = (1, 2, 5) if high / low < 2e3 else (1,)
+    """Return round values within a range: the wider it is, the fewer of them in a decade."""
+    factors: tuple[float, ...] = (1, 2, 5) if high / low < 2e3 else (1,)
+    if high / low < 10:
+        factors = (1, 1.5, 2, 3, 4, 5, 7)
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     values = [float(f"{factor}e{exponent}") for exponent in exponents for factor in factors]
     return [value for value in values if low <= value <= high]
@@ -66,7 +69,8 @@ def log_axis(values: Iterable[float | None], room: float = 0.0) -> tuple[alt.Sca
         room: part of the axis left free above the largest, for text.
     """
     known = [value for value in values if value is not None and value > 0] or [1.0]
-    low, high = min(known) / 1.1, max(known) * 1.1
+    margin = 1.1 if min(known) < max(known) else 2.0
+    low, high = min(known) / margin, max(known) * margin
     high *= (high / low) ** room
     ticks = log_values(low, high)
     # Within a small part of a decade Vega's own choice is better
@@ -95,7 +99,7 @@ def optional(column: str, digits: str = DIGITS) -> str:
 
 def status_text(base: alt.Chart) -> alt.Chart:
     """Write the status at the left of the rows that have no time."""
-    return (
+    text: alt.Chart = (
         base.transform_filter("datum.status !== 'ok'")
         .mark_text(align="left", dx=4, fontStyle="italic", color=GRAY)
         .encode(
@@ -108,6 +112,7 @@ def status_text(base: alt.Chart) -> alt.Chart:
             ],
         )
     )
+    return text
 
 
 def finish(chart: AnyChart, headline: str, notes: Sequence[str] = ()) -> AnyChart:
@@ -116,7 +121,7 @@ def finish(chart: AnyChart, headline: str, notes: Sequence[str] = ()) -> AnyChar
     The ink of text is left to the page, which knows whether it is light or dark.
     """
     subtitle = list(notes) if notes else alt.Undefined
-    return chart.properties(title=alt.Title(headline, subtitle=subtitle)).configure(
+    styled: AnyChart = chart.properties(title=alt.Title(headline, subtitle=subtitle)).configure(
         background="transparent",
         font=FONT,
         axis=alt.AxisConfig(
@@ -131,7 +136,11 @@ def finish(chart: AnyChart, headline: str, notes: Sequence[str] = ()) -> AnyChar
         ),
         header=alt.HeaderConfig(labelFontSize=12, title=None),
         legend=alt.LegendConfig(
-            labelFontSize=11, labelLimit=260, orient="top", titleFontWeight="normal"
+            labelFontSize=11,
+            labelLimit=260,
+            orient="top",
+            titleFontWeight="normal",
+            titleLimit=400,
         ),
         title=alt.TitleConfig(
             anchor="start",
@@ -144,10 +153,12 @@ def finish(chart: AnyChart, headline: str, notes: Sequence[str] = ()) -> AnyChar
         ),
         view=alt.ViewConfig(stroke=None),
     )
+    return styled
 
 
 def sentence_chart(sentence: str) -> alt.Chart:
     """Return a picture of one sentence, which stands where a chart cannot be drawn."""
-    mark = alt.Chart().mark_text(align="left", color=GRAY, fontSize=13, font=FONT)
-    chart = mark.encode(text=alt.value(sentence), x=alt.value(0), y=alt.value(12))
+    frame = pl.DataFrame({"sentence": [sentence]})
+    mark = alt.Chart(frame).mark_text(align="left", color=GRAY, fontSize=13)
+    chart: alt.Chart = mark.encode(text="sentence:N", x=alt.value(0), y=alt.value(12))
     return finish(chart.properties(width="container", height=24), "")

@@ -125,7 +125,7 @@ def chart(source: Source, config: str) -> alt.LayerChart:
     ]
     bars = (
         steps.transform_calculate(known_ratio=optional("ratio"))
-        .mark_bar(size=12, opacity=0.75)
+        .mark_bar(size=12, opacity=0.9)
         .encode(
             x=alt.X(f"{before}:Q", title=title, scale=scale, axis=axis),
             x2=f"{time}:Q",
@@ -133,7 +133,9 @@ def chart(source: Source, config: str) -> alt.LayerChart:
             tooltip=tips,
         )
     )
-    ticks = timed.mark_tick(color=GRAY, thickness=2.5, size=17).encode(x=x, tooltip=[name, own])
+    ticks = timed.mark_tick(color=GRAY, opacity=1, thickness=2.5, size=17).encode(
+        x=x, tooltip=[name, own]
+    )
     labels = (
         steps.transform_filter("isValid(datum.label)")
         .mark_text(align="left", dx=7, color=GRAY, fontSize=11)

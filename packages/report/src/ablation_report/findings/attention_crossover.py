@@ -12,7 +12,7 @@ from ablation_report.attention_tables import Case, cases_of
 from ablation_report.findings.base import Outcome, OutcomeVerdict, not_measured
 from ablation_report.findings.flash_crossover import crossover
 from ablation_report.findings.judge import combine
-from ablation_report.findings.words import change
+from ablation_report.findings.words import change, counted
 from ablation_report.metrics import (
     Cell,
     Interval,
@@ -26,8 +26,8 @@ from ablation_report.metrics import (
 KEY = "attention_crossover"
 TITLE = "The crossover of flash in attention alone"
 CLAIM = (
-    "For every mask, number of heads and number of threads there is a sequence length from which "
-    "on our flash kernels are faster than our fused one."
+    "For every mask, number of heads and number of threads there is a measured sequence length "
+    "from which on our flash kernels are faster than our fused one."
 )
 # Such a run has no program twice and so no floor; this stands in for it
 ASSUMED_FLOOR = 0.05
@@ -70,8 +70,8 @@ def fastest(case: Case, form: str) -> Cell | None:
 
 
 def _name(case: Case) -> str:
-    threads = f"{case.threads} thread{'s' if case.threads > 1 else ''}"
-    return f"{'causal' if case.causal else 'full'}, {case.heads} heads, {threads}"
+    mask = "causal" if case.causal else "full"
+    return f"{mask}, {counted(case.heads, 'head')}, {counted(case.threads, 'thread')}"
 
 
 def _line(name: str, points: Iterable[Point], said: OutcomeVerdict, start: int | None) -> str:

@@ -38,7 +38,7 @@ def evaluate(source: Source) -> Outcome:
         return f"against {name_of(source, comparison.base)}, {time_change(comparison)}"
 
     sentence = f"{name_of(source, DEFAULT)} is {said(found, write)}.{missing(gaps)}"
-    return judged(never(found, bad="slower", good="faster"), sentence, found)
+    return judged(never(source, found, bad="slower", good="faster"), sentence, found)
 
 
 FINDING = Finding(

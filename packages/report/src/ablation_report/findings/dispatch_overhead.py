@@ -17,7 +17,7 @@ from ablation_report.findings.judge import (
     timed,
     why_not,
 )
-from ablation_report.findings.words import name_of, placed, speed_up, times
+from ablation_report.findings.words import name_of, placed, speed_up
 from ablation_report.ladder import NAIVE
 from ablation_report.sources import Comparison, Source
 
@@ -73,14 +73,13 @@ def _sentence(
     if alone:
         plain = ", ".join(f"{speed_up(c)} at {c.config}" for c in alone)
         text += f"; over {name_of(source, PLAIN)}, which leaves the graph as it is: {plain}"
-    span = f"the range of {times(LOW)} to {times(HIGH)}"
     words: dict[OutcomeVerdict, str] = {
-        "holds": f"inside {span} at",
-        "does not hold": f"outside {span} at",
-        "not resolved": f"not resolved from the ends of {span} at",
+        "holds": "inside at",
+        "does not hold": "outside at",
+        "not resolved": "not resolved from its ends at",
     }
     parts = placed([c.config for c in found], verdicts, words)
-    return f"{text}. The best compiled variant is {' and '.join(parts)}."
+    return f"{text}. Of the range of {LOW:g}x to {HIGH:g}x the best one is {', '.join(parts)}."
 
 
 FINDING = Finding(

@@ -42,7 +42,7 @@ def evaluate(source: Source) -> Outcome:
     found, gaps = flash_against_fused(source)
     if not found:
         return not_measured(gaps_text(gaps))
-    verdict = never(found, bad="faster", good="slower")
+    verdict = never(source, found, bad="faster", good="slower")
     return judged(verdict, f"{by_pair(source, found)}.{missing(gaps)}", found)
 
 

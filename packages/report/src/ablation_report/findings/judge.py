@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from ablation_report.findings.base import OutcomeVerdict
 from ablation_report.findings.words import listed, name_of
 from ablation_report.ladder import AA_PAIRS, is_ours, rank
-from ablation_report.metrics import MIN_ROUNDS, Cell, Verdict
+from ablation_report.metrics import MIN_ROUNDS, Cell
 from ablation_report.sources import PUBLISHED_FLOOR, Comparison, Source
 
 # A config that cannot be judged, and why
@@ -112,16 +113,32 @@ def missing(gaps: Sequence[Gap]) -> str:
     return f" Not measured: {gaps_text(gaps)}." if gaps else ""
 
 
-def never(comparisons: Sequence[Comparison], bad: Verdict, good: Verdict) -> OutcomeVerdict:
+def never(
+    source: Source,
+    comparisons: Sequence[Comparison],
+    bad: Literal["faster", "slower"],
+    good: Literal["faster", "slower"],
+) -> OutcomeVerdict:
     """Judge the claim that no config says `bad`.
 
-    A config that is not resolved does not break it; to hold, it takes one that says `good`, or the
-    same at all of them.
+    To hold, it takes an interval at each config that leaves no room for `bad` beyond the floor, and
+    one config that says `good` or the same at all.
     """
     found = {comparison.verdict for comparison in comparisons}
     if bad in found:
         return "does not hold"
-    return "holds" if good in found or found == {"same"} else "not resolved"
+    is_shown = good in found or found == {"same"}
+    is_excluded = all(excludes(source, comparison, bad) for comparison in comparisons)
+    return "holds" if is_shown and is_excluded else "not resolved"
+
+
+def excludes(source: Source, comparison: Comparison, bad: Literal["faster", "slower"]) -> bool:
+    """True where the interval of a ratio does not reach beyond the floor on the side of `bad`."""
+    if comparison.floor is None or not resolves(source, comparison):
+        return False
+    if bad == "faster":
+        return comparison.ratio.low >= 1 - comparison.floor
+    return comparison.ratio.high <= 1 + comparison.floor
 
 
 def faster_holds(comparison: Comparison) -> OutcomeVerdict:
@@ -132,7 +149,7 @@ def faster_holds(comparison: Comparison) -> OutcomeVerdict:
 
 
 def combine(verdicts: Iterable[OutcomeVerdict]) -> OutcomeVerdict:
-    """Judge a claim of parts: one that does not hold breaks it, an unresolved one leaves it open."""
+    """Judge a claim of parts: one that does not hold breaks it, an open one leaves it open."""
     found = set(verdicts)
     for verdict in _BY_WEIGHT:
         if verdict in found:

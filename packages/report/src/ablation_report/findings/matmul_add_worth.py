@@ -16,7 +16,7 @@ def evaluate(source: Source) -> Outcome:
     if not found:
         return not_measured(gaps_text(gaps))
     names = f"{name_of(source, VARIANT)} against {name_of(source, PARENT)}"
-    verdict = never(found, bad="slower", good="faster")
+    verdict = never(source, found, bad="slower", good="faster")
     return judged(verdict, f"{names}: {said(found)}.{missing(gaps)}", found)
 
 

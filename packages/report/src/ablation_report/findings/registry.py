@@ -45,6 +45,4 @@ FINDINGS: tuple[Finding, ...] = (
 def evaluate_all(sources: Iterable[Source]) -> list[tuple[Finding, Source, Outcome]]:
     """Ask every source for every finding, in the order of the findings, then of the sources."""
     asked = tuple(sources)
-    return [
-        (finding, source, finding.evaluate(source)) for finding in FINDINGS for source in asked
-    ]
+    return [(finding, source, finding.evaluate(source)) for finding in FINDINGS for source in asked]

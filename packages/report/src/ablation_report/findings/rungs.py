@@ -24,7 +24,9 @@ def evaluate(source: Source) -> Outcome:
     for comparison in steps(source):
         by_rung.setdefault(comparison.variant, []).append(comparison)
     verdicts = {
-        variant: _gains(found) for variant, found in by_rung.items() if variant not in RESTARTS
+        variant: _gains(source, found)
+        for variant, found in by_rung.items()
+        if variant not in RESTARTS
     }
     if not verdicts:
         return not_measured("no rung together with the one below it")
@@ -34,13 +36,13 @@ def evaluate(source: Source) -> Outcome:
     return judged(combine(verdicts.values()), sentence, found, table=table)
 
 
-def _gains(found: Sequence[Comparison]) -> OutcomeVerdict:
+def _gains(source: Source, found: Sequence[Comparison]) -> OutcomeVerdict:
     """Say whether a rung is faster at some config: the reverse of never being faster."""
     reverse: dict[OutcomeVerdict, OutcomeVerdict] = {
         "holds": "does not hold",
         "does not hold": "holds",
     }
-    verdict = never(found, bad="faster", good="slower")
+    verdict = never(source, found, bad="faster", good="slower")
     return reverse.get(verdict, verdict)
 
 
@@ -52,9 +54,9 @@ def _sentence(source: Source, verdicts: Mapping[str, OutcomeVerdict]) -> str:
     text = f"{len(gaining)} of {len(verdicts)} rungs gain at some config"
     text += f": {listed(gaining)}." if gaining else "."
     if losing := names.get("does not hold"):
-        text += f" Gain nowhere, and cost or change nothing where resolved: {listed(losing)}."
+        text += f" Gain nowhere beyond the noise: {listed(losing)}."
     if unclear := names.get("not resolved"):
-        text += f" Not resolved to gain or to cost anywhere: {listed(unclear)}."
+        text += f" Not resolved: {listed(unclear)}."
     return text
 
 

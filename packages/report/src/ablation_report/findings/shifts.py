@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ablation_report.findings.base import Finding, Outcome, OutcomeVerdict, judged, not_measured
-from ablation_report.findings.judge import steps
+from ablation_report.findings.judge import resolves, steps
 from ablation_report.findings.words import name_of, percent, time_change
-from ablation_report.metrics import Cell, Interval, is_different, median, median_interval
+from ablation_report.metrics import (
+    MIN_ROUNDS,
+    Cell,
+    Interval,
+    is_different,
+    median,
+    median_interval,
+)
 from ablation_report.schema import PARTS
 from ablation_report.sources import Comparison, Source
 from ablation_report.tables import Table
@@ -40,34 +48,67 @@ def evaluate(source: Source) -> Outcome:
     level = [comparison for comparison in asked if not is_different(comparison.verdict)]
     shifts = [shift for comparison in level if (shift := shift_of(source, comparison)) is not None]
     shifts.sort(key=lambda shift: shift.size, reverse=True)
-    verdict = _verdict(shifts)
-    sentence = _sentence(source, shifts, len(level), len(asked))
-    found = [shift.comparison for shift in shifts] or asked
+    found_at = [shift.comparison for shift in shifts]
+    n_open = sum(may_shift(source, c) for c in level if c not in found_at)
+    verdict = _verdict(shifts, n_open)
+    sentence = _sentence(source, shifts, len(level), n_open, len(asked))
     figures = {
         f"{s.comparison.config}: {s.comparison.variant} {part}": moved
         for s in shifts
         for part, moved in s.moved.items()
     }
     table = _table(source, shifts) if shifts else None
-    return judged(verdict, sentence, found, figures=figures, table=table)
+    return judged(verdict, sentence, found_at or asked, figures=figures, table=table)
 
 
 def shift_of(source: Source, comparison: Comparison) -> Shift | None:
     """The parts that moved beyond the noise; None unless one rose and another one fell."""
-    cell, parent = comparison.rows
-    floor = 0.0 if source.is_published else comparison.floor
-    mine, theirs = _parts(cell), _parts(parent)
-    if floor is None or mine.keys() != theirs.keys():
+    limit = limit_of(source, comparison)
+    if limit is None:
         return None
-    total = median(parent["profile_total_ns"])
     moved = {
-        name: (part.median - theirs[name].median) / total
-        for name, part in mine.items()
-        if part.low > theirs[name].high or part.high < theirs[name].low
+        name: part.median
+        for name, part in _movements(comparison).items()
+        if abs(part.median) > limit and (part.low > 0 or part.high < 0)
     }
-    moved = {name: part for name, part in moved.items() if abs(part) > max(SHIFT, floor)}
     is_shift = any(part > 0 for part in moved.values()) and any(p < 0 for p in moved.values())
     return Shift(comparison, moved) if is_shift else None
+
+
+def may_shift(source: Source, comparison: Comparison) -> bool:
+    """True where the intervals leave room for one part to have risen and another to have fallen."""
+    limit = limit_of(source, comparison)
+    if limit is None:
+        return True
+    return any(
+        rising.high > limit and falling.low < -limit
+        for rising, falling in itertools.permutations(_movements(comparison).values(), 2)
+    )
+
+
+def limit_of(source: Source, comparison: Comparison) -> float | None:
+    """What a part must move by, of the parent's profiled time; None where nothing is resolved."""
+    if source.is_published:
+        return SHIFT
+    calls = min(len(cell["profile_total_ns"]) for cell in comparison.rows)
+    is_known = resolves(source, comparison) and calls >= MIN_ROUNDS
+    return max(SHIFT, comparison.floor or 0.0) if is_known else None
+
+
+def _movements(comparison: Comparison) -> dict[str, Interval]:
+    """How each part changed, by the parent's profiled time; the bounds take both intervals."""
+    cell, parent = comparison.rows
+    total = median(parent["profile_total_ns"])
+    mine, theirs = _parts(cell), _parts(parent)
+    return {
+        name: Interval(
+            (part.median - theirs[name].median) / total,
+            (part.low - theirs[name].high) / total,
+            (part.high - theirs[name].low) / total,
+            part.n,
+        )
+        for name, part in mine.items()
+    }
 
 
 def _parts(cell: Cell) -> dict[str, Interval]:
@@ -80,17 +121,22 @@ def _parts(cell: Cell) -> dict[str, Interval]:
     return {name: median_interval(values) for name, values in parts.items()}
 
 
-def _verdict(shifts: Sequence[Shift]) -> OutcomeVerdict:
+def _verdict(shifts: Sequence[Shift], n_open: int) -> OutcomeVerdict:
     """A total that is not resolved may have changed: only one shown to be the same counts."""
     if any(shift.comparison.verdict == "same" for shift in shifts):
         return "holds"
-    return "not resolved" if shifts else "does not hold"
+    return "not resolved" if shifts or n_open else "does not hold"
 
 
-def _sentence(source: Source, shifts: Sequence[Shift], n_level: int, n_asked: int) -> str:
+def _sentence(
+    source: Source, shifts: Sequence[Shift], n_level: int, n_open: int, n_asked: int
+) -> str:
     text = f"The total is the same or not resolved at {n_level} of {n_asked} steps"
+    doubt = f" At {n_open} of these the profile is too spread, or too short, to say."
+    doubt = doubt if n_open else ""
     if not shifts:
-        return f"{text}; at none of these do parts of the breakdown move against each other."
+        rest = f" {n_level - n_open} of these move no time between parts." if n_level else ""
+        return f"{text}.{doubt}{rest}"
     lines = [
         f"{name_of(source, s.comparison.variant)} over {name_of(source, s.comparison.base)} at "
         f"{s.comparison.config} ({_moved(s)}; total {_total(s.comparison)})"
@@ -98,7 +144,8 @@ def _sentence(source: Source, shifts: Sequence[Shift], n_level: int, n_asked: in
     ]
     more = len(shifts) - len(lines)
     rest = f"; and {more} more" if more else ""
-    return f"{text}; at {len(shifts)} of these time moves between parts: {'; '.join(lines)}{rest}."
+    found = f"at {len(shifts)} of these time moves between parts: {'; '.join(lines)}{rest}"
+    return f"{text}; {found}.{doubt}"
 
 
 def _moved(shift: Shift) -> str:

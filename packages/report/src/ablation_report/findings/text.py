@@ -9,6 +9,7 @@ from typing import Literal
 from ablation_report.findings import attention_crossover
 from ablation_report.findings.base import NOT_MEASURED, Outcome
 from ablation_report.findings.registry import FINDINGS, evaluate_all
+from ablation_report.findings.words import counted
 from ablation_report.metrics import Cell
 from ablation_report.sources import Gathered, Source
 
@@ -63,8 +64,8 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def _machine(source: Source) -> str:
-    threads = "" if source.threads is None else f", {source.threads} threads"
-    return f"{source.label}: {source.machine}{threads}, {len(source.cells)} rows"
+    threads = "" if source.threads is None else f", {counted(source.threads, 'thread')}"
+    return f"{source.label}: {source.machine}{threads}, {counted(len(source.cells), 'row')}"
 
 
 def _head(title: str, claim: str, published: str | None, layout: Layout) -> list[str]:

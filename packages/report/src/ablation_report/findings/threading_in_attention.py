@@ -44,9 +44,7 @@ def evaluate(source: Source) -> Outcome:
     return judged(combine(verdicts), text, [*found, *others], table=table)
 
 
-def is_largest(
-    source: Source, threads: Comparison, rivals: Sequence[Comparison]
-) -> OutcomeVerdict:
+def is_largest(source: Source, threads: Comparison, rivals: Sequence[Comparison]) -> OutcomeVerdict:
     """Say whether the step of the threads is worth more than every other one, beyond the noise."""
     if threads.floor is None or not resolves(source, threads):
         return "not resolved"

@@ -18,6 +18,8 @@ _SAID: dict[Verdict, str] = {
 }
 _MARKS: dict[Verdict, str] = {"faster": "", "slower": "", "same": " =", "not resolved": " ~"}
 MARKS_NOTE = "~ not resolved from 1; = the same within the noise floor"
+# From here to its reciprocal, two digits of a ratio would leave one of its distance from 1
+NEAR = 0.9
 # Below a tenth of a percent a second digit would be noise itself
 _SMALLEST_PERCENT = 0.1
 
@@ -31,8 +33,8 @@ def two_digits(value: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """Write a ratio: 7.2x."""
-    return f"{two_digits(ratio)}x"
+    """Write a ratio: 7.2x, and near 1 with a digit more."""
+    return f"{ratio:.2f}x" if NEAR < ratio < 1 / NEAR else f"{two_digits(ratio)}x"
 
 
 def percent(part: float) -> str:
@@ -44,8 +46,13 @@ def change(ratio: float) -> str:
     """Write a ratio of times as a change in percent: +4.4%, -12%."""
     part = 100 * (ratio - 1)
     if abs(part) < _SMALLEST_PERCENT:
-        return f"{part:+.1f}%"
+        return f"{part:+.1f}%".replace("+0.0", "0.0").replace("-0.0", "0.0")
     return f"{'+' if part > 0 else '-'}{two_digits(abs(part))}%"
+
+
+def counted(number: int, what: str) -> str:
+    """Write a number of things: 1 thread, 2 threads."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def listed(words: Sequence[str]) -> str:
