@@ -80,7 +80,7 @@ def kernel_page(kernel: Kernel, kernels: Sequence[Kernel], gathered: Gathered) -
     return join(
         f"# {escape(kernel['name'])}",
         f"{escape(kernel['idea'][:1].upper() + kernel['idea'][1:])}.",
-        table(["", ""], facts, n_left=2),
+        table(["Property", "This kernel"], facts, n_left=2),
         "## In the recorded runs",
         _measured(kernel["name"], gathered),
         "`python -m ablation_kernels "

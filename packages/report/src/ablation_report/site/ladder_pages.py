@@ -29,12 +29,12 @@ NO_RUN = "*No run has been recorded: there is nothing to show.*"
 AXES = {
     "": NOTHING,
     "executor": "who runs the graph",
-    "passes": "the passes",
-    "attention": "the attention kernel",
-    "softmax": "the softmax",
-    "layer_norm": "the LayerNorm",
-    "matmul": "the matrix products",
-    "share_rows": "whether calls share a fork-join",
+    "passes": "passes",
+    "attention": "attention",
+    "softmax": "softmax",
+    "layer_norm": "LayerNorm",
+    "matmul": "matrix products",
+    "share_rows": "shared fork-joins",
     "kernels": "who chooses the kernels",
 }
 
