@@ -187,7 +187,7 @@ def docs(session: nox.Session) -> None:
     install_packages(session, ("kernels", "report"), *SITE_TOOLS)
     pages = BUILD / "site-docs"
     session.run(
-        *("python", "-m", "ablation_report.site", "data/published", "data/runs"),
+        *("python", "-m", "ablation_report", "site", "data/published", "data/runs"),
         *("--out", str(pages)),
     )
     # Zensical writes beside its configuration and takes no path that leads upwards

@@ -1,6 +1,6 @@
 """The command line: `show` prints a run, `attention` one of attention alone, `findings` what the
 rows say of each claim, `compare` two runs cell by cell, `agree` their orders, `export` a summary of
-many runs; `check` validates files."""
+many runs, `site` writes the pages of the site; `check` validates files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ablation_report.findings.text import findings_text
 from ablation_report.load import check, load, load_run
 from ablation_report.metrics import order_agreement
 from ablation_report.schema import SchemaError
-from ablation_report.site import __main__ as site
+from ablation_report.site import command as site
 from ablation_report.sources import gather, read_source
 from ablation_report.summary import summarize
 from ablation_report.tables import LEGEND, config_tables, frame_markdown, rungs_table, summary_table

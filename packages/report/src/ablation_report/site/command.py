@@ -1,10 +1,9 @@
-"""Writes the site's pages: `python -m ablation_report.site data/published data/runs`."""
+"""The command `ablation-report site`: writes the site's pages."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from ablation_report.site import build_site, installed_kernels
@@ -31,14 +30,3 @@ def run(options: argparse.Namespace) -> int:
     config = build_site(gathered, options.root, options.docs, options.out, installed_kernels())
     print(f"wrote {options.out}, {config}")
     return 0
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, or 1 when a path is missing."""
-    parser = argparse.ArgumentParser(prog="ablation_report.site", description=__doc__)
-    add_arguments(parser)
-    return run(parser.parse_args(arguments))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
