@@ -196,8 +196,10 @@ def test_the_newest_run_that_covers_a_config_is_shown(tmp_path: Path) -> None:
         ("old", 1, full),
         ("new", 2, full),
         ("newest-but-two-rungs", 3, AA),
+        ("newest-but-quick", 4, full),
     ):
-        header = make_header(created_utc=f"2026-01-0{day}T00:00:00Z")
+        command = ["ablation-bench", *(["--quick"] if "quick" in name else [])]
+        header = make_header(created_utc=f"2026-01-0{day}T00:00:00Z", command=command)
         write_run(tmp_path / name, timed_cells(*variants), header)
     gathered = gather(tmp_path)
     shown, main = shown_run(gathered, "Toy"), main_run(gathered)

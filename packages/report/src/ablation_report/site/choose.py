@@ -30,9 +30,11 @@ def published(gathered: Gathered, config: str | None = None) -> list[Source]:
 def shown_run(gathered: Gathered, config: str) -> Source | None:
     """The newest recorded run that covers a config; None where no run has a cell of it.
 
-    A run on fewer threads than another one has there does not cover it.
+    A run on fewer threads than another one has there does not cover it, and a quick run stands back
+    where there is another.
     """
     runs = recorded(gathered, config)
+    runs = [run for run in runs if not is_quick(run)] or runs
     most_threads = max((run.threads or 0 for run in runs), default=0)
     fullest = max((timed_rungs(run, config) for run in runs), default=0)
     covering = (
@@ -41,6 +43,11 @@ def shown_run(gathered: Gathered, config: str) -> Source | None:
         if run.threads == most_threads and timed_rungs(run, config) >= COVERING * fullest
     )
     return next(covering, runs[0] if runs else None)
+
+
+def is_quick(source: Source) -> bool:
+    """True for a run with few warm-ups and no extra rounds."""
+    return source.header is not None and "--quick" in source.header["command"]
 
 
 def fuller_run(gathered: Gathered, config: str) -> Source | None:
