@@ -9,12 +9,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
 
 from .configs import UsageError
+from .interrupt import Interrupted, interrupt
 from .options import listing, make_parser, make_request, refuse_with_resume
 from .progress import make_progress
 from .run import Run, new_run, resume_run
@@ -22,21 +22,6 @@ from .table import print_run
 
 EXIT_USAGE = 2
 EXIT_FAILED = 1
-
-
-class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        super().__init__(number)
-
-
-def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """A signal handler: raise Interrupted, and let no second signal cut what follows."""
-    for again in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(again, signal.SIG_IGN)
-    raise Interrupted(number)
 
 
 def shown(path: Path) -> str:

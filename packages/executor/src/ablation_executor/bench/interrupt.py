@@ -1,0 +1,22 @@
+"""Ctrl-C and SIGTERM, as one exception that a run can put its affairs in order for."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import NoReturn
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(number)
+
+
+def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """A signal handler: raise Interrupted, and let no second signal cut what follows."""
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
+    raise Interrupted(number)
