@@ -30,9 +30,9 @@ REASONS: Mapping[str, tuple[str, ...]] = {
     "unsupported": (
         *("no_cuda", "no_triton", "no_triton_driver", "triton_interpreter_only"),
         *("flex_cpu_backward", "dtype_not_accelerated", "shape", "isa", "no_kernel"),
-        *("no_compiler", "refused"),
+        *("no_torch", "no_compiler", "refused"),
     ),
-    "timeout": ("first_call", "budget", "compile", "hang"),
+    "timeout": ("first_call", "budget", "compile"),
     "incorrect": ("probe", "check"),
     "skipped": ("policy", "selection"),
 }

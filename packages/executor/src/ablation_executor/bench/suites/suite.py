@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from .case import Case, CustomTier
+from .memory import MemoryReading, measure
 
 ORIGINS = ("torch", "inductor", "triton", "ablation")
 
@@ -96,15 +97,26 @@ class Program(ABC):
     with its own words.
     """
 
+    def compile(self) -> None:
+        """Have every phase compiled, by a first call of each kind of call that will be timed; asked
+        for after `load` and timed apart. Nothing to do where nothing is compiled."""
+        return None
+
     @abstractmethod
     def probe(self) -> Verdict:
         """Run small cases that are hard to get right by accident (scores up to 80, lengths that no
-        block divides, Nq != Nk, Nq = 1) and tell the first that is wrong. Before anything else."""
+        block divides, Nq != Nk, Nq = 1) and tell the first that is wrong.
+
+        What is compiled for one shape runs large scores at that shape instead.
+        """
 
     @abstractmethod
-    def check(self) -> Verdict:
-        """Compare this case's outputs, gradients if the phases have any, with a float64
-        reference, on the inputs that are timed."""
+    def check(self, phases: Sequence[str]) -> Verdict:
+        """Compare this case's outputs with a float64 reference, on the inputs that are timed.
+
+        `phases` are those that are to be timed: gradients are compared only if one of them has
+        some, since the memory for them may not be there.
+        """
 
     def prepare(self, phase: str) -> Any:
         """What one call of a phase needs and is not timed, such as a fresh graph; made anew for
@@ -124,6 +136,30 @@ class Program(ABC):
 
     def start_timing(self, phase: str) -> None:
         """Told before a phase's first counted call: forget counts and parts kept so far."""
+
+    def memory(self, phase: str) -> dict[str, Any]:
+        """Columns mem_* of a phase, in a process started for nothing else: any of
+        `rows.MEMORY_KEYS`, and under "details" what else was found.
+
+        Asked for instead of times, after `load` and `compile`.
+        """
+        made: list[Any] = []
+
+        def call() -> Any:
+            return self.call(phase, made.pop())
+
+        reading = measure(
+            call,
+            prepare=lambda: made.append(self.prepare(phase)),
+            is_traced=self.is_traced,
+            arena=self.arena_bytes,
+        )
+        return reading_columns(reading)
+
+    # Whether PyTorch's allocator gives the memory, so that its trace can be asked.
+    is_traced: bool = True
+    # Tells the scratch that our kernels counted in the last call; None where they are not used.
+    arena_bytes: Callable[[], int] | None = None
 
     def facts(self, phase: str) -> dict[str, Any]:
         """Columns of the phase's row that only the program knows, asked for after its last call:
@@ -171,6 +207,10 @@ class Suite(ABC):
     def needs(self, implementation: Implementation, case: Case, phase: str) -> Needs:
         """Predicted bytes of a phase; a case is admitted by the largest of its phases."""
 
+    def quick_refusal(self, implementation: Implementation, case: Case) -> Refusal | None:
+        """Why --quick leaves a cell out that could run (status skipped, reason policy), or None."""
+        return None
+
     def flops(self, case: Case, phase: str) -> Flops:
         """Operations of a phase; those of a forward unless overridden."""
         return Flops(case.flops_useful, case.flops_fa)
@@ -179,9 +219,29 @@ class Suite(ABC):
         """Whether memory is measured in a case, in a process of its own for each implementation."""
         return not is_quick
 
+    def start(self, implementation: str, threads: int) -> None:
+        """Import what the implementation needs and set its threads: once, in the new worker, before
+        anything is loaded and before the limit of memory is set."""
+
     @abstractmethod
     def load(self, implementation: str, case: Case, seed: int) -> Program:
         """The program of an implementation in this process, with inputs made and touched."""
+
+
+def reading_columns(reading: MemoryReading) -> dict[str, Any]:
+    """A reading as columns of a row."""
+    return {
+        "mem_method": reading.method,
+        "mem_op_peak_bytes": reading.op_peak_bytes,
+        "mem_out_bytes": reading.out_bytes,
+        "mem_scratch_bytes": reading.scratch_bytes,
+        "mem_tracked_peak_bytes": reading.tracked_peak_bytes,
+        "mem_disagree": reading.disagree,
+        "details": {
+            "mem_hwm_peak_bytes": reading.hwm_peak_bytes,
+            "mem_hwm_reason": reading.hwm_reason,
+        },
+    }
 
 
 def find_suite(name: str) -> Suite:
