@@ -2,7 +2,7 @@
 
 A suite is one module that ends in an instance of its subclass of `Suite`, named in `SUITES`. The
 parent process asks it for cases, implementations, refusals and predictions, and must never load a
-framework for that: torch, triton and the kernels are imported by `load`, which only workers call.
+framework for that: torch and triton are imported by `start`, which only workers call.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .case import Case, CustomTier
-from .memory import MemoryReading, measure
+from .memory import measure
 
 ORIGINS = ("torch", "inductor", "triton", "ablation")
 
@@ -97,6 +97,11 @@ class Program(ABC):
     with its own words.
     """
 
+    # Whether PyTorch's allocator gives the memory, so that its trace can be asked.
+    is_traced: bool = True
+    # Tells the scratch that our kernels counted in the last call; None where they are not used.
+    arena_bytes: Callable[[], int] | None = None
+
     def compile(self) -> None:
         """Have every phase compiled, by a first call of each kind of call that will be timed; asked
         for after `load` and timed apart. Nothing to do where nothing is compiled."""
@@ -143,23 +148,13 @@ class Program(ABC):
 
         Asked for instead of times, after `load` and `compile`.
         """
-        made: list[Any] = []
-
-        def call() -> Any:
-            return self.call(phase, made.pop())
-
         reading = measure(
-            call,
-            prepare=lambda: made.append(self.prepare(phase)),
+            lambda prepared: self.call(phase, prepared),
+            lambda: self.prepare(phase),
             is_traced=self.is_traced,
             arena=self.arena_bytes,
         )
-        return reading_columns(reading)
-
-    # Whether PyTorch's allocator gives the memory, so that its trace can be asked.
-    is_traced: bool = True
-    # Tells the scratch that our kernels counted in the last call; None where they are not used.
-    arena_bytes: Callable[[], int] | None = None
+        return reading.columns()
 
     def facts(self, phase: str) -> dict[str, Any]:
         """Columns of the phase's row that only the program knows, asked for after its last call:
@@ -226,22 +221,6 @@ class Suite(ABC):
     @abstractmethod
     def load(self, implementation: str, case: Case, seed: int) -> Program:
         """The program of an implementation in this process, with inputs made and touched."""
-
-
-def reading_columns(reading: MemoryReading) -> dict[str, Any]:
-    """A reading as columns of a row."""
-    return {
-        "mem_method": reading.method,
-        "mem_op_peak_bytes": reading.op_peak_bytes,
-        "mem_out_bytes": reading.out_bytes,
-        "mem_scratch_bytes": reading.scratch_bytes,
-        "mem_tracked_peak_bytes": reading.tracked_peak_bytes,
-        "mem_disagree": reading.disagree,
-        "details": {
-            "mem_hwm_peak_bytes": reading.hwm_peak_bytes,
-            "mem_hwm_reason": reading.hwm_reason,
-        },
-    }
 
 
 def find_suite(name: str) -> Suite:
