@@ -59,6 +59,24 @@ def settings(**changes: Any) -> Settings:
     return Settings(**{**values, **changes})
 
 
+def measure_into(
+    rows: list[Row],
+    monkeypatch: pytest.MonkeyPatch,
+    variants: Sequence[str],
+    behaviors: dict[str, str],
+    progress: SilentProgress,
+    **changes: Any,
+) -> None:
+    """Measure Toy with fake workers, row by row into `rows`."""
+    monkeypatch.setenv(WORKER_VARIABLE, str(FAKE_WORKER))
+    monkeypatch.setenv("ABLATION_FAKE", json.dumps(behaviors))
+    chosen = [BY_NAME[name] for name in variants]
+    identity = RunIdentity("test", 1, 1, 0)
+    ConfigRun(
+        find_config("Toy"), chosen, settings(**changes), identity, rows.extend, progress
+    ).run()
+
+
 Measure = Callable[..., tuple[dict[str, Row], SilentProgress]]
 
 
@@ -69,19 +87,9 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Measure:
     def run(
         variants: Sequence[str], behaviors: dict[str, str], **changes: Any
     ) -> tuple[dict[str, Row], SilentProgress]:
-        monkeypatch.setenv(WORKER_VARIABLE, str(FAKE_WORKER))
-        monkeypatch.setenv("ABLATION_FAKE", json.dumps(behaviors))
         rows: list[Row] = []
         progress = SilentProgress()
-        chosen = [BY_NAME[name] for name in variants]
-        ConfigRun(
-            find_config("Toy"),
-            chosen,
-            settings(**changes),
-            RunIdentity("test", 1, 1, 0),
-            rows.extend,
-            progress,
-        ).run()
+        measure_into(rows, monkeypatch, variants, behaviors, progress, **changes)
         assert sorted(row["variant"] for row in rows) == sorted(variants)
         return {row["variant"]: row for row in rows}, progress
 

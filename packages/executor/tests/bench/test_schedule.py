@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
 from ablation_executor.bench.cells import Cell
-from ablation_executor.bench.record import PARTS, PROFILE_KEYS, row_problem
+from ablation_executor.bench.interrupt import Interrupted
+from ablation_executor.bench.record import PARTS, PROFILE_KEYS, Row, row_problem
 from ablation_executor.bench.schedule import place_cells, profile_share, wanted_profiles
 from ablation_executor.variants import BY_NAME
 
-from .conftest import Measure
+from .conftest import Measure, SilentProgress, measure_into
 
 ONE, TWO, OTHER = "passes-none", "passes-fold", "torch-naive"
 
@@ -157,6 +159,34 @@ def test_samples_stand_from_the_third_round_on() -> None:
     cell.samples_ns.append(5)
     cell.sample_rounds.append(2)
     assert cell.has_enough_rounds
+
+
+class Interrupting(SilentProgress):
+    """Presses Ctrl-C as round `at` begins, counted from 0."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self._at = at
+
+    def turn(self, config: str, variant: str, index: int, rounds: int, left_s: float) -> None:
+        """The first turn of that round does not take place."""
+        if index == self._at:
+            raise Interrupted(signal.SIGINT)
+
+
+@pytest.mark.parametrize(("at", "kept"), [(2, []), (4, [ONE, TWO])])
+def test_an_interruption_keeps_what_can_stand(
+    monkeypatch: pytest.MonkeyPatch, at: int, kept: list[str]
+) -> None:
+    rows: list[Row] = []
+    with pytest.raises(Interrupted):
+        measure_into(rows, monkeypatch, [ONE, TWO], {}, Interrupting(at), samples=6)
+    assert sorted(row["variant"] for row in rows) == sorted(kept)
+    for row in rows:
+        assert row_problem(json.loads(json.dumps(row))) is None
+        assert set(row["sample_rounds"]) == set(range(at))
+        assert row["ops"] is None
+        assert row["calibration_after_ns"] is None
 
 
 def test_a_worker_that_dies_loading_ends_all_its_cells(measure: Measure) -> None:

@@ -13,7 +13,7 @@ from typing import NoReturn
 from rich.console import Console
 
 from .configs import UsageError
-from .interrupts import EXIT_FAILED, EXIT_USAGE, Interrupted, interrupt, shown
+from .interrupt import EXIT_FAILED, EXIT_USAGE, Interrupted, interrupt, shown
 from .options import listing, make_parser, make_request, refuse_with_resume
 from .progress import make_progress
 from .run import Run, new_run, resume_run

@@ -23,6 +23,7 @@ from .cells import MIN_ROUNDS, Cell, RunIdentity, Settings, to_row
 from .check import reference_bytes
 from .configs import Config
 from .crew import Crew
+from .interrupt import Interrupted
 from .machine import available_bytes
 from .protocol import THREAD_VARIABLES
 from .record import Row, utc_now
@@ -129,7 +130,10 @@ class ConfigRun:
         self._available_bytes = available_bytes(settings.memory_limit_bytes)
 
     def run(self) -> None:
-        """Measure; every cell ends as one written row unless an exception ends the run."""
+        """Measure; every cell ends as one written row.
+
+        An interruption leaves rows of the cells whose samples can stand, and none of the others.
+        """
         with tempfile.TemporaryDirectory(prefix="ablation-bench-") as folder:
             self._folder = Path(folder)
             self._crew = Crew(self._config, self._settings, self._folder, self._active, self._fail)
@@ -141,6 +145,9 @@ class ConfigRun:
                     self._warm_up()
                     self._rounds()
                     self._finish()
+            except Interrupted:
+                self._keep()
+                raise
             finally:
                 self._stop()
 
@@ -425,9 +432,18 @@ class ConfigRun:
             cell.used_s = used_s
             if reply is not None:
                 cell.finish = reply
-                cell.status = "ok"
                 done.append(cell)
-        self._record(done, after)
+        self._accept(done, after)
+
+    def _keep(self) -> None:
+        """Write the rows of what was measured so far, without asking workers that may be busy."""
+        self._accept([cell for cell in self._active() if cell.has_enough_rounds], None)
+
+    def _accept(self, cells: Sequence[Cell], calibration_after: list[int] | None) -> None:
+        """Finish cells with their times and write their rows."""
+        for cell in cells:
+            cell.status = "ok"
+        self._record(cells, calibration_after)
 
     def _stop(self) -> None:
         if self._reference is not None:

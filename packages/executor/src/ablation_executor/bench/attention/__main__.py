@@ -14,8 +14,8 @@ from typing import Any
 
 import ablation_kernels
 
-from ..interrupts import EXIT_FAILED, EXIT_USAGE, Interrupted, interrupt, shown
 from ..configs import UsageError
+from ..interrupt import EXIT_FAILED, EXIT_USAGE, Interrupted, interrupt, shown
 from ..machine import affinity_cores, busy_share, describe_machine, git_sha, versions
 from ..options import MAX_SEED, max_threads, memory_size, seconds, whole_number
 from ..progress import duration

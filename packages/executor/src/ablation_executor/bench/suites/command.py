@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs import UsageError
-from ..interrupts import EXIT_FAILED, EXIT_USAGE, Interrupted, interrupt, shown
+from ..interrupt import EXIT_FAILED, EXIT_USAGE, Interrupted, interrupt, shown
 from ..machine import busy_share, cpu_model, describe_machine, git_sha, versions
 from ..progress import duration
 from ..record import Row, new_run_id, utc_now

@@ -1,4 +1,5 @@
-"""How a command of the bench ends: exit statuses, signals, and the paths that it tells."""
+"""How a command ends: exit statuses, the paths that it tells, and Ctrl-C and SIGTERM as one
+exception that a run can put its affairs in order for."""
 
 from __future__ import annotations
 
