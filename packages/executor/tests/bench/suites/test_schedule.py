@@ -22,7 +22,7 @@ def test_rounds_fill_the_wanted_time_between_the_least_and_the_most() -> None:
     assert trial(1000).wanted_rounds(quick) == 10
     assert trial(1000).wanted_rounds(full) == 20
     assert trial(150_000_000).wanted_rounds(quick) == 6
-    assert trial(1_000_000_000).wanted_rounds(quick) == 5
+    assert trial(1_000_000_000).wanted_rounds(quick) == 6
     assert trial(6_000_000_000).wanted_rounds(quick) == 3
 
 

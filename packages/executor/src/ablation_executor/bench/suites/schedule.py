@@ -65,7 +65,7 @@ class CaseRun:
             for entrant in self._active():
                 self._prepare(entrant)
             self._measure(self._active())
-            self._drop(self._active())
+            self._drop(self._entrants)
         else:
             for entrant in self._shuffled(self._active()):
                 entrant.is_interleaved = False

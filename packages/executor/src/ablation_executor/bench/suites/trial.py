@@ -10,7 +10,7 @@ from ..cells import FAST_NS
 from ..protocol import SETTLE_CALLS_NS
 from ..record import Row, utc_now
 from ..schedule import TURN_CALLS, TURN_LIMIT_NS
-from ..stats import cell_interval, is_noisy, median
+from ..stats import MIN_ROUNDS, cell_interval, is_noisy, median
 from .case import Case
 from .rows import FACT_KEYS, MEASURED_KEYS, MEMORY_KEYS, MIN_SAMPLES, SCHEMA_VERSION, blank_row
 from .suite import Flops, Implementation, Needs, Refusal
@@ -19,8 +19,8 @@ from .team import Failed
 QUICK_BUDGET_S, FULL_BUDGET_S = 20.0, 120.0
 QUICK_TARGET_S, FULL_TARGET_S = 1.0, 3.0
 QUICK_ROUNDS, FULL_ROUNDS = 10, 20
-# Fewer for calls so slow that five of them would fill the budget.
-LEAST_ROUNDS, LEAST_ROUNDS_LONG = 5, MIN_SAMPLES
+# As many as a 95% interval takes; fewer for calls so slow that these would fill the budget.
+LEAST_ROUNDS, LEAST_ROUNDS_LONG = MIN_ROUNDS, MIN_SAMPLES
 LONG_NS = 5_000_000_000
 WARM_CALLS, WARM_NS = 3, 200_000_000
 # A call above this is a sample without a call before it that is not counted: at a third of N FLOPs
