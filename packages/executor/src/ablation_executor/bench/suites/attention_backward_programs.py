@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +42,14 @@ Forward = Callable[[Any, Any, Any], Any]
 GRADIENTS = ("dq", "dk", "dv")
 
 
+class Form(NamedTuple):
+    """A forward of (B * H, N, d) tensors, and the tensors that it has besides: they are made once,
+    and no part of a call."""
+
+    forward: Forward
+    constants: tuple[Any, ...] = ()
+
+
 def softmax_in_steps(scores: Any) -> Any:
     """Softmax of the last axis from its parts; each step has a name, which keeps it alive to the
     end, as in the published code."""
@@ -54,13 +62,13 @@ def _softmax(scores: Any) -> Any:
     return torch.softmax(scores, dim=-1)
 
 
-def _unfused(softmax: Callable[[Any], Any]) -> Callable[[Case], Forward]:
-    """All scores in memory; the mask is made once and is no part of a call."""
+def _unfused(softmax: Callable[[Any], Any]) -> Callable[[Case], Form]:
+    """All scores in memory."""
 
-    def make(case: Case) -> Forward:
+    def make(case: Case) -> Form:
         scale = case.scale
         if not case.causal:
-            return lambda q, k, v: softmax(q @ k.transpose(-2, -1) * scale) @ v
+            return Form(lambda q, k, v: softmax(q @ k.transpose(-2, -1) * scale) @ v)
         shape = (case.Nq, case.Nk)
         visible = torch.ones(shape, dtype=torch.bool, device=case.device).tril_()
 
@@ -69,50 +77,44 @@ def _unfused(softmax: Callable[[Any], Any]) -> Callable[[Case], Forward]:
             scores = torch.where(visible, scores, -torch.inf)
             return softmax(scores) @ v
 
-        return forward
+        return Form(forward, (visible,))
 
     return make
 
 
-def _with_heads(attention: Callable[..., Any]) -> Callable[[Case], Forward]:
-    """An attention of (B, H, N, d), given views of that shape."""
+def _with_heads(attention: Callable[..., Any]) -> Callable[[Case], Form]:
+    """An attention of (B, H, N, d) with keywords causal and scale, given views of that shape."""
 
-    def make(case: Case) -> Forward:
+    def make(case: Case) -> Form:
         heads = (case.B, case.H)
         causal, scale = case.causal, case.scale
 
         def forward(q: Any, k: Any, v: Any) -> Any:
             q, k, v = (tensor.unflatten(0, heads) for tensor in (q, k, v))
-            return attention(q, k, v, causal, scale).flatten(0, 1)
+            return attention(q, k, v, causal=causal, scale=scale).flatten(0, 1)
 
-        return forward
+        return Form(forward)
 
     return make
 
 
-def _sdpa(q: Any, k: Any, v: Any, causal: bool, scale: float) -> Any:
+def _sdpa(q: Any, k: Any, v: Any, *, causal: bool, scale: float) -> Any:
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)
 
 
-def _make_ablation(case: Case) -> Forward:
+def _make_ablation(case: Case) -> Form:
     from ...torch_ops import flash_attention
 
-    def attention(q: Any, k: Any, v: Any, causal: bool, scale: float) -> Any:
-        return flash_attention(q, k, v, causal=causal, scale=scale)
-
-    return _with_heads(attention)(case)
+    return _with_heads(flash_attention)(case)
 
 
-def _make_triton(case: Case) -> Forward:
+def _make_triton(case: Case) -> Form:
     from .triton_flash import flash_forward
 
-    def attention(q: Any, k: Any, v: Any, causal: bool, scale: float) -> Any:
-        return flash_forward(q, k, v, causal=causal, scale=scale)[0]
-
-    return _with_heads(attention)(case)
+    return _with_heads(lambda q, k, v, **options: flash_forward(q, k, v, **options)[0])(case)
 
 
-FORWARDS: Mapping[str, Callable[[Case], Forward]] = {
+FORMS: Mapping[str, Callable[[Case], Form]] = {
     COURSE: _unfused(softmax_in_steps),
     SOFTMAX: _unfused(_softmax),
     SDPA: _with_heads(_sdpa),
@@ -166,8 +168,8 @@ class AttentionProgram(TorchProgram):
         self._name = implementation
         self._case = case
         self._seed = seed
-        self._make = FORWARDS[implementation.removesuffix(COMPILED_SUFFIX)]
-        self._forward = self._make(case)
+        self._make = FORMS[implementation.removesuffix(COMPILED_SUFFIX)]
+        self._forward, self._constants = self._make(case)
         self._has_backward = implementation != TRITON
         if is_compiled:
             self._forward = torch.compile(self._forward, fullgraph=True, dynamic=False)
@@ -211,7 +213,7 @@ class AttentionProgram(TorchProgram):
                 q, k, v, grad = (strided(tensor) for tensor in (q, k, v, grad))
             if probe.is_sum:
                 grad = torch.ones_like(grad)
-            forward = self._forward if self._is_compiled else self._make(probe.case)
+            forward = self._forward if self._is_compiled else self._make(probe.case).forward
             leaves = [tensor.detach().requires_grad_() for tensor in (q, k, v)]
             if self._has_backward:
                 outputs = evaluate(forward, leaves, None if probe.is_sum else grad)
@@ -239,7 +241,7 @@ class AttentionProgram(TorchProgram):
 
     def memory(self, phase: str) -> dict[str, Any]:
         """Of the forward with a graph also what the graph keeps, and the published column."""
-        inputs = self._leaves if phase == FWD else None
+        inputs = [*self._leaves, *self._constants] if phase == FWD else None
 
         def call(prepared: Any) -> Any:
             return self.call(phase, prepared)
