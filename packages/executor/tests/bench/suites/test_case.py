@@ -88,7 +88,9 @@ def test_what_a_label_could_not_carry_is_refused(changes: dict[str, object]) -> 
         case(**changes)
 
 
-@pytest.mark.parametrize("label", ["", "cpu", "a/b full B1", "a/b none B1 H1 Q1 K1 d1 float32 t1 cpu"])
+@pytest.mark.parametrize(
+    "label", ["", "cpu", "a/b full B1", "a/b none B1 H1 Q1 K1 d1 float32 t1 cpu"]
+)
 def test_what_is_no_label_is_refused(label: str) -> None:
     with pytest.raises(ValueError, match="no label"):
         parse_label(label)

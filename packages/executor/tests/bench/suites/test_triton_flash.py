@@ -29,7 +29,8 @@ def attend(case, inputs):
 
 for dtype in TYPES:
     for causal in (False, True):
-        for shape in ((1, 2, 100, 100, 32), (1, 1, 128, 128, 16), (1, 1, 40, 70, 24), (1, 1, 1, 65, 16)):
+        for lengths in ((100, 100, 32), (128, 128, 16), (40, 70, 24), (1, 65, 16)):
+            shape = (1, 2, *lengths)
             case = make_case("attention-sweep", "test", shape, dtype=dtype, causal=causal)
             for factor, one in ((1.0, case), (3.0, case.with_parameters(gain=30.0))):
                 verdict = check_case(attend, one, 0, limits_of(dtype, True, factor))

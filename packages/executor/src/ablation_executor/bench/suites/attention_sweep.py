@@ -88,7 +88,7 @@ class AttentionSweep(Suite):
         "rect": "B1 H12 d64, fewer or more queries than keys, one query among them",
         "odd": "N 1000, d 80: what no block divides",
         "half": "B1 H12 d64 N 1024 in bfloat16 and float16",
-        "crossover": "B1 d64, N from 128 to 8192 over 1, 4 and 12 heads: where tiles overtake scores",
+        "crossover": "B1 d64, N from 128 to 8192 by 1, 4 and 12 heads: where tiles win over scores",
     }
 
     def cases(self, tier: str, threads: Sequence[int], device: str) -> list[Case]:
@@ -104,9 +104,7 @@ class AttentionSweep(Suite):
 
     def quick_cases(self, threads: Sequence[int], device: str) -> list[Case]:
         """The short cases of the cpu tier, one rectangle and one odd size."""
-        short = [
-            case for case in self.cases("cpu", threads, device) if case.Nq <= QUICK_LENGTH
-        ]
+        short = [case for case in self.cases("cpu", threads, device) if case.Nq <= QUICK_LENGTH]
         rect = [
             case
             for case in self.cases("rect", threads, device)
@@ -254,7 +252,7 @@ def triton_refusal(case: Case) -> Refusal | None:
         text = "Triton is not installed; pip install 'ablation-executor[triton]'"
         return Refusal("unsupported", "no_triton", text)
     if case.device != "cuda":
-        text = "Triton has no driver for this processor; its interpreter is for tests, not for times"
+        text = "Triton has no driver for a CPU; its interpreter is for tests, not for times"
         return Refusal("unsupported", "no_triton_driver", text)
     if case.dtype == "bfloat16":
         text = "our Triton kernel takes float32 and float16"

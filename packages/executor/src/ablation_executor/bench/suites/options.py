@@ -77,7 +77,8 @@ def one_name(what: str, given: str, valid: Sequence[str]) -> str:
     """The valid spelling of a name; UsageError for an unknown one, or for several."""
     names = resolve_names(what, split_names(given), valid)
     if len(names) > 1:
-        raise UsageError(f"--{what} takes one name, got {given!r}\nvalid {what}s: {', '.join(valid)}")
+        listed = ", ".join(valid)
+        raise UsageError(f"--{what} takes one name, got {given!r}\nvalid {what}s: {listed}")
     return names[0]
 
 

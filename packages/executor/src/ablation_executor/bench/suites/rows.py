@@ -11,14 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs import UsageError
-from ..record import (
-    STATUSES,
-    Row,
-    append_rows,
-    prove_writable,
-    signals_held,
-    write_whole,
-)
+from ..record import STATUSES, Row, append_rows, prove_writable, signals_held, write_whole
 from .case import parse_label
 
 SCHEMA_VERSION = 1
@@ -207,7 +200,8 @@ class SuiteFolder:
                 aside.write(b"".join(line + b"\n" for line, _ in damaged))
                 aside.flush()
                 os.fsync(aside.fileno())
-            write_whole(path / ROWS_NAME, b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+            lines = [json.dumps(row).encode() + b"\n" for row in rows]
+            write_whole(path / ROWS_NAME, b"".join(lines))
         return SuiteFolder(path, info, rows), [told for _, told in damaged]
 
     def append(self, rows: Sequence[Row]) -> None:

@@ -293,7 +293,8 @@ class CaseRun:
         team = Team(self._suite.name, self._case.threads, self._folder, measures_memory=True)
         start = time.monotonic()
         try:
-            team.ask(entrant.name, load_message(self._case, self._settings.seed, entrant), LOAD_TIMEOUT_S)
+            load = load_message(self._case, self._settings.seed, entrant)
+            team.ask(entrant.name, load, LOAD_TIMEOUT_S)
             if entrant.implementation.origin in COMPILED:
                 team.ask(entrant.name, {"request": "compile"}, COMPILE_TIMEOUT_S)
             for trial in trials:

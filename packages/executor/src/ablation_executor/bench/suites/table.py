@@ -62,10 +62,10 @@ def case_table(rows: Sequence[Row], baseline: str) -> str:
     lines = [headings, *(row_cells(row, base.get(row["phase"])) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in lines
-    )
+    padded = [
+        [cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in padded)
 
 
 def tables(rows: Sequence[Row], baseline: str) -> str:

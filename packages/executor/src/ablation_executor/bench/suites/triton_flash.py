@@ -22,20 +22,20 @@ DTYPES = (torch.float32, torch.float16)
 
 @triton.jit
 def flash_forward_kernel(
-    q_pointer,
-    k_pointer,
-    v_pointer,
-    out_pointer,
-    lse_pointer,
-    length_q,
-    length_k,
-    scale,
+    q_pointer: Any,
+    k_pointer: Any,
+    v_pointer: Any,
+    out_pointer: Any,
+    lse_pointer: Any,
+    length_q: Any,
+    length_k: Any,
+    scale: Any,
     head_dim: tl.constexpr,
     head_dim_padded: tl.constexpr,
     causal: tl.constexpr,
     block_queries: tl.constexpr,
     block_keys: tl.constexpr,
-):
+) -> None:
     """Arrays are contiguous (heads, length, head_dim), lse (heads, length) float32."""
     first_query = tl.program_id(0) * block_queries
     head = tl.program_id(1).to(tl.int64)
