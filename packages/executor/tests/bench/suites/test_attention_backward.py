@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,7 +35,8 @@ from ablation_executor.bench.suites.case import Case, make_case, parse_label
 from ablation_executor.bench.suites.gradients import attention_reference, make_inputs
 from ablation_executor.bench.suites.memory import c10_trace
 from ablation_executor.bench.suites.suite import Implementation
-from ablation_executor.bench.suites.worker import SuiteWorker
+
+from .conftest import NearTeam, run_case
 
 EAGER = (COURSE, SOFTMAX, SDPA, ABLATION)
 BY_NAME = {way.name: way for way in IMPLEMENTATIONS}
@@ -185,23 +187,20 @@ DEFECTS = (
 )
 
 
-def replies(monkeypatch: pytest.MonkeyPatch, defect: str) -> list[str | None]:
-    """The reasons that a worker gives for a form with a defect, at probe and at check."""
-    monkeypatch.setitem(programs.FORMS, SOFTMAX, broken(defect))  # type: ignore[arg-type]
-    worker = SuiteWorker(SUITE, SOFTMAX, None)
-    load = {"request": "load", "case": case_of(40).to_dict(), "seed": 0, "limit_bytes": None}
-    assert worker.handle(load) == {}
-    requests = ({"request": "probe"}, {"request": "check", "phases": list(PHASES)})
-    return [worker.handle(request)["reason"] for request in requests]
-
-
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_a_defect_is_found(monkeypatch: pytest.MonkeyPatch, defect: str) -> None:
-    assert any(reason is not None for reason in replies(monkeypatch, defect))
+def test_a_defect_ends_as_incorrect(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, defect: str
+) -> None:
+    monkeypatch.setitem(programs.FORMS, SOFTMAX, broken(defect))  # type: ignore[arg-type]
+    rows = run_case(SUITE, case_of(40), [SOFTMAX], NearTeam(SUITE), tmp_path)
+    assert [row["phase"] for row in rows] == list(PHASES)
+    assert {(row["status"], row["samples_ns"]) for row in rows} == {("incorrect", None)}
 
 
 def test_without_a_defect_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert replies(monkeypatch, "none") == [None, None]
+    monkeypatch.setitem(programs.FORMS, SOFTMAX, broken("none"))  # type: ignore[arg-type]
+    program = AttentionProgram(SOFTMAX, case_of(40), seed=0)
+    assert program.probe().reason is program.check(PHASES).reason is None
 
 
 def memory_of(name: str, case: Case, phase: str = FWD) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,9 @@ from ablation_executor.bench.suites.attention_parts import (
 from ablation_executor.bench.suites.attention_parts_programs import TeachingProgram, make_program
 from ablation_executor.bench.suites.case import Case, CustomTier, parse_label
 from ablation_executor.bench.suites.op_tables import RANGE, lines_of_spans
-from ablation_executor.bench.suites.worker import SuiteWorker
 from ablation_kernels import teaching
+
+from .conftest import NearTeam, run_case
 
 BY_NAME = {way.name: way for way in IMPLEMENTATIONS}
 NAIVE, FLASH = "ablation_naive", "ablation_flash_course"
@@ -136,27 +138,27 @@ def broken_attention(defect: str) -> Any:
     return attention
 
 
-def replies(monkeypatch: pytest.MonkeyPatch, defect: str, case: Case) -> list[str | None]:
-    """The reasons that a worker gives for a form with a defect, at probe and at check."""
-    monkeypatch.setattr(programs.teaching, "attention", broken_attention(defect))
-    worker = SuiteWorker(SUITE, NAIVE, None)
-    load = {"request": "load", "case": case.to_dict(), "seed": 0, "limit_bytes": None}
-    assert worker.handle(load) == {}
-    requests = ({"request": "probe"}, {"request": "check", "phases": ["fwd"]})
-    return [worker.handle(request)["reason"] for request in requests]
-
-
 DEFECTS = ("zeros", "wrong_head", "scale_missing", "last_block_dropped", "no_maximum")
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_a_defect_is_found(monkeypatch: pytest.MonkeyPatch, defect: str) -> None:
-    case = small_case(scale=0.25)
-    assert any(reason is not None for reason in replies(monkeypatch, defect, case))
+def test_a_defect_ends_as_incorrect(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, defect: str
+) -> None:
+    monkeypatch.setattr(programs.teaching, "attention", broken_attention(defect))
+    (row,) = run_case(SUITE, small_case(scale=0.25), [NAIVE], NearTeam(SUITE), tmp_path)
+    assert (row["status"], row["reason"], row["samples_ns"]) == ("incorrect", "probe", None)
+
+
+def reasons(monkeypatch: pytest.MonkeyPatch, defect: str, case: Case) -> list[str | None]:
+    """The reasons of probe and check of a form with a defect."""
+    monkeypatch.setattr(programs.teaching, "attention", broken_attention(defect))
+    program = TeachingProgram(NAIVE, case, seed=0)
+    return [program.probe().reason, program.check(("fwd",)).reason]
 
 
 def test_without_a_defect_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert replies(monkeypatch, "none", small_case(scale=0.25)) == [None, None]
+    assert reasons(monkeypatch, "none", small_case(scale=0.25)) == [None, None]
 
 
 def test_inputs_that_are_the_same_in_all_heads_hide_a_wrong_head(
@@ -164,10 +166,10 @@ def test_inputs_that_are_the_same_in_all_heads_hide_a_wrong_head(
 ) -> None:
     """Why checks do not rest on the course's ramps: a form that gives every query the keys of head 0
     passes on them, and fails on the random inputs that the probes always have."""
-    on_probe, on_ramp = replies(monkeypatch, "wrong_head", small_case(inputs="ramp"))
+    on_probe, on_ramp = reasons(monkeypatch, "wrong_head", small_case(inputs="ramp"))
     assert on_ramp is None
     assert on_probe is not None
-    _, on_random = replies(monkeypatch, "wrong_head", small_case(inputs="randn"))
+    _, on_random = reasons(monkeypatch, "wrong_head", small_case(inputs="randn"))
     assert on_random is not None
 
 
