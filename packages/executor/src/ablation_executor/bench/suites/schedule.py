@@ -145,6 +145,11 @@ class CaseRun:
             if entrant.implementation.origin in COMPILED:
                 reply = self._team.ask(entrant.name, {"request": "compile"}, COMPILE_TIMEOUT_S)
                 entrant.compile_ns = reply["compile_ns"]
+            # A new worker in the midst of the rounds counts from here.
+            for trial in entrant.active:
+                if trial.n_warmup:
+                    message = {"request": "start", "phase": trial.phase}
+                    self._team.ask(entrant.name, message, SHORT_TIMEOUT_S)
             entrant.generation = self._team.generation(entrant.name)
         finally:
             entrant.used_s += time.monotonic() - start

@@ -135,8 +135,9 @@ class Program(ABC):
     def synchronize(self) -> None:
         """Wait until the device has done what was asked; nothing to wait for on a CPU."""
 
-    def event_ns(self, phase: str, prepared: Any) -> int | None:
-        """One call of a phase timed by the device's own events; None without such a clock."""
+    def event_ns(self, phase: str) -> int | None:
+        """One more call of a phase, timed by the device's own events; None, and no call, where it
+        has no such clock."""
         return None
 
     def start_timing(self, phase: str) -> None:

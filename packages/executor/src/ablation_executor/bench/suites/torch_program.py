@@ -29,10 +29,11 @@ class TorchProgram(Program):
         if self._is_cuda:
             torch.cuda.synchronize()
 
-    def event_ns(self, phase: str, prepared: Any) -> int | None:
+    def event_ns(self, phase: str) -> int | None:
         """One call between two events of the GPU's stream."""
         if not self._is_cuda:
             return None
+        prepared = self.prepare(phase)
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
         self.call(phase, prepared)

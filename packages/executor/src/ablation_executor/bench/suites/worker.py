@@ -107,8 +107,7 @@ class SuiteWorker(Answers):
         program = self._loaded()
         settle_calls(program, phase, discard)
         samples, cpu = timed_calls(program, phase, count, limit_ns)
-        events = program.event_ns(phase, program.prepare(phase))
-        return {"samples_ns": samples, "cpu_ns": cpu, "event_ns": events}
+        return {"samples_ns": samples, "cpu_ns": cpu, "event_ns": program.event_ns(phase)}
 
     def do_memory(self, phase: str) -> Message:
         """Columns mem_* of a phase."""
