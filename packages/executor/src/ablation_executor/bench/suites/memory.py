@@ -93,8 +93,8 @@ class MemoryReading:
 
 
 @dataclass(frozen=True)
-class Trace:
-    """Bytes above the start that PyTorch's allocator had given out: at most, and at the end."""
+class Usage:
+    """Bytes above the level before a call: at most during it, and at its end with its result."""
 
     peak_bytes: int
     live_bytes: int
@@ -121,8 +121,8 @@ def measure(
 
     `prepare` runs before each call and outside the measurement. `is_traced`: the result comes from
     PyTorch's allocator; otherwise it counts as it is. `arena` tells the bytes of scratch that our
-    kernels used in the last call. `inputs`: the tensors whose gradients a backward pass would ask
-    for, where it matters what it needs.
+    kernels took in the last call, arrays that PyTorch did not allocate included. `inputs`: the
+    tensors that are there before, where it matters what a backward pass needs besides.
     """
     out_bytes = 0
 
@@ -132,21 +132,19 @@ def measure(
         out_bytes = storage_bytes(result)
         return result
 
-    hwm = reason = live = saved = None
+    process: Usage | None = None
+    reason: str | None = None
     try:
-        hwm = hwm_peak_bytes(sized_call, prepare)
+        process = hwm_usage(sized_call, prepare)
     except Unavailable as error:
         reason = str(error)
         sized_call(prepare())
-    tracked = out_bytes
-    if is_traced:
-        trace = c10_trace(call, prepare)
-        tracked, live = trace.peak_bytes, trace.live_bytes
-    if arena:
-        tracked += arena()
-    if inputs is not None:
-        saved = saved_tensors(call, prepare, inputs)
-    sources = ((HWM, hwm is not None), (C10_TRACE, is_traced), (ARENA, arena is not None))
+    trace = c10_trace(call, prepare) if is_traced else Usage(out_bytes, out_bytes)
+    tracked = trace.peak_bytes + (arena() if arena else 0)
+    hwm = process.peak_bytes if process else None
+    # Our kernels tell their peak and not what of it stays.
+    after = process if arena else trace
+    sources = ((HWM, process is not None), (C10_TRACE, is_traced), (ARENA, arena is not None))
     return MemoryReading(
         method="+".join(name for name, is_used in sources if is_used),
         op_peak_bytes=tracked if hwm is None else hwm,
@@ -155,8 +153,8 @@ def measure(
         hwm_peak_bytes=hwm,
         hwm_reason=reason,
         disagree=None if hwm is None else disagrees(hwm, tracked),
-        saved_bytes=saved,
-        before_bwd_bytes=None if inputs is None else live,
+        saved_bytes=None if inputs is None else saved_tensors(call, prepare, inputs),
+        before_bwd_bytes=after.live_bytes if after and inputs is not None else None,
     )
 
 
@@ -172,8 +170,8 @@ def disagrees(hwm_bytes: int, tracked_bytes: int) -> bool:
     return abs(hwm_bytes - tracked_bytes) > tolerance
 
 
-def hwm_peak_bytes(call: Call, prepare: Prepare = nothing) -> int:
-    """Peak resident bytes of a second call above the level before it.
+def hwm_usage(call: Call, prepare: Prepare = nothing) -> Usage:
+    """Resident bytes of this process in a second call.
 
     The first call fills the caches of libraries, which are no part of the second. Raises
     Unavailable where the kernel, the C library or the environment does not allow it.
@@ -199,9 +197,9 @@ def hwm_peak_bytes(call: Call, prepare: Prepare = nothing) -> int:
         raise Unavailable(f"{_CLEAR_REFS} cannot be written: {error.strerror}") from None
     base = _status_bytes("VmRSS")
     result = call(prepared)
-    peak = _status_bytes("VmHWM") - base
+    usage = Usage(_status_bytes("VmHWM") - base, _status_bytes("VmRSS") - base)
     del result
-    return max(0, peak)
+    return usage
 
 
 def _status_bytes(field: str) -> int:
@@ -212,7 +210,7 @@ def _status_bytes(field: str) -> int:
     raise Unavailable(f"no {field} in {_STATUS}")
 
 
-def c10_trace(call: Call, prepare: Prepare = nothing) -> Trace:
+def c10_trace(call: Call, prepare: Prepare = nothing) -> Usage:
     """Follow PyTorch's CPU allocator through a call; what the call returns is alive at the end.
 
     `prepare` is recorded too and not counted: the allocator reports that memory is freed only where
@@ -233,7 +231,7 @@ def c10_trace(call: Call, prepare: Prepare = nothing) -> Trace:
         return read_trace(json.loads(path.read_text())["traceEvents"])
 
 
-def read_trace(events: Sequence[dict[str, Any]]) -> Trace:
+def read_trace(events: Sequence[dict[str, Any]]) -> Usage:
     """Peak and last level between the marks of the measured call, above the level before them."""
     (mark,) = (event for event in events if event.get("name") == _MARK and "dur" in event)
     start, end = float(mark["ts"]), float(mark["ts"]) + float(mark["dur"])
@@ -251,7 +249,7 @@ def read_trace(events: Sequence[dict[str, Any]]) -> Trace:
             base = live = peak = level
         elif float(change["ts"]) <= end:
             live, peak = level, max(peak, level)
-    return Trace(peak - base, live - base)
+    return Usage(peak - base, live - base)
 
 
 def _is_cpu(event: dict[str, Any]) -> bool:
