@@ -9,6 +9,8 @@ from .case import Case
 from .suite import Needs
 
 FLOAT32_BYTES = 4
+# The attention that has all scores in memory, of which the predictions must know.
+UNFUSED = "course_unfused"
 # Phases that leave gradients behind, and all that run the forward with autograd.
 BACKWARD_PHASES = ("bwd", "fwd_bwd", "step")
 GRAD_PHASES = ("fwd_grad", *BACKWARD_PHASES)
@@ -128,9 +130,6 @@ def saved_bytes(case: Case, attention: str) -> int:
     pairs = 2 * shape.n_layers * case.B * case.H * case.Nq**2 if attention == UNFUSED else 0
     ends = tokens(case) * (3 * shape.d_model + 2 * shape.vocab)
     return FLOAT32_BYTES * (blocks + pairs + ends)
-
-
-UNFUSED = "course_unfused"
 
 
 def needs(case: Case, attention: str, phase: str) -> Needs:

@@ -16,6 +16,7 @@ from .lm_sizes import (
     model_shape,
     needs,
 )
+from .refusals import torch_refusal
 from .suite import Flops, Implementation, Needs, Program, Refusal, Suite
 
 NAME = "lm-step"
@@ -178,17 +179,17 @@ class LanguageModelStep(Suite):
             return Refusal("skipped", "policy", text)
         if case.tier == WARM_UP and name != SDPA:
             return Refusal("skipped", "policy", f"the study of warm-up is made with {SDPA}")
+        if world_size is not None and case.device == "cpu":
+            used, there = world_size * case.threads, affinity_cores()
+            if used > there:
+                text = f"{used} threads on {there} cores would wait for each other"
+                return Refusal("skipped", "policy", text)
         if name.removesuffix(COMPILED_SUFFIX) == ABLATION:
-            if case.device != "cpu":
-                text = f"the operator computes on the CPU; device {case.device}"
-                return Refusal("unsupported", "no_kernel", text)
-            if case.get("autocast") != "none":
-                text = f"the operator computes in float32; autocast gives {case.get('autocast')}"
-                return Refusal("unsupported", "no_kernel", text)
-        if world_size is not None and world_size * case.threads > affinity_cores():
-            text = f"{world_size * case.threads} threads on {affinity_cores()} cores would wait for each other"
-            return Refusal("skipped", "policy", text)
-        return None
+            autocast = case.get("autocast")
+            if case.device != "cpu" or autocast != "none":
+                text = f"the operator computes in float32 on the CPU; device {case.device}, "
+                return Refusal("unsupported", "no_kernel", f"{text}autocast {autocast}")
+        return torch_refusal(implementation, case)
 
     def quick_refusal(self, implementation: Implementation, case: Case) -> Refusal | None:
         """One compilation of each case is enough of a look."""
