@@ -81,17 +81,18 @@ def test_what_is_refused_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> No
     half = dataclasses.replace(CASE, dtype="float16")
     long = SUITE.cases("paper", [1], "cpu")[-1]
     assert refusal("attention_fused_scalar", long) == "skipped/policy"
-    module = "ablation_executor.bench.suites.attention_sweep"
-    monkeypatch.setattr(f"{module}.find_spec", lambda name: object())
+    package = "ablation_executor.bench.suites"
+    monkeypatch.setattr(f"{package}.attention_sweep.find_spec", lambda name: object())
     assert refusal("torch_sdpa_flash", half) == "unsupported/dtype_not_accelerated"
     assert refusal("triton_flash", CASE) == "unsupported/no_triton_driver"
     on_gpu = dataclasses.replace(CASE, device="cuda")
     assert triton_refusal(on_gpu) is None
-    monkeypatch.setattr(f"{module}.find_spec", lambda name: None)
-    assert refusal("torch_sdpa_flash", CASE) == "unsupported/no_torch"
+    monkeypatch.setattr(f"{package}.attention_sweep.find_spec", lambda name: None)
     assert refusal("triton_flash", on_gpu) == "unsupported/no_triton"
-    monkeypatch.setattr(f"{module}.find_spec", lambda name: object())
-    monkeypatch.setattr(f"{module}.shutil.which", lambda name: None)
+    monkeypatch.setattr(f"{package}.refusals.find_spec", lambda name: None)
+    assert refusal("torch_sdpa_flash", CASE) == "unsupported/no_torch"
+    monkeypatch.setattr(f"{package}.refusals.find_spec", lambda name: object())
+    monkeypatch.setattr(f"{package}.refusals.shutil.which", lambda name: None)
     assert refusal("torch_flex_compiled", CASE) == "unsupported/no_compiler"
 
 

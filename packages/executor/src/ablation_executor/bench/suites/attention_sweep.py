@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 
@@ -10,6 +9,7 @@ import ablation_kernels
 
 from .case import Case, CustomTier, make_case
 from .kernel_attention import OP, kernel_needs, unfused_needs
+from .refusals import torch_refusal
 from .suite import Implementation, Needs, Program, Refusal, Suite
 
 NAME = "attention-sweep"
@@ -153,16 +153,10 @@ class AttentionSweep(Suite):
             return triton_refusal(case)
         if implementation.origin == "ablation":
             return _kernel_refusal(implementation.name, case)
-        if find_spec("torch") is None:
-            return Refusal("unsupported", "no_torch", "PyTorch is not installed")
         if case.device == "cpu" and case.dtype == "float16":
             text = "PyTorch multiplies float16 on a CPU without its matrix library"
             return Refusal("unsupported", "dtype_not_accelerated", text)
-        is_compiled = implementation.origin == "inductor"
-        if is_compiled and case.device == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
-            text = "torch.compile needs a C++ compiler, and neither g++ nor clang++ is here"
-            return Refusal("unsupported", "no_compiler", text)
-        return None
+        return torch_refusal(implementation, case)
 
     def quick_refusal(self, implementation: Implementation, case: Case) -> Refusal | None:
         """To compile takes seconds a case, and a scalar kernel is slow: one case of each is enough
