@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import ablation_kernels
 
-from .attention_sweep import triton_refusal
+from .attention_sweep import SDPA_TILE, triton_refusal
 from .case import Case, CustomTier, make_case
 from .refusals import torch_refusal
 from .suite import Flops, Implementation, Needs, Program, Refusal, Suite
@@ -96,6 +96,12 @@ def saved_bytes(implementation: str, case: Case) -> int:
     if scores is not None:
         return int(scores.saved * case.scores_bytes)
     return case.output_bytes + case.itemsize * case.B * case.H * case.Nq
+
+
+def sdpa_tile_bytes(case: Case) -> int:
+    """Bytes that PyTorch's flash backend takes for a tile of scores on each thread, at most."""
+    rows, keys = (min(size, length) for size, length in zip(SDPA_TILE, (case.Nq, case.Nk), strict=True))
+    return case.threads * case.itemsize * (rows * keys + rows * case.d + 2 * rows)
 
 
 def kernel_of(case: Case, phase: str) -> str:
@@ -190,17 +196,19 @@ class AttentionBackward(Suite):
     def needs(self, implementation: Implementation, case: Case, phase: str) -> Needs:
         """Inputs and mask stay; scores, tiles, outputs and gradients come and go."""
         resident = case.input_bytes + case.output_bytes
-        scores = UNFUSED.get(implementation.name.removesuffix(COMPILED_SUFFIX))
         is_backward = phase in BACKWARD_PHASES
-        transient = case.output_bytes + (case.input_bytes if is_backward else 0)
-        if scores is None:
-            transient += saved_bytes(implementation.name, case)
-            if implementation.name == ABLATION:
-                transient += kernel_bytes(case, phase)
-            return Needs(resident, transient)
-        mask = case.Nq * case.Nk if case.causal else 0
-        copies = scores.backward if is_backward else scores.forward
-        return Needs(resident + mask, transient + int(copies * case.scores_bytes))
+        scores = UNFUSED.get(implementation.name.removesuffix(COMPILED_SUFFIX))
+        if scores is not None:
+            mask = case.Nq * case.Nk if case.causal else 0
+            copies = scores.backward if is_backward else scores.forward
+            made = case.output_bytes + (case.input_bytes if is_backward else 0)
+            return Needs(resident + mask, made + int(copies * case.scores_bytes))
+        saved = saved_bytes(implementation.name, case)
+        if implementation.name == ABLATION:
+            made = kernel_bytes(case, phase)
+        else:
+            made = sdpa_tile_bytes(case) + (case.input_bytes if is_backward else saved)
+        return Needs(resident, made + (saved if is_backward else 0))
 
     def flops(self, case: Case, phase: str) -> Flops:
         """Two products forward, four backward."""
