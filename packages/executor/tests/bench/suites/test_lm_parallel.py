@@ -27,6 +27,15 @@ def small_case() -> Case:
     return make_case("lm-step", "parallel", (2, 2, 16, 16, 16), causal=True, **parameters)
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: at these sizes others would only be waited for."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[None]:
     """This process as the only one of a group."""
@@ -90,7 +99,9 @@ def test_the_command_needs_torchrun(
     assert "torchrun" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("arguments", "named"), [(["--size", "huge"], "huge"), (["--batch", "0"], "0")])
+@pytest.mark.parametrize(
+    ("arguments", "named"), [(["--size", "huge"], "huge"), (["--batch", "0"], "0")]
+)
 def test_arguments_that_are_refused(
     arguments: list[str], named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,12 +67,13 @@ class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * weight over the last axis.
 
     Computed in float32 where x is shorter, and given back in the type of x: the sum of squares of
-    a bfloat16 row would lose all but its first two digits.
+    a bfloat16 row would lose all but its first two digits. The weights have no values before
+    `initialize`.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
+        self.weight = nn.Parameter(torch.empty(width))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> (..., width)."""
@@ -192,6 +193,8 @@ class LanguageModel(nn.Module):
         for module in self.modules():
             if isinstance(module, Matrix):
                 _fill(module.weight, math.sqrt(2 / sum(module.weight.shape)), generator)
+            elif isinstance(module, RMSNorm):
+                nn.init.ones_(module.weight)
 
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -55,10 +55,11 @@ class Rank:
         self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
         self._device = device_of(case)
         model = make_model(self._shape, SDPA, seed, self._device)
-        # The model's buffers are constants.
-        self._replica = nn.parallel.DistributedDataParallel(
-            model, process_group=group, broadcast_buffers=False
-        )
+        # Its buffers would be sent around in every forward, and are the same everywhere.
+        for name, constant in list(model.rotary.named_buffers()):
+            delattr(model.rotary, name)
+            setattr(model.rotary, name, constant)
+        self._replica = nn.parallel.DistributedDataParallel(model, process_group=group)
         self._optimizer = make_optimizer(self._replica)
         self._batch = self._part(seed)
 

@@ -71,7 +71,7 @@ def self_attention(
 
 
 def rotate(x: Tensor) -> Tensor:
-    """(B, H, T, head_dim) with its pairs as complex numbers, times exp(i t theta^(-2j/head_dim))."""
+    """(B, H, T, head_dim), its pairs as complex numbers, times exp(i t theta^(-2j / head_dim))."""
     length, head_dim = x.shape[-2:]
     pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], head_dim // 2, 2).contiguous())
     speeds = ROPE_THETA ** (-2 * torch.arange(head_dim // 2, dtype=torch.float64) / head_dim)

@@ -128,7 +128,8 @@ class LanguageModelStep(Suite):
 
     def cases(self, tier: str, threads: Sequence[int], device: str) -> list[Case]:
         """Each size without autocast and with bfloat16; studies without."""
-        return [case for count in threads for case in self._tier(tier, count, device)]
+        found = (case for count in threads for case in self._tier(tier, count, device))
+        return list(dict.fromkeys(found))
 
     def _tier(self, tier: str, threads: int, device: str) -> Iterator[Case]:
         tiny = (COURSE_BATCH, COURSE_CONTEXTS[0], 2000)
@@ -162,8 +163,9 @@ class LanguageModelStep(Suite):
 
     def quick_cases(self, threads: Sequence[int], device: str) -> list[Case]:
         """The tiny model, and the same data parallel."""
-        parallel = (next(self._tier(PARALLEL, count, device)) for count in threads)
-        return [*self.cases(TINY_TIER, threads, device), *parallel]
+        parallel = self.cases(PARALLEL, threads, device)
+        tiny = [case for case in parallel if case.get("size") == "tiny"]
+        return [*self.cases(TINY_TIER, threads, device), *tiny]
 
     def implementations(self, device: str) -> tuple[Implementation, ...]:
         """Three attentions, eager and compiled, and data parallel training."""
