@@ -1,4 +1,4 @@
-"""Readings of calls whose memory is known, as JSON; run as a process with `memory.environment()`."""
+"""Readings of calls whose memory is known, as JSON; run with `memory.environment()`."""
 
 from __future__ import annotations
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from ablation_executor.bench.suites import attention_backward_programs as programs
 from ablation_executor.bench.suites.attention_backward import (

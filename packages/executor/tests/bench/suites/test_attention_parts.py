@@ -1,5 +1,5 @@
-"""The four teaching forms: right where they are right, wrong where they are broken, their scratch to
-the byte, and tables of operations that add up."""
+"""The four teaching forms: right where they are right, wrong where they are broken, their scratch
+to the byte, and tables of operations that add up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 import ablation_kernels
 from ablation_executor.bench.suites import attention_parts_programs as programs
@@ -164,8 +166,8 @@ def test_without_a_defect_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> N
 def test_inputs_that_are_the_same_in_all_heads_hide_a_wrong_head(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Why checks do not rest on the course's ramps: a form that gives every query the keys of head 0
-    passes on them, and fails on the random inputs that the probes always have."""
+    """Why checks do not rest on the course's ramps: a form that gives every query the keys of
+    head 0 passes on them, and fails on the random inputs that the probes always have."""
     on_probe, on_ramp = reasons(monkeypatch, "wrong_head", small_case(inputs="ramp"))
     assert on_ramp is None
     assert on_probe is not None
@@ -179,7 +181,8 @@ def test_a_table_of_operations_adds_up(name: str) -> None:
     table = told["op_table"]
     assert all(set(line) == LINE_KEYS for line in table)
     root = next(line for line in table if line["name"] in (name, RANGE))
-    assert sum(line["self_cpu_ns"] for line in table) == pytest.approx(root["cpu_total_ns"], rel=0.02)
+    self_ns = sum(line["self_cpu_ns"] for line in table)
+    assert self_ns == pytest.approx(root["cpu_total_ns"], rel=0.02)
     assert sum(line["self_cpu_share"] for line in table) == pytest.approx(1.0)
     assert all(line["self_cpu_ns"] <= line["cpu_total_ns"] for line in table)
     assert told["op_table_with_ns"] > 0 and told["op_table_without_ns"] > 0

@@ -79,7 +79,9 @@ IMPLEMENTATIONS = (
     Implementation(
         SDPA, "torch", "scaled_dot_product_attention held to its flash backend", None, PHASES
     ),
-    Implementation(TRITON, "triton", "our flash kernel in Triton, forward only", None, (FWD_NOGRAD,)),
+    Implementation(
+        TRITON, "triton", "our flash kernel in Triton, forward only", None, (FWD_NOGRAD,)
+    ),
     Implementation(
         ABLATION,
         "ablation",
@@ -103,7 +105,7 @@ def saved_bytes(implementation: str, case: Case) -> int:
 
 def sdpa_tile_bytes(case: Case) -> int:
     """Bytes that PyTorch's flash backend takes for a tile of scores on each thread, at most."""
-    rows, keys = (min(size, length) for size, length in zip(SDPA_TILE, (case.Nq, case.Nk), strict=True))
+    rows, keys = min(SDPA_TILE[0], case.Nq), min(SDPA_TILE[1], case.Nk)
     return case.threads * case.itemsize * (rows * keys + rows * case.d + 2 * rows)
 
 
@@ -138,7 +140,7 @@ class AttentionBackward(Suite):
     name = NAME
     what = "attention forward, backward and the memory between them"
     baseline = SDPA
-    tiers = {
+    tiers: Mapping[str, str] = {
         "causal": "B 8, no heads, d 16 to 128, N 256 to 16384, causal as published",
         "full": "the same without a mask",
     }

@@ -8,7 +8,7 @@ scratch that a form really takes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablation_kernels import teaching
@@ -124,7 +124,7 @@ class AttentionParts(Suite):
     name = NAME
     what = "four teaching forms of attention on a CPU: time, scratch and where the time goes"
     baseline = SDPA_FLASH
-    tiers = {
+    tiers: Mapping[str, str] = {
         "course": "N 1024, d 32, 4 heads, scale 1, tiles of 256 x 256, as the course has it",
         "lengths": "N 128 to 4096 at d 32 and 64",
         "blocks": "six tile sizes at the course's N and d",

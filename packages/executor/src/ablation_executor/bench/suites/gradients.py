@@ -73,8 +73,9 @@ def attention_reference(
             results["o"][item, rows] = block.detach()
             if grad is not None:
                 parts = torch.autograd.grad(block, leaves, grad64[item, rows])
-                for name, part, at in zip(("dq", "dk", "dv"), parts, (rows, keys, keys), strict=True):
-                    results[name][item, at] += part
+                places = (("dq", rows), ("dk", keys), ("dv", keys))
+                for (name, place), part in zip(places, parts, strict=True):
+                    results[name][item, place] += part
     return results
 
 
