@@ -14,7 +14,6 @@ import ablation_kernels
 from ablation_executor.ir import Array, Graph, GraphBuilder
 from ablation_executor.ops import CATEGORIES, OPS, categories, category
 
-
 #: What graphs are made of; the others belong to training, see torch_ops.
 GRAPH_OPS = {
     name: info

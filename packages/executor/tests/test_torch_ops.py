@@ -123,9 +123,7 @@ def test_opcheck(shape: Sizes, causal: bool) -> None:
         torch.library.opcheck(torch.ops.ablation.flash_attention, (query, k, v, causal, 0.25))
     output, lse = torch.ops.ablation.flash_attention(q, k, v, causal, 0.25)
     arguments = (x.detach() for x in (q, k, v, output, lse, grad_output))
-    torch.library.opcheck(
-        torch.ops.ablation.flash_attention_backward, (*arguments, causal, 0.25)
-    )
+    torch.library.opcheck(torch.ops.ablation.flash_attention_backward, (*arguments, causal, 0.25))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -170,9 +168,7 @@ def test_lse_is_not_differentiable() -> None:
 
 def test_second_derivatives_are_refused() -> None:
     q, k, v, _ = make(SHAPES[1])
-    (gradient,) = torch.autograd.grad(
-        flash_attention(q, k, v).square().sum(), q, create_graph=True
-    )
+    (gradient,) = torch.autograd.grad(flash_attention(q, k, v).square().sum(), q, create_graph=True)
     with pytest.raises(RuntimeError, match="flash_attention_backward"):
         gradient.sum().backward()
 

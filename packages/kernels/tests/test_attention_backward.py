@@ -53,9 +53,7 @@ def make(random: np.random.Generator, shape: Sizes, spread: float = 1.0) -> Arra
 def check_forward(kernel: str, arrays: Arrays, **keywords: Any) -> None:
     q, k, v, _ = arrays
     expected = reference.attention_lse(q, k, v, **keywords)
-    actual = guarded(
-        "attention_lse", expected.flat.shape, q, k, v, kernel=kernel, **keywords
-    )
+    actual = guarded("attention_lse", expected.flat.shape, q, k, v, kernel=kernel, **keywords)
     assert_within(actual, expected.flat, tolerance.attention_lse(expected, v, q.shape[-1]))
 
 
@@ -260,9 +258,7 @@ def test_attributes_of_attention_alone(op: str, name: str, value: object) -> Non
 
 
 def delta_forgotten(wanted: reference.AttentionBackward) -> list[reference.Array]:
-    of_scores = wanted.forward.attention.weights * (
-        wanted.grad_output @ wanted.v.swapaxes(-1, -2)
-    )
+    of_scores = wanted.forward.attention.weights * (wanted.grad_output @ wanted.v.swapaxes(-1, -2))
     grad_q, grad_k = of_scores @ wanted.k, of_scores.swapaxes(-1, -2) @ wanted.q
     return [wanted.scale * grad_q, wanted.scale * grad_k, wanted.value[2]]
 

@@ -108,9 +108,7 @@ def lse(expected: reference.AttentionLse, head_dim: int) -> Array:
     return np.asarray(from_scores + from_sums + 2 * UNIT * np.abs(expected.lse))
 
 
-def attention_lse(
-    expected: reference.AttentionLse, v: reference.AnyArray, head_dim: int
-) -> Array:
+def attention_lse(expected: reference.AttentionLse, v: reference.AnyArray, head_dim: int) -> Array:
     """Both parts, flat."""
     parts = (attention(expected.attention, v, head_dim), lse(expected, head_dim))
     return np.concatenate([part.ravel() for part in parts])

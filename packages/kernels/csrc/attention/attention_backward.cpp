@@ -1,8 +1,8 @@
-// flash backward: scores are computed once more, tile by tile, from the log-sum-exp that the forward
-// pass kept, so that no matrix of them is ever whole. Blocks of keys are the outer loop: their
-// gradients are complete after one pass over the queries, and the gradient of q is summed over the
-// blocks. Five products a score, where one pass by keys and one by queries, which need no sum over
-// blocks, take seven. The inner work is flash_backward_body.h's.
+// flash backward: scores are computed once more, tile by tile, from the log-sum-exp that the
+// forward pass kept, so that no matrix of them is ever whole. Blocks of keys are the outer loop:
+// their gradients are complete after one pass over the queries, and the gradient of q is summed
+// over the blocks. Five products a score, where one pass by keys and one by queries, which need no
+// sum over blocks, take seven. The inner work is flash_backward_body.h's.
 //
 // Scheduling: the blocks of keys of a (batch, head) item form one group, or several where there are
 // too few items for the cores; a group is one piece of work. The first group of an item sums the
@@ -108,14 +108,14 @@ Plan make_plan(const Call& call) {
     const std::int64_t pieces =
         splits ? std::min(divide_up(kPiecesPerCore * cores, plan.sizes.items()), kMostGroups) : 1;
     const std::int64_t share = std::max(divide_up(sk, pieces), kLeastKeys);
-    const std::int64_t most = std::min(fitting_keys(provider, d), round_up(share, provider.columns));
+    const std::int64_t most =
+        std::min(fitting_keys(provider, d), round_up(share, provider.columns));
     plan.tile_k = round_up(divide_up(sk, divide_up(sk, most)), provider.columns);
     plan.tile_q = std::min(kTileQueries, sq);
     plan.blocks = divide_up(sk, plan.tile_k);
     plan.groups = std::min(pieces, plan.blocks);
     plan.row_bytes = bytes_of(2 * plan.sizes.items() * sq);
-    plan.partial_bytes =
-        bytes_of((plan.groups - 1) * plan.sizes.items() * plan.query_floats());
+    plan.partial_bytes = bytes_of((plan.groups - 1) * plan.sizes.items() * plan.query_floats());
     plan.worker_bytes = bytes_of(flash_backward_floats(provider, plan.tile_q, plan.tile_k, d));
     return plan;
 }
@@ -123,7 +123,7 @@ Plan make_plan(const Call& call) {
 /// The call's arrays. The gradients lie one after another in the output.
 struct Arrays {
     const float *q, *k, *v, *grad_output;
-    float *delta, *shift;               ///< (items, Sq), in scratch
+    float *delta, *shift;  ///< (items, Sq), in scratch
     float *grad_q, *grad_k, *grad_v;
     float* partials;  ///< (groups - 1, items, Sq, D), in scratch
 };

@@ -10,9 +10,9 @@
 //   grad_k = scale * grad_S^T @ q
 //
 // Shapes
-//   q, output, grad_output (B, H, Sq, D); k and v (B, H, Sk, D); lse (B, H, Sq). The result is flat,
-//   one part after another: output and lse of attention_lse; the gradients of q, k and v, each of
-//   its shape, of attention_backward.
+//   q, output, grad_output (B, H, Sq, D); k and v (B, H, Sk, D); lse (B, H, Sq). The result is
+//   flat, one part after another: output and lse of attention_lse; the gradients of q, k and v,
+//   each of its shape, of attention_backward.
 // Causal
 //   Query i sees keys 0 ... i, aligned at the top left also where Sq and Sk differ. A key that no
 //   query sees has gradients of 0.

@@ -5,8 +5,8 @@
 // computes its scores P and their gradients grad_S in register tiles, a row for each query, and
 // keeps both in cache for the three products behind them: P^T and grad_S^T are read down their
 // columns, a broadcast at a time, so that nothing but the keys and values is ever transposed.
-// The block's rows of grad_k and grad_v stay in cache through all tiles of queries; grad_q, the only
-// accumulator as long as the sequence, is read and written once per block.
+// The block's rows of grad_k and grad_v stay in cache through all tiles of queries; grad_q, the
+// only accumulator as long as the sequence, is read and written once per block.
 //
 // Cost of a score: 10 D FLOPs in five products, 4 D of them before the exponential. On a Zen 4 core
 // with AVX-512 at D = 64 that is 20 cycles of multiply-adds and about 1 of exponential and
@@ -95,11 +95,12 @@ struct FlashBackward {
         }
     }
 
-    /// The product of `rows` rows, at most those of a register tile, and at most a panel of columns.
+    /// The product of `rows` rows, at most those of a register tile, and at most a panel of
+    /// columns.
     template <class A>
     static void run(const Product& product, std::int64_t rows) {
-        static constexpr auto kFunctions = tile_functions<V, ProductFunction>(
-            []<int height, int width>() -> ProductFunction {
+        static constexpr auto kFunctions =
+            tile_functions<V, ProductFunction>([]<int height, int width>() -> ProductFunction {
                 return &FlashBackward::template multiply<A, height, width>;
             });
         const std::int64_t vectors = (product.columns + V::width - 1) / V::width;
@@ -245,11 +246,11 @@ struct FlashBackward {
             for_row_blocks(pair.rows, [&](std::int64_t row, std::int64_t end) {
                 const std::int64_t depth = pair.seen(end - 1);
                 if (depth == 0 && block.adds) return;
-                run<PlainA>({pair.grad_scores + row * pair.score_stride, pair.score_stride,
-                             pair.k + column, pair.row_stride, depth,
-                             block.grad_q + (pair.query + row) * block.d + column, block.d,
-                             columns, block.adds},
-                            end - row);
+                run<PlainA>(
+                    {pair.grad_scores + row * pair.score_stride, pair.score_stride, pair.k + column,
+                     pair.row_stride, depth, block.grad_q + (pair.query + row) * block.d + column,
+                     block.d, columns, block.adds},
+                    end - row);
             });
         });
     }
@@ -309,8 +310,9 @@ struct FlashBackward {
                 q = pad_rows(q_rows, q, rows, d, row_stride);
                 grad_output = pad_rows(grad_rows, grad_output, rows, d, row_stride);
             }
-            const Pair pair{block,   keys,        values,       k,     q,    grad_output,   row_stride,
-                            weights, grad_scores, score_stride, query, rows, query == start};
+            const Pair pair{block,       keys,       values,        k,           q,
+                            grad_output, row_stride, weights,       grad_scores, score_stride,
+                            query,       rows,       query == start};
             score(pair);
             add_by_key(pair, weights, grad_output, block.grad_v);
             add_by_key(pair, grad_scores, q, block.grad_k);

@@ -1,5 +1,5 @@
-// The exponential of the flash kernels with products of their own, written once over a vector type V
-// (see vector_math.h).
+// The exponential of the flash kernels with products of their own, written once over a vector type
+// V (see vector_math.h).
 #pragma once
 
 #include "core/vector_math.h"

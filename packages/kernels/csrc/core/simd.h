@@ -56,8 +56,8 @@ const SimdProvider& simd();
 /// The instruction set that code with registers of its own uses: that of simd(), or the best below
 /// it where the provider has none (vdsp): "avx512", "avx2", "neon" or "baseline".
 std::string_view vector_instruction_set();
-/// Of the providers of an op, best first, that of vector_instruction_set(); the last where it is not
-/// among them.
+/// Of the providers of an op, best first, that of vector_instruction_set(); the last where it is
+/// not among them.
 template <class Provider, std::size_t n>
 const Provider& provider_in_use(const std::array<const Provider*, n>& built) {
     for (const Provider* provider : built) {

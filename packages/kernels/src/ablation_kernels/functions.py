@@ -61,10 +61,9 @@ def _call(
 
 def _numpy(x: Array) -> Float32Array:
     """The same memory as a NumPy array."""
-    if isinstance(x, np.ndarray):
-        return x
-    array: Float32Array = np.from_dlpack(x) if hasattr(x, "__dlpack__") else np.asarray(x)
-    return array
+    # A read-only array is refused by NumPy's own DLPack
+    is_plain = isinstance(x, np.ndarray) or not hasattr(x, "__dlpack__")
+    return np.asarray(x if is_plain else np.from_dlpack(x), np.float32)
 
 
 def _parts(flat: Array, *shapes: tuple[int, ...]) -> list[Float32Array]:
