@@ -13,6 +13,8 @@ from ablation_kernels._native import Program
 from ablation_kernels.functions import (
     add,
     attention,
+    attention_backward,
+    attention_lse,
     bias_relu,
     div,
     gelu,
@@ -53,6 +55,8 @@ __all__ = [
     "Program",
     "add",
     "attention",
+    "attention_backward",
+    "attention_lse",
     "best_kernel",
     "bias_relu",
     "build_info",
