@@ -8,7 +8,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from ablation_kernels import _native
+from ablation_kernels import _native, teaching
 from ablation_kernels._native import Program
 from ablation_kernels.functions import (
     add,
@@ -78,6 +78,7 @@ __all__ = [
     "slice",
     "softmax",
     "sub",
+    "teaching",
     "time_kernels",
     "where",
 ]
