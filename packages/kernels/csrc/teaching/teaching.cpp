@@ -32,7 +32,7 @@ Form find_form(std::string_view name) {
 
 Shape infer(const Call& call) {
     Shape shape = infer_attention(call);
-    const auto& [q, k, v, mask] = call.inputs;
+    const TensorView &q = call.inputs[0], &k = call.inputs[1];
     require_shape("attention", "k", k, q.shape, "the teaching set has as many keys as queries");
     if (shape[2] > kMaxSequence) {
         reject("attention", "q", "has shape " + q.shape.str(), "a seq_len of at most 16777216");
