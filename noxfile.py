@@ -149,7 +149,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def bench(session: nox.Session) -> None:
-    """Measure the ladder, the main job: `nox -s bench -- --configs Toy,Small`."""
+    """Measure the ladder, the main job: `nox -s bench -- --configs Toy,Small`.
+
+    Or a suite beside it: `nox -s bench -- --suite attention-sweep --quick`.
+    """
     install_packages(session, ("executor",), "torch")
     session.run("python", "-m", "ablation_executor.bench", *session.posargs)
 
@@ -162,13 +165,6 @@ def league(session: nox.Session) -> None:
     # Other variants that the caller names win; a resumed run has its own
     chosen = () if "--resume" in session.posargs else ("--variants", "league")
     session.run("python", "-m", "ablation_executor.bench", *chosen, *session.posargs)
-
-
-@nox.session(requires=["wheel"])
-def attention(session: nox.Session) -> None:
-    """Measure attention alone against SDPA: `nox -s attention -- --seq-lens 512 --heads 12`."""
-    install_packages(session, ("executor",), "torch")
-    session.run("python", "-m", "ablation_executor.bench.attention", *session.posargs)
 
 
 @nox.session
