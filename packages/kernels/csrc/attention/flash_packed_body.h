@@ -83,17 +83,7 @@ struct FlashPacked {
         Float sums[rows][vectors];
         clear(sums);
         if (product.before != nullptr) {
-#pragma GCC unroll 16
-            for (int i = 0; i < rows; ++i) {
-                const Float factor = V::set(product.before[i]);
-#pragma GCC unroll 8
-                for (int j = 0; j < vectors; ++j) {
-                    const bool whole = j + 1 < vectors || tail == 0;
-                    const Float old =
-                        whole ? V::load(at(i, j), All{}) : V::load(at(i, j), First{tail});
-                    sums[i][j] = V::mul(old, factor);
-                }
-            }
+            for (int i = 0; i < rows; ++i) __builtin_prefetch(at(i, 0), 1);
         }
         multiply_accumulate<V>(sums, PlainA{product.a, product.a_stride}, product.b, Tile::columns,
                                product.depth);
@@ -102,8 +92,17 @@ struct FlashPacked {
             const Float factor = V::set(product.after == nullptr ? 1.0F : product.after[i]);
 #pragma GCC unroll 8
             for (int j = 0; j < vectors; ++j) {
-                const Float value = V::mul(sums[i][j], factor);
-                if (j + 1 < vectors || tail == 0) {
+                const bool whole = j + 1 < vectors || tail == 0;
+                Float sum = sums[i][j];
+                // A tile is summed by itself: one sum over all keys would round as often, but at
+                // the size of the whole, which is an error that grows with their number.
+                if (product.before != nullptr) {
+                    const Float before =
+                        whole ? V::load(at(i, j), All{}) : V::load(at(i, j), First{tail});
+                    sum = V::fma(before, V::set(product.before[i]), sum);
+                }
+                const Float value = V::mul(sum, factor);
+                if (whole) {
                     V::store(at(i, j), value, All{});
                 } else {
                     V::store(at(i, j), value, First{tail});
