@@ -151,9 +151,7 @@ class Case:
         return Case(**{**fields, "parameters": tuple(sorted(fields["parameters"].items()))})
 
 
-def make_case(
-    suite: str, tier: str, shape: tuple[int, int, int, int, int], **given: Any
-) -> Case:
+def make_case(suite: str, tier: str, shape: tuple[int, int, int, int, int], **given: Any) -> Case:
     """A case of shape (B, H, Nq, Nk, d); what is no field of `Case` is a parameter of the suite."""
     fields = {field.name for field in dataclasses.fields(Case)}
     parameters = {name: value for name, value in given.items() if name not in fields}
