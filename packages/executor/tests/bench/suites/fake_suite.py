@@ -18,6 +18,7 @@ from ablation_executor.bench.suites.attention_check import (
     Inputs,
     Single,
     check_case,
+    limits_of,
     make_inputs,
     probe_all,
 )
@@ -93,7 +94,8 @@ class FakeProgram(Program):
 
     def check(self, phases: Sequence[str]) -> Verdict:
         """As the forward sweep does."""
-        return check_case(self._attend, self._case, self._seed, is_fused=True)
+        limits = limits_of(self._case.dtype, is_fused=True)
+        return check_case(self._attend, self._case, self._seed, limits)
 
     def call(self, phase: str, prepared: Any) -> Any:
         """One call, or the end of this process."""

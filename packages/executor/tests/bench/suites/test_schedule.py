@@ -95,12 +95,8 @@ def test_a_rate_beyond_the_machine_is_an_error(
 
 
 def test_threads_bound_each_other() -> None:
-    bound = Peaks(
-        {
-            str(n): {"multiply_add_flops_per_s": rate}
-            for n, rate in ((1, 10.0), (2, 15.0), (4, 50.0))
-        }
-    )
+    rates = {"1": 10.0, "2": 15.0, "4": 50.0}
+    bound = Peaks({n: {"multiply_add_flops_per_s": rate} for n, rate in rates.items()})
     assert [bound.flops_per_s(n) for n in (1, 2, 3, 4)] == [10.0, 20.0, 30.0, 50.0]
     assert Peaks({"1": {}}).flops_per_s(1) is None
 

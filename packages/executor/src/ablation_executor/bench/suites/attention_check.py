@@ -85,7 +85,7 @@ def attention_reference(
 
 
 def limits_of(dtype: str, is_fused: bool, factor: float = 1.0) -> dict[str, float]:
-    """The limits of output and log-sum-exp; `factor` is LARGE_FACTOR for large scores."""
+    """The limits of output and log-sum-exp; `factor` is `factor_of` the case."""
     limits = FUSED_LIMITS if is_fused else UNFUSED_LIMITS
     return {
         "o": factor * limits[dtype],
@@ -123,9 +123,13 @@ def judge(
 Attend = Callable[[Case, Inputs], tuple[Inputs, dict[str, npt.NDArray[Any]]]]
 
 
-def check_case(attend: Attend, case: Case, seed: int, is_fused: bool) -> Verdict:
+def factor_of(case: Case) -> float:
+    """By how much the limits of a case are larger: LARGE_FACTOR where its scores are large."""
+    return LARGE_FACTOR if case.get("gain", 1.0) > 1 else 1.0
+
+
+def check_case(attend: Attend, case: Case, seed: int, limits: dict[str, float]) -> Verdict:
     """Run a case once and compare its sampled rows."""
-    limits = limits_of(case.dtype, is_fused, LARGE_FACTOR if case.get("gain") else 1.0)
     rounded, outputs = attend(case, make_inputs(case, seed))
     rows = sampled_rows(case, seed)
     out, lse = attention_reference(case, rounded, rows)
@@ -158,9 +162,10 @@ def probe_all(attend: Attend, case: Case, seed: int, is_fused: bool) -> Verdict:
     """
     verdict = Verdict()
     for probe in probe_cases(case, is_fused or case.dtype == "float32"):
+        limits = limits_of(case.dtype, is_fused, factor_of(probe))
         # The second call meets memory that the first has used.
         for call in ("first", "second"):
-            verdict = check_case(attend, probe, seed, is_fused)
+            verdict = check_case(attend, probe, seed, limits)
             if verdict.reason is not None:
                 verdict.reason = f"{probe.label}, {call} call: {verdict.reason}"
                 return verdict

@@ -165,10 +165,17 @@ def parse_label(label: str) -> Case:
     if found is None:
         raise ValueError(f"{label!r} is no label of a case")
     pairs = (part.split("=", 1) for part in found["parameters"].split())
+    batch, heads, length_q, length_k, head_dim = (
+        int(found[name]) for name in ("B", "H", "Nq", "Nk", "d")
+    )
     return Case(
         found["suite"],
         found["tier"],
-        *(int(found[name]) for name in ("B", "H", "Nq", "Nk", "d")),
+        batch,
+        heads,
+        length_q,
+        length_k,
+        head_dim,
         dtype=found["dtype"],
         causal=found["mask"] == "causal",
         threads=int(found["threads"]),

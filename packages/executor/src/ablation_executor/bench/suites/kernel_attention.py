@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 import ablation_kernels
 
-from .attention_check import Inputs, Single, check_case, make_inputs, probe_all
+from .attention_check import Inputs, Single, check_case, limits_of, make_inputs, probe_all
 from .case import Case
 from .suite import Needs, Program, Verdict
 
@@ -93,7 +93,8 @@ class KernelProgram(Program):
 
     def check(self, phases: Sequence[str]) -> Verdict:
         """This case's own output."""
-        return check_case(self._attend, self._case, self._seed, is_fused=True)
+        limits = limits_of(self._case.dtype, is_fused=True)
+        return check_case(self._attend, self._case, self._seed, limits)
 
     def call(self, phase: str, prepared: Any) -> Single:
         """One forward; the result is a new array."""

@@ -15,7 +15,15 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-from .attention_check import LARGE_GAIN, Inputs, check_case, make_inputs, probe_all
+from .attention_check import (
+    LARGE_GAIN,
+    Inputs,
+    check_case,
+    factor_of,
+    limits_of,
+    make_inputs,
+    probe_all,
+)
 from .case import Case
 from .memory import measure_cuda
 from .suite import Verdict
@@ -174,14 +182,16 @@ class TorchAttention(TorchProgram):
         large = self._case.with_parameters(gain=LARGE_GAIN)
         if not self._is_fused and self._case.dtype != "float32":
             return self.check(())
-        verdict = check_case(self._attend, large, self._seed, self._is_fused)
+        limits = limits_of(self._case.dtype, self._is_fused, factor_of(large))
+        verdict = check_case(self._attend, large, self._seed, limits)
         if verdict.reason is not None:
             verdict.reason = f"{large.label}: {verdict.reason}"
         return verdict
 
     def check(self, phases: Sequence[str]) -> Verdict:
         """This case's own output, and the log-sum-exp if there is one."""
-        return check_case(self._attend, self._case, self._seed, self._is_fused)
+        limits = limits_of(self._case.dtype, self._is_fused)
+        return check_case(self._attend, self._case, self._seed, limits)
 
     def call(self, phase: str, prepared: Any) -> Any:
         """One forward."""
