@@ -238,6 +238,26 @@ def test_the_published_memory_is_three_times_what_a_graph_keeps() -> None:
     assert published / columns["mem_saved_bytes"] == pytest.approx(3.0, abs=0.1)
 
 
+def test_what_only_the_process_sees_is_null_without_it() -> None:
+    details = memory_of(ABLATION, case_of(64))["details"]
+    assert details["mem_published_style_bytes"] is None
+    assert "MALLOC_" in details["mem_published_style_reason"]
+
+
+def test_a_quick_run_compiles_once() -> None:
+    (short, longer) = SUITE.quick_cases([2], "cpu")
+    compiled = [way for way in IMPLEMENTATIONS if way.origin == "inductor"]
+    left = [
+        (way.name, case.Nq)
+        for way in compiled
+        for case in (short, longer)
+        if SUITE.quick_refusal(way, case) is None
+    ]
+    assert left == [(COURSE + COMPILED_SUFFIX, 1024)]
+    assert not SUITE.measures_memory(short, is_quick=True)
+    assert SUITE.measures_memory(short, is_quick=False)
+
+
 def test_memory_of_other_phases_tells_no_graph() -> None:
     columns = memory_of(SOFTMAX, case_of(64), FWD_NOGRAD)
     assert columns["mem_saved_bytes"] is columns["mem_before_bwd_bytes"] is None

@@ -73,9 +73,10 @@ def scratch_by_hand(form: str, case: Case) -> int:
 @pytest.mark.parametrize("name", BY_NAME)
 def test_an_implementation_is_right(name: str, changes: dict[str, Any]) -> None:
     program = make_program(name, small_case(**changes), seed=1)
-    for verdict in (program.probe(), program.check(("fwd",))):
-        assert verdict.reason is None
-        assert 0 < verdict.errors["o"] <= verdict.limits["o"]
+    assert program.probe().reason is None
+    verdict = program.check(("fwd",))
+    assert verdict.reason is None
+    assert 0 < verdict.errors["o"] <= verdict.limits["o"]
 
 
 @pytest.mark.parametrize("threads", sorted({1, MOST_THREADS}))
