@@ -193,14 +193,14 @@ DEFECTS = (
 def test_a_defect_ends_as_incorrect(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, defect: str
 ) -> None:
-    monkeypatch.setitem(programs.FORMS, SOFTMAX, broken(defect))  # type: ignore[arg-type]
+    monkeypatch.setitem(programs.FORMS, SOFTMAX, broken(defect))
     rows = run_case(SUITE, case_of(40), [SOFTMAX], NearTeam(SUITE), tmp_path)
     assert [row["phase"] for row in rows] == list(PHASES)
     assert {(row["status"], row["samples_ns"]) for row in rows} == {("incorrect", None)}
 
 
 def test_without_a_defect_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(programs.FORMS, SOFTMAX, broken("none"))  # type: ignore[arg-type]
+    monkeypatch.setitem(programs.FORMS, SOFTMAX, broken("none"))
     program = AttentionProgram(SOFTMAX, case_of(40), seed=0)
     assert program.probe().reason is program.check(PHASES).reason is None
 

@@ -188,7 +188,7 @@ class AttentionProgram(TorchProgram):
         self._leaves = [tensor.requires_grad_() for tensor in inputs]
         if implementation == SDPA:
             heads = (case.B, case.H)
-            require_flash(*(leaf.unflatten(0, heads) for leaf in self._leaves), case)
+            require_flash([leaf.unflatten(0, heads) for leaf in self._leaves], case)
 
     def compile(self) -> None:
         """Each phase once: without gradients another graph is compiled than with them."""
