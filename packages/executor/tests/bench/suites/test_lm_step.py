@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
+import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablation_executor.bench.suites import language_model, lm_program

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from .case import Case
-from .lm_parallel import CHECK, PARTS, STEP, sizes
+from .lm_parallel import CHECK, STEP, sizes
+from .lm_program import PARTS
 from .suite import Program, Verdict
 
 START_TIMEOUT_S, REPLY_TIMEOUT_S, STOP_TIMEOUT_S = 120.0, 600.0, 10.0
