@@ -47,6 +47,18 @@ def test_every_phase_has_a_turn_in_every_round(near: Measure) -> None:
     assert len({tuple(one) for one in rounds}) > 1
 
 
+def test_a_wide_row_has_more_rounds_unless_the_run_is_quick(
+    near: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for is_wide, rounds in ((True, 60), (False, 20)):
+        monkeypatch.setattr(Trial, "is_wide", is_wide)
+        (row,), _ = near(["right"], is_quick=False)
+        assert set(row["sample_rounds"]) == set(range(rounds))
+    monkeypatch.setattr(Trial, "is_wide", True)
+    (row,), _ = near(["right"])
+    assert set(row["sample_rounds"]) == set(range(10))
+
+
 def test_what_cannot_be_loaded_fails_alone(near: Measure) -> None:
     rows, _ = near(["right", "raises", "unsupported", "refused"])
     found = {row["impl"]: (row["status"], row["reason"], row["attempted"]) for row in rows}
