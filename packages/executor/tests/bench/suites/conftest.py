@@ -11,6 +11,7 @@ import pytest
 
 from ablation_executor.bench.protocol import WORKER_VARIABLE, Message
 from ablation_executor.bench.record import Row
+from ablation_executor.bench.suites import schedule, worker
 from ablation_executor.bench.suites import suite as registry
 from ablation_executor.bench.suites.case import Case
 from ablation_executor.bench.suites.rows import check_row
@@ -82,8 +83,10 @@ def run_case(
 
 
 @pytest.fixture
-def near(tmp_path: Path) -> Measure:
-    """Measure the small fake case in this process."""
+def near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measure:
+    """Measure the small fake case in this process, with less to wait for."""
+    monkeypatch.setattr(schedule, "WARM_NS", 1_000_000)
+    monkeypatch.setattr(worker, "SETTLE_CALLS_NS", 1_000_000)
 
     def run(names: Sequence[str], tier: str = "small", **changes: Any) -> tuple[list[Row], Any]:
         team = NearTeam(fake_suite.SUITE)

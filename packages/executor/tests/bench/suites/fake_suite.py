@@ -40,6 +40,7 @@ DEFECTS = (
 )
 BEHAVIORS = ("sleeps", "aborts", "killed", "hungry", "raises", "unsupported", "refused", "slow")
 HUNGRY_BYTES = 1 << 30
+TIERS = {"small": "one case", "long": "another"}
 
 
 def sixteen_bits(array: Single) -> Single:
@@ -93,7 +94,8 @@ class FakeProgram(Program):
 
     def check(self, phases: Sequence[str]) -> Verdict:
         """As the forward sweep does."""
-        return check_case(self._attend, self._case, self._seed, limits_of(self._case.dtype, True))
+        limits = limits_of(self._case.dtype, is_fused=True)
+        return check_case(self._attend, self._case, self._seed, limits)
 
     def call(self, phase: str, prepared: Any) -> Any:
         """One call, or the end of this process."""
@@ -122,7 +124,7 @@ class FakeSuite(Suite):
     name = NAME
     what = "failures"
     baseline = "right"
-    tiers = {"small": "one case", "long": "another"}
+    tiers = TIERS
 
     def cases(self, tier: str, threads: Sequence[int], device: str) -> list[Case]:
         """B2 H3, lengths that no tile divides."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import fake_suite  # type: ignore[import-not-found]  # noqa: E402
+import fake_suite  # type: ignore[import-not-found]
 
-from ablation_executor.bench.suites import suite, worker  # noqa: E402
+from ablation_executor.bench.suites import suite, worker
 
 suite.SUITES["fake"] = "fake"
 sys.modules[f"{suite.__package__}.fake"] = fake_suite

@@ -193,14 +193,14 @@ DEFECTS = (
 def test_a_defect_ends_as_incorrect(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, defect: str
 ) -> None:
-    monkeypatch.setitem(programs.FORMS, SOFTMAX, broken(defect))  # type: ignore[arg-type]
+    monkeypatch.setitem(programs.FORMS, SOFTMAX, broken(defect))
     rows = run_case(SUITE, case_of(40), [SOFTMAX], NearTeam(SUITE), tmp_path)
     assert [row["phase"] for row in rows] == list(PHASES)
     assert {(row["status"], row["samples_ns"]) for row in rows} == {("incorrect", None)}
 
 
 def test_without_a_defect_nothing_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(programs.FORMS, SOFTMAX, broken("none"))  # type: ignore[arg-type]
+    monkeypatch.setitem(programs.FORMS, SOFTMAX, broken("none"))
     program = AttentionProgram(SOFTMAX, case_of(40), seed=0)
     assert program.probe().reason is program.check(PHASES).reason is None
 
@@ -236,6 +236,26 @@ def test_the_published_memory_is_three_times_what_a_graph_keeps() -> None:
     columns = memory_of(COURSE, case_of(1024))
     published = columns["details"]["mem_published_style_bytes"]
     assert published / columns["mem_saved_bytes"] == pytest.approx(3.0, abs=0.1)
+
+
+def test_what_only_the_process_sees_is_null_without_it() -> None:
+    details = memory_of(ABLATION, case_of(64))["details"]
+    assert details["mem_published_style_bytes"] is None
+    assert "MALLOC_" in details["mem_published_style_reason"]
+
+
+def test_a_quick_run_compiles_once() -> None:
+    (short, longer) = SUITE.quick_cases([2], "cpu")
+    compiled = [way for way in IMPLEMENTATIONS if way.origin == "inductor"]
+    left = [
+        (way.name, case.Nq)
+        for way in compiled
+        for case in (short, longer)
+        if SUITE.quick_refusal(way, case) is None
+    ]
+    assert left == [(COURSE + COMPILED_SUFFIX, 1024)]
+    assert not SUITE.measures_memory(short, is_quick=True)
+    assert SUITE.measures_memory(short, is_quick=False)
 
 
 def test_memory_of_other_phases_tells_no_graph() -> None:

@@ -22,9 +22,7 @@ def case(**changes: object) -> Case:
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("lengths", [(1, 1), (1, 9), (9, 1), (5, 7), (7, 5), (6, 6)])
-def test_useful_flops_count_the_pairs_that_are_seen(
-    lengths: tuple[int, int], causal: bool
-) -> None:
+def test_useful_flops_count_the_pairs_that_are_seen(lengths: tuple[int, int], causal: bool) -> None:
     queries, keys = lengths
     seen = sum(not causal or j <= i for i in range(queries) for j in range(keys))
     shape = case(Nq=queries, Nk=keys, causal=causal)

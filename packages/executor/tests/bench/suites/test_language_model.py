@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from ablation_executor.bench.suites import language_model
 from ablation_executor.bench.suites.language_model import (
@@ -254,7 +257,7 @@ def train(attention: str, steps: int) -> list[float]:
 
 def test_the_loss_of_one_batch_falls() -> None:
     losses = train("sdpa", 20)
-    assert all(after < before for before, after in zip(losses, losses[1:], strict=False))
+    assert all(after < before for before, after in itertools.pairwise(losses))
     assert losses[-1] < 0.8 * losses[0]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ablation_executor.bench.suites import schedule
+from ablation_executor.bench.suites import peaks, schedule
+from ablation_executor.bench.suites.peaks import Peaks
 from ablation_executor.bench.suites.rows import MEASURED_KEYS
 from ablation_executor.bench.suites.suite import Flops, Needs
 from ablation_executor.bench.suites.trial import Trial
@@ -46,6 +47,18 @@ def test_every_phase_has_a_turn_in_every_round(near: Measure) -> None:
     assert len({tuple(one) for one in rounds}) > 1
 
 
+def test_a_wide_row_has_more_rounds_unless_the_run_is_quick(
+    near: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for is_wide, rounds in ((True, 60), (False, 20)):
+        monkeypatch.setattr(Trial, "is_wide", is_wide)
+        (row,), _ = near(["right"], is_quick=False)
+        assert set(row["sample_rounds"]) == set(range(rounds))
+    monkeypatch.setattr(Trial, "is_wide", True)
+    (row,), _ = near(["right"])
+    assert set(row["sample_rounds"]) == set(range(10))
+
+
 def test_what_cannot_be_loaded_fails_alone(near: Measure) -> None:
     rows, _ = near(["right", "raises", "unsupported", "refused"])
     found = {row["impl"]: (row["status"], row["reason"], row["attempted"]) for row in rows}
@@ -57,9 +70,7 @@ def test_what_cannot_be_loaded_fails_alone(near: Measure) -> None:
     }
 
 
-def test_what_does_not_fit_is_not_attempted(
-    near: Measure, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_does_not_fit_is_not_attempted(near: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "available_bytes", lambda limit: limit)
     rows, _ = near(["right", "hungry"], memory_limit_bytes=HUNGRY_BYTES // 2)
     hungry = rows[1]
@@ -80,10 +91,26 @@ def test_what_fits_only_alone_runs_alone(near: Measure, monkeypatch: pytest.Monk
     assert team.turns == sorted(team.turns, key=lambda name: name != first)
 
 
-def test_a_rate_beyond_the_machine_is_an_error(near: Measure) -> None:
-    rows, _ = near(["right"], peak_flops_per_s={1: 1.0})
+def test_a_rate_beyond_the_machine_is_an_error(
+    near: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = [{"multiply_add_flops_per_s": 2.0}, {"multiply_add_flops_per_s": 1e18}]
+    monkeypatch.setattr(peaks, "_measure_peak", lambda threads: again.pop(0))
+    slow = {"1": {"multiply_add_flops_per_s": 1.0}}
+    rows, _ = near(["right"], peaks=Peaks(slow))
+    assert slow["1"]["multiply_add_flops_per_s"] == 2.0
     assert (rows[0]["status"], rows[0]["reason"]) == ("error", "impossible_rate")
     assert all(rows[0][key] is None for key in MEASURED_KEYS)
+    # The first measurement of the machine may have been the one that was wrong
+    assert near(["right"], peaks=Peaks(slow))[0][0]["status"] == "ok"
+    assert again == []
+
+
+def test_threads_bound_each_other() -> None:
+    rates = {"1": 10.0, "2": 15.0, "4": 50.0}
+    bound = Peaks({n: {"multiply_add_flops_per_s": rate} for n, rate in rates.items()})
+    assert [bound.flops_per_s(n) for n in (1, 2, 3, 4)] == [10.0, 20.0, 30.0, 50.0]
+    assert Peaks({"1": {}}).flops_per_s(1) is None
 
 
 def test_without_the_device_nothing_is_started(near: Measure) -> None:

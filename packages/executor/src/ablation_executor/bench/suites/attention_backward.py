@@ -220,6 +220,14 @@ class AttentionBackward(Suite):
             made = saved + sdpa_tile_bytes(case)
         return Needs(resident, made + dense + (saved if is_backward else 0))
 
+    def quick_refusal(self, implementation: Implementation, case: Case) -> Refusal | None:
+        """To compile takes longer than to measure: one form at one length shows it."""
+        shown = implementation.name == COURSE + COMPILED_SUFFIX and case.Nq == max(QUICK_LENGTHS)
+        if implementation.origin == "inductor" and not shown:
+            text = f"a quick run compiles {COURSE} at N {max(QUICK_LENGTHS)} alone"
+            return Refusal("skipped", "policy", text)
+        return None
+
     def flops(self, case: Case, phase: str) -> Flops:
         """Two products forward, four backward."""
         if phase not in BACKWARD_PHASES:
@@ -228,8 +236,8 @@ class AttentionBackward(Suite):
         return Flops(int(useful), int(fa))
 
     def measures_memory(self, case: Case, is_quick: bool) -> bool:
-        """Always: memory is half of what this suite is about."""
-        return True
+        """In quick runs of the longer case: in the shorter one the interpreter weighs more."""
+        return not is_quick or case.Nq == max(QUICK_LENGTHS)
 
     def start(self, implementation: str, threads: int) -> None:
         """Import PyTorch, and our operator where it is asked for."""

@@ -41,9 +41,8 @@ def inputs_of(case: Case, seed: int) -> Inputs:
     """Random q, k and v, or ramps that rise along N and d and are the same in every head."""
     if case.get("inputs") != RAMP:
         return make_inputs(case, seed)
-    rows = np.arange(case.Nq, dtype=np.float32)[:, None] / case.Nq
-    columns = np.arange(case.d, dtype=np.float32) / case.d
-    k = np.ascontiguousarray(np.broadcast_to((rows + columns) / 2, case.k_shape))
+    rows, columns = (np.linspace(0, 0.5, size, dtype=np.float32) for size in (case.Nq, case.d))
+    k = np.ascontiguousarray(np.broadcast_to(rows[:, None] + columns, case.k_shape))
     return np.float32(RAMP_TOP) * k, k, k.copy()
 
 
@@ -199,7 +198,7 @@ class SdpaProgram(PartsProgram):
         self._is_flash = implementation == SDPA_FLASH
         self._tensors = tuple(torch.from_numpy(array) for array in self._inputs)
         if self._is_flash:
-            require_flash(*self._tensors, case)
+            require_flash(self._tensors, case)
 
     def _run(self, tensors: Sequence[Any], scale: float) -> Any:
         if self._is_flash:

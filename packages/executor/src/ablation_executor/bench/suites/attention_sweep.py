@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 
 import ablation_kernels
@@ -28,6 +28,15 @@ QUICK_LENGTH, QUICK_RECTANGLE = 1024, (128, 4096)
 SERIAL_PAIRS, QUICK_SERIAL_PAIRS = 1024**2, 256**2
 # Rows of queries and of keys in a tile of PyTorch's CPU kernel, at most.
 SDPA_TILE = (256, 512)
+
+TIERS: Mapping[str, str] = {
+    "paper": "the published sizes: B4 H12 d64 causal, N from 2048 to 16384",
+    "cpu": "B1 H12 d64, causal and full, N from 256 to 4096",
+    "rect": "B1 H12 d64, fewer or more queries than keys, one query among them",
+    "odd": "N 1000, d 80: what no block divides",
+    "half": "B1 H12 d64 N 1024 in bfloat16 and float16",
+    "crossover": "B1 d64, N from 128 to 8192 by 1, 4 and 12 heads: where tiles win over scores",
+}
 
 TORCH = (
     Implementation(
@@ -82,14 +91,7 @@ class AttentionSweep(Suite):
     name = NAME
     what = "the forward of attention over lengths, heads, masks and threads"
     baseline = "torch_sdpa_flash"
-    tiers = {
-        "paper": "the published sizes: B4 H12 d64 causal, N from 2048 to 16384",
-        "cpu": "B1 H12 d64, causal and full, N from 256 to 4096",
-        "rect": "B1 H12 d64, fewer or more queries than keys, one query among them",
-        "odd": "N 1000, d 80: what no block divides",
-        "half": "B1 H12 d64 N 1024 in bfloat16 and float16",
-        "crossover": "B1 d64, N from 128 to 8192 by 1, 4 and 12 heads: where tiles win over scores",
-    }
+    tiers = TIERS
 
     def cases(self, tier: str, threads: Sequence[int], device: str) -> list[Case]:
         """The cases of a tier; on a GPU in float16, as published, on a CPU in float32."""

@@ -151,9 +151,7 @@ class Case:
         return Case(**{**fields, "parameters": tuple(sorted(fields["parameters"].items()))})
 
 
-def make_case(
-    suite: str, tier: str, shape: tuple[int, int, int, int, int], **given: Any
-) -> Case:
+def make_case(suite: str, tier: str, shape: tuple[int, int, int, int, int], **given: Any) -> Case:
     """A case of shape (B, H, Nq, Nk, d); what is no field of `Case` is a parameter of the suite."""
     fields = {field.name for field in dataclasses.fields(Case)}
     parameters = {name: value for name, value in given.items() if name not in fields}
@@ -167,10 +165,17 @@ def parse_label(label: str) -> Case:
     if found is None:
         raise ValueError(f"{label!r} is no label of a case")
     pairs = (part.split("=", 1) for part in found["parameters"].split())
+    batch, heads, length_q, length_k, head_dim = (
+        int(found[name]) for name in ("B", "H", "Nq", "Nk", "d")
+    )
     return Case(
         found["suite"],
         found["tier"],
-        *(int(found[name]) for name in ("B", "H", "Nq", "Nk", "d")),
+        batch,
+        heads,
+        length_q,
+        length_k,
+        head_dim,
         dtype=found["dtype"],
         causal=found["mask"] == "causal",
         threads=int(found["threads"]),

@@ -31,7 +31,7 @@ from .options import (
     one_name,
     refuse_with_resume,
 )
-from .peaks import cuda_name, measure_peaks
+from .peaks import Peaks, cuda_name, measure_peaks
 from .rows import SCHEMA_VERSION, SuiteFolder
 from .schedule import CaseRun
 from .suite import Implementation, Suite
@@ -76,11 +76,6 @@ def make_info(request: Request) -> dict[str, Any]:
 def make_settings(info: dict[str, Any]) -> Settings:
     """The settings that run.json tells, with the device and the peaks of this machine."""
     name = cuda_name() if info["device"] == "cuda" else cpu_model()
-    peaks = {
-        int(threads): peak["multiply_add_flops_per_s"]
-        for threads, peak in (info["ceilings"] or {}).items()
-        if peak.get("multiply_add_flops_per_s")
-    }
     return Settings(
         info["seed"],
         info["quick"],
@@ -88,7 +83,7 @@ def make_settings(info: dict[str, Any]) -> Settings:
         **info["limits"],
         has_device=name is not None,
         device_name=name,
-        peak_flops_per_s=peaks,
+        peaks=Peaks(info["ceilings"]),
     )
 
 

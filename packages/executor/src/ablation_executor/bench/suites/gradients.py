@@ -5,7 +5,7 @@ This module imports torch: only workers load it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,7 @@ def attention_reference(
                 tensor[item, part].requires_grad_(grad is not None)
                 for tensor, part in ((q64, rows), (k64, keys), (v64, keys))
             ]
-            block = _attention_block(*leaves, start if causal else None, scale)
+            block = _attention_block(leaves, start if causal else None, scale)
             results["o"][item, rows] = block.detach()
             if grad is not None:
                 parts = torch.autograd.grad(block, leaves, grad64[item, rows])
@@ -79,8 +79,9 @@ def attention_reference(
     return results
 
 
-def _attention_block(q: Any, k: Any, v: Any, first_row: int | None, scale: float) -> Any:
+def _attention_block(leaves: Sequence[Any], first_row: int | None, scale: float) -> Any:
     """Rows of one item; under a causal mask `first_row` is the number of the first of them."""
+    q, k, v = leaves
     scores = q @ k.T * scale
     if first_row is not None:
         rows = torch.arange(first_row, first_row + q.shape[0])

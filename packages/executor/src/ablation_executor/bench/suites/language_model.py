@@ -208,7 +208,8 @@ def make_model(shape: ModelShape, attention: str, seed: int, device: str = "cpu"
     """A model with its weights; the same on every device."""
     model = LanguageModel(shape, ATTENTIONS[attention])
     model.initialize(seed)
-    return model.to(device)
+    model.to(device)
+    return model
 
 
 def make_batch(

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from .case import Case
-from .lm_parallel import CHECK, PARTS, STEP, sizes
+from .lm_parallel import CHECK, STEP, sizes
+from .lm_program import PARTS
 from .suite import Program, Verdict
 
 START_TIMEOUT_S, REPLY_TIMEOUT_S, STOP_TIMEOUT_S = 120.0, 600.0, 10.0
@@ -49,7 +50,7 @@ class ParallelProgram(Program):
         errors = self._exit.enter_context(log.open("wb"))
         process = subprocess.Popen(
             launch_command(self._size, self._case, seed, control),
-            env=environment(self._case.threads),
+            env=environment(self._case.threads, folder),
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,
@@ -128,10 +129,15 @@ def launch_command(world_size: int, case: Case, seed: int, control: Path) -> lis
     ]
 
 
-def environment(threads: int) -> dict[str, str]:
-    """The variables of processes on this machine: their threads, and talk over the loopback."""
-    interface = "lo" if sys.platform == "linux" else "lo0"
-    return {**os.environ, "OMP_NUM_THREADS": str(threads), "GLOO_SOCKET_IFNAME": interface}
+def environment(threads: int, folder: Path) -> dict[str, str]:
+    """The variables of processes on this machine: their threads, talk over the loopback, and a
+    folder for the logs that torchrun leaves behind."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
+        "TMPDIR": str(folder),
+    }
 
 
 def free_port() -> int:

@@ -241,6 +241,8 @@ class StepProgram(TorchProgram):
             return self.call(phase, prepared)
 
         def prepare() -> Any:
+            # Gradients of the call before would be there at the start and gone at the peak.
+            self._model.zero_grad()
             return self.prepare(phase)
 
         method = measure_cuda if self._is_cuda else measure

@@ -194,10 +194,11 @@ class LanguageModelStep(Suite):
         return torch_refusal(implementation, case)
 
     def quick_refusal(self, implementation: Implementation, case: Case) -> Refusal | None:
-        """One compilation of each case is enough of a look."""
+        """One compilation, which takes longer than all other calls, is enough of a look."""
         name = implementation.name
-        if name.endswith(COMPILED_SUFFIX) and name != SDPA + COMPILED_SUFFIX:
-            text = f"a quick run compiles the model with {SDPA} alone"
+        is_compiled = name.endswith(COMPILED_SUFFIX)
+        if is_compiled and (name != SDPA + COMPILED_SUFFIX or case.get("autocast") != "none"):
+            text = f"a quick run compiles the model once, with {SDPA} and without autocast"
             return Refusal("skipped", "policy", text)
         return None
 

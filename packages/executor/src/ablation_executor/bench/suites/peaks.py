@@ -52,10 +52,42 @@ def cuda_name() -> str | None:
 
 
 def measure_peaks(threads: Sequence[int]) -> dict[str, dict[str, Any]]:
-    """For each number of threads: `ablation_kernels.measure_ceilings()`, and PyTorch's product as
-    sgemm_1024_flops_per_s; a rate is None where it cannot be measured."""
-    peaks = {}
-    for count in threads:
-        ceilings = measure_ceilings(count) or {}
-        peaks[str(count)] = {**ceilings, "sgemm_1024_flops_per_s": sgemm_flops_per_s(count)}
-    return peaks
+    """For one thread and each number of threads: `ablation_kernels.measure_ceilings()`, and
+    PyTorch's product as sgemm_1024_flops_per_s; a rate is None where it cannot be measured."""
+    return {str(count): _measure_peak(count) for count in sorted({1, *threads})}
+
+
+def _measure_peak(threads: int) -> dict[str, Any]:
+    ceilings = measure_ceilings(threads) or {}
+    return {**ceilings, "sgemm_1024_flops_per_s": sgemm_flops_per_s(threads)}
+
+
+class Peaks:
+    """What run.json has under "ceilings", by number of threads, as a bound of rates."""
+
+    def __init__(self, measured: dict[str, dict[str, Any]]) -> None:
+        self._measured = measured
+
+    def flops_per_s(self, threads: int) -> float | None:
+        """The most float32 FLOP/s of some threads: as measured, or so many times those of fewer
+        threads, whichever is more; None where nothing is known.
+
+        Another program takes time from many threads more than from one.
+        """
+        rates = {
+            int(count): peak.get("multiply_add_flops_per_s")
+            for count, peak in self._measured.items()
+        }
+        known = [rate * threads / n for n, rate in rates.items() if rate and n <= threads]
+        return max(known, default=None)
+
+    def measure_again(self, threads: int) -> float | None:
+        """Measure once more and keep what is higher, since the first time may have been disturbed;
+        gives the bound."""
+        for count in sorted({1, threads}):
+            found = _measure_peak(count)
+            kept = self._measured.setdefault(str(count), found)
+            for key in ("multiply_add_flops_per_s", "sgemm_1024_flops_per_s"):
+                rates = [rate for rate in (kept.get(key), found.get(key)) if rate]
+                kept[key] = max(rates, default=None)
+        return self.flops_per_s(threads)

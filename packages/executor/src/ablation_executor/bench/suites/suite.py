@@ -134,6 +134,7 @@ class Program(ABC):
 
     def synchronize(self) -> None:
         """Wait until the device has done what was asked; nothing to wait for on a CPU."""
+        return None
 
     def event_ns(self, phase: str) -> int | None:
         """One more call of a phase, timed by the device's own events; None, and no call, where it
@@ -142,6 +143,7 @@ class Program(ABC):
 
     def start_timing(self, phase: str) -> None:
         """Told before a phase's first counted call: forget counts and parts kept so far."""
+        return None
 
     def memory(self, phase: str) -> dict[str, Any]:
         """Columns mem_* of a phase, in a process started for nothing else: any of
@@ -218,6 +220,7 @@ class Suite(ABC):
     def start(self, implementation: str, threads: int) -> None:
         """Import what the implementation needs and set its threads: once, in the new worker, before
         anything is loaded and before the limit of memory is set."""
+        return None
 
     @abstractmethod
     def load(self, implementation: str, case: Case, seed: int) -> Program:

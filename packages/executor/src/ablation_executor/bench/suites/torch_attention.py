@@ -16,10 +16,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from .attention_check import (
-    LARGE_FACTOR,
     LARGE_GAIN,
     Inputs,
     check_case,
+    factor_of,
     limits_of,
     make_inputs,
     probe_all,
@@ -182,7 +182,7 @@ class TorchAttention(TorchProgram):
         large = self._case.with_parameters(gain=LARGE_GAIN)
         if not self._is_fused and self._case.dtype != "float32":
             return self.check(())
-        limits = limits_of(self._case.dtype, self._is_fused, LARGE_FACTOR)
+        limits = limits_of(self._case.dtype, self._is_fused, factor_of(large))
         verdict = check_case(self._attend, large, self._seed, limits)
         if verdict.reason is not None:
             verdict.reason = f"{large.label}: {verdict.reason}"

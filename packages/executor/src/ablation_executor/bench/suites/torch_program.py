@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -58,9 +59,10 @@ class TorchProgram(Program):
         }
 
 
-def require_flash(q: Any, k: Any, v: Any, case: Case) -> None:
-    """NotImplementedError where scaled_dot_product_attention of these (B, H, N, d) tensors would
-    not run its flash backend."""
+def require_flash(tensors: Sequence[Any], case: Case) -> None:
+    """NotImplementedError where scaled_dot_product_attention of these (B, H, N, d) tensors, q, k
+    and v, would not run its flash backend."""
+    q, k, v = tensors
     chosen = torch._fused_sdp_choice(q, k, v, is_causal=case.causal, scale=case.scale)
     if chosen != SDPBackend.FLASH_ATTENTION.value:
         raise NotImplementedError(f"refused: PyTorch chooses {SDPBackend(chosen).name}")

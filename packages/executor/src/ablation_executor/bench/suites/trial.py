@@ -12,6 +12,7 @@ from ..record import Row, utc_now
 from ..schedule import TURN_CALLS, TURN_LIMIT_NS
 from ..stats import MIN_ROUNDS, cell_interval, is_noisy, median
 from .case import Case
+from .peaks import Peaks
 from .rows import FACT_KEYS, MEASURED_KEYS, MEMORY_KEYS, MIN_SAMPLES, SCHEMA_VERSION, blank_row
 from .suite import Flops, Implementation, Needs, Refusal
 from .team import Failed
@@ -35,8 +36,8 @@ RATE_SLACK = 1.05
 class Settings:
     """How to measure; the same for every case of a run.
 
-    `peak_flops_per_s` has the measured float32 multiply-add rate of a number of threads, where it
-    is known; `has_device` is False when the device that was asked for is not there.
+    `peaks` bounds the rates of a CPU; `has_device` is False when the device that was asked for is
+    not there.
     """
 
     seed: int
@@ -46,7 +47,7 @@ class Settings:
     forces_attempt: bool = False
     has_device: bool = True
     device_name: str | None = None
-    peak_flops_per_s: Mapping[int, float] = field(default_factory=dict)
+    peaks: Peaks = field(default_factory=lambda: Peaks({}))
 
     @property
     def target_s(self) -> float:
@@ -127,11 +128,13 @@ class Trial:
 
     def finish(self, case: Case, settings: Settings) -> None:
         """Ok, or an error where the rate is higher than the machine can compute."""
-        peak = settings.peak_flops_per_s.get(case.threads)
-        is_known = case.device == "cpu" and case.dtype == "float32" and self.flops.useful
-        if self.is_active and peak and is_known and self.flops.useful is not None:
-            rate = self.flops.useful / (median(self.samples_ns) / 1e9)
-            if rate > RATE_SLACK * peak:
+        useful = self.flops.useful
+        if self.is_active and useful and case.device == "cpu" and case.dtype == "float32":
+            rate = useful / (median(self.samples_ns) / 1e9)
+            peak = settings.peaks.flops_per_s(case.threads)
+            if peak and rate > RATE_SLACK * peak:
+                peak = settings.peaks.measure_again(case.threads)
+            if peak and rate > RATE_SLACK * peak:
                 self.fail(
                     "error",
                     "impossible_rate",

@@ -20,7 +20,7 @@ BLOCK_QUERIES, BLOCK_KEYS = 64, 64
 DTYPES = (torch.float32, torch.float16)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def flash_forward_kernel(
     q_pointer: Any,
     k_pointer: Any,

@@ -7,15 +7,20 @@ import argparse
 import dataclasses
 import gc
 import resource
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns, process_time_ns
 from typing import Any
 
+import numpy as np
+
 from ..protocol import SETTLE_CALLS_NS, Message
 from ..worker import Answers, open_pipes, prefer_to_be_killed, serve
 from .case import Case
 from .suite import Program, Suite, Verdict, find_suite
+
+FILL_SIZE = 512
 
 
 def limit_data(extra_bytes: int | None) -> None:
@@ -34,6 +39,22 @@ def limit_data(extra_bytes: int | None) -> None:
         if hard != resource.RLIM_INFINITY:
             soft = min(soft, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def fill_libraries() -> None:
+    """One product, after which threads and work space of the libraries are there: they belong to
+    the process, and not to the case that happens to be first.
+
+    By PyTorch where a suite has imported it, or else by our kernels.
+    """
+    shape = (FILL_SIZE, FILL_SIZE)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        ones = torch.ones(shape)
+        ones @ ones
+    elif "ablation_kernels" in sys.modules:
+        array = np.ones(shape, np.float32)
+        sys.modules["ablation_kernels"].matmul(array, array, kernel="blas_parallel")
 
 
 def _data_bytes() -> int | None:
@@ -187,6 +208,7 @@ def main(arguments: list[str] | None = None) -> None:
     name, _, implementation = options.runtime.partition("/")
     suite = find_suite(name)
     suite.start(implementation, options.threads)
+    fill_libraries()
     calibrate: Callable[[int], list[int]] | None = None
     origins = {way.name: way.origin for way in suite.implementations("cpu")}
     if origins.get(implementation) == "ablation":
