@@ -122,6 +122,16 @@ def test_the_course_case(form: Any, random: np.random.Generator) -> None:
     assert (result.scratch_bytes, result.scratch_formula_bytes) == (scratch[form],) * 2
 
 
+@each_form
+def test_long_rows_keep_their_accuracy(form: Any, random: np.random.Generator) -> None:
+    """The largest error over the largest value: summed in float32, 4096 weights alone reach it."""
+    q, k, v = make(random, (1, 1, 4096, 32))
+    out = teaching.attention(q, k, v, form, scale=1.0, block_q=64, block_k=32).output
+    rows = slice(None, None, 8)
+    expected = reference.attention(np.ascontiguousarray(q[:, :, rows]), k, v, scale=1.0).value
+    assert np.abs(out[:, :, rows] - expected).max() < 7e-6 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize(
     "form,shape,blocks,workers,expected",
     [
