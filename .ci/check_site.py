@@ -20,7 +20,7 @@ STYLE_LOADS = re.compile(r"""(?:url\(\s*["']?|@import\s+["'])((?:https?:)?//[^"'
 # Functions that the reference must show, by distribution; those of the kernels are native
 DOCUMENTED = {
     "ablation-kernels": ("ablation_kernels.softmax", "ablation_kernels.Program.run_timed"),
-    "ablation-executor": ("ablation_executor.export", "ablation_executor.compile"),
+    "ablation-executor": ("ablation_executor.export.export", "ablation_executor.compile.compile"),
     "ablation-report": ("ablation_report.load.load", "ablation_report.sources.gather"),
 }
 
@@ -75,7 +75,9 @@ def problems(site: Path, config: Path) -> list[str]:
 
 def installed_faults(handler: dict[str, Any]) -> list[str]:
     """Return why the reference may be of something else than the installed wheels."""
-    found = [f"the reference is read from {path}, not from a wheel" for path in handler.get("paths", ())]
+    found = [
+        f"the reference is read from {path}, not from a wheel" for path in handler.get("paths", ())
+    ]
     for name in DOCUMENTED:
         try:
             origin = metadata.distribution(name).read_text("direct_url.json")

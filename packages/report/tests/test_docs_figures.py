@@ -114,7 +114,9 @@ def test_the_ceilings_of_the_machines_are_those_of_the_runs() -> None:
 
 
 def test_the_floor_of_the_zen_4_against_pytorch() -> None:
-    text = re.search(r"floor itself was ([\d.]+) to ([\d.]+) of PT SDPA", page("docs/performance.md"))
+    text = re.search(
+        r"floor itself was ([\d.]+) to ([\d.]+) of PT SDPA", page("docs/performance.md")
+    )
     assert text is not None
     run = "2026-11-20-zen4-2-cores"
     rate = header(run)["ceilings"]["multiply_add_flops_per_s"] * 1e-9
@@ -145,7 +147,9 @@ def test_flash_against_fused_in_the_run_of_all_configs() -> None:
 
 
 def test_the_order_in_two_runs_of_the_small_configs() -> None:
-    text = re.search(r"of (\d+) pairs.*?, (\d+) have the same order.*?, (\w+) are", page("docs/runs.md"))
+    text = re.search(
+        r"of (\d+) pairs.*?, (\d+) have the same order.*?, (\w+) are", page("docs/runs.md")
+    )
     assert text is not None
     runs = [load(RUNS / f"2026-11-20-zen4-small-{name}").collect().to_dicts() for name in "ab"]
     found = order_agreement(*runs)

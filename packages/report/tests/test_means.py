@@ -37,7 +37,9 @@ def test_a_ratio_that_is_none_is_refused(bad: float) -> None:
 
 def test_tables_of_several_configs_have_means(tmp_path: Path) -> None:
     times = {"Toy": (1000, 500), "Small": (1000, 800)}
-    sizes = {"Small": {"d_model": 256, "seq_len": 128, "flops": 24 * 128 * 256**2 + 4 * 128**2 * 256}}
+    sizes = {
+        "Small": {"d_model": 256, "seq_len": 128, "flops": 24 * 128 * 256**2 + 4 * 128**2 * 256}
+    }
     cells = [
         make_timed_cell(name, [time] * 6, config=config, parent=parent, **sizes.get(config, {}))
         for config, pair in times.items()

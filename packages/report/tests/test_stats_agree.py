@@ -78,7 +78,9 @@ def test_the_samples_meet_every_verdict() -> None:
     met = set()
     for seed in range(200):
         pairs = make_samples(seed), make_samples(seed + 1000)
-        cells = [make_timed_cell(n, s, sample_rounds=r) for n, (s, r) in zip(AA, pairs, strict=True)]
+        cells = [
+            make_timed_cell(n, s, sample_rounds=r) for n, (s, r) in zip(AA, pairs, strict=True)
+        ]
         ratio = metrics.paired_ratio(*cells)
         met |= {metrics.verdict(ratio, limit) for limit in (0.001, 0.02, 0.2)}
     assert met == {"faster", "slower", "same", "not resolved"}

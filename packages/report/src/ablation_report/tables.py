@@ -148,9 +148,9 @@ def rungs_table(frame: pl.DataFrame) -> Table:
         [*names, *(worth[variant].get(config, NOTHING) for config in configs)]
         for variant, names in rungs.items()
     ]
-    header = ["Rung", "over", *configs]
+    header: tuple[str, ...] = ("Rung", "over", *configs)
     if len(configs) > 1:
-        header.append(MEAN_HEADER)
+        header += (MEAN_HEADER,)
         for row, of_rung in zip(rows, ratios.values(), strict=True):
             row.append(geometric_mean(of_rung).text())
     return Table("RUNGS: time over the parent's", header, [("", rows)])
@@ -268,9 +268,7 @@ def _median_times(cells: Sequence[Cell]) -> dict[str, float]:
     return {row["variant"]: row["total_ns"] for row in rows if row["total_ns"] is not None}
 
 
-def _fastest(
-    cells: Sequence[Cell], times: Mapping[str, float]
-) -> tuple[Cell | None, Cell | None]:
+def _fastest(cells: Sequence[Cell], times: Mapping[str, float]) -> tuple[Cell | None, Cell | None]:
     """The compiled variant with the smallest median, and that of the others."""
 
     def smallest(wanted: Iterable[Cell]) -> Cell | None:

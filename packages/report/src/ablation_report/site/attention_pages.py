@@ -166,7 +166,9 @@ def _speed_up_target(length: int, cases: Cases) -> str:
         ratio = _over_sdpa(cases[causal, 1]) if (causal, 1) in cases else None
         if ratio is not None:
             mask = "causal" if causal else "full"
-            said.append(f"{mask} {1 / ratio.median:.2f}x {_met(1 / ratio.median >= TARGET_SPEED_UP)}")
+            said.append(
+                f"{mask} {1 / ratio.median:.2f}x {_met(1 / ratio.median >= TARGET_SPEED_UP)}"
+            )
     return ", ".join(said) or NOTHING
 
 

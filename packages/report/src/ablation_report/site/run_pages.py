@@ -20,7 +20,6 @@ from ablation_report.site.text import (
     code,
     escape,
     join,
-    measures,
     run_page,
     slug,
     table,

@@ -55,7 +55,7 @@ def _league_run(setting: Setting, config: str) -> Source | None:
 
 
 def _targets(setting: Setting, shown: Mapping[str, Source]) -> str:
-    """The table of one setting; where it uses the whole machine, with the targets of all configs."""
+    """The table of a setting; with the target of every config where it uses the whole machine."""
     target = ["Target"] if setting.is_whole else []
     header = ["Config", "Best other", "Best of ours", "Ours / best other", *target]
     header += ["Of ceiling", "Error / PT's", "Default / published ladder", "Build + first call"]
@@ -189,7 +189,9 @@ def _rungs_beyond(setting: Setting, configs: Sequence[str], found: Mapping[str, 
     for steps in filter(None, found.values()):
         run, step = next(iter(steps.values()))
         runs |= {run.name: run for run, _ in steps.values()}
-        mean = geometric_mean({c: steps[c][1].ratio.median if c in steps else None for c in configs})
+        mean = geometric_mean(
+            {c: steps[c][1].ratio.median if c in steps else None for c in configs}
+        )
         cells = [marked(steps[c][1]) if c in steps else NOTHING for c in configs]
         rows.append([escape(run.printed(step.variant)), *cells, mean.text()])
     header = ["Rung", *configs, MEAN_HEADER]
@@ -197,7 +199,7 @@ def _rungs_beyond(setting: Setting, configs: Sequence[str], found: Mapping[str, 
 
 
 def instruction_sets_block(gathered: Gathered) -> str:
-    """What compile chooses over PT SDPA by each instruction set that a machine was measured with."""
+    """What compile chooses over PT SDPA, by each instruction set that a machine was run with."""
     parts = []
     groups: dict[tuple[str, int], list[Setting]] = {}
     for setting in settings(recorded(gathered)):
