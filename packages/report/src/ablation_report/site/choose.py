@@ -54,11 +54,16 @@ def is_quick(source: Source) -> bool:
 
 
 def fuller_run(gathered: Gathered, config: str) -> Source | None:
-    """The run with the most rungs of a config, where the run shown has fewer; else None."""
+    """The run with the most rungs of a config, where the run shown has fewer; else None.
+
+    A quick run stands back where there is another.
+    """
     shown = shown_run(gathered, config)
     if shown is None:
         return None
-    fullest = max(recorded(gathered, config), key=lambda run: timed_rungs(run, config))
+    runs = recorded(gathered, config)
+    runs = [run for run in runs if not is_quick(run)] or runs
+    fullest = max(runs, key=lambda run: timed_rungs(run, config))
     return fullest if timed_rungs(fullest, config) > timed_rungs(shown, config) else None
 
 

@@ -20,7 +20,7 @@ from ablation_report.site.config_pages import (
     summary,
 )
 from ablation_report.site.figures import LADDER_CHARTS, LEAGUE_CHARTS, figures
-from ablation_report.site.text import code, details, escape, join, origin, run_page, slug, table
+from ablation_report.site.text import code, details, escape, join, origin, rows_of, slug, table
 from ablation_report.sources import Gathered, Source
 from ablation_report.tables import NOTHING, duration
 from ablation_report.traffic import least_bytes, memory_share
@@ -138,6 +138,7 @@ def floors_block(gathered: Gathered) -> str:
     The last share is of the memory's rate, where the least that is moved cannot stay in a cache.
     """
     rows = []
+    runs: dict[str, Source] = {}
     for config in all_configs(gathered):
         run = shown_run(gathered, config)
         best = run.best(config) if run else None
@@ -158,10 +159,10 @@ def floors_block(gathered: Gathered) -> str:
                 NOTHING if moved is None else f"{moved / 2**20:.3g} MiB",
                 NOTHING if share is None else f"{share:.0%}",
                 duration(sdpa.median if sdpa else None),
-                f"[{escape(run.name)}]({run_page(run)})",
             ]
         )
+        runs[run.name] = run
     if not rows:
         return "*No run has measured its ceiling: no floor is known.*\n"
     header = ["Config", "Floor", "Best compiled", "Of ceiling", "Least traffic", "Of memory rate"]
-    return table([*header, "PT SDPA", "Run"], rows)
+    return join(table([*header, "PT SDPA"], rows), rows_of(runs.values()))

@@ -6,15 +6,15 @@ newest run that has it, of those made alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ablation_report.findings.judge import is_published_rung, timed
 from ablation_report.findings.words import counted
 from ablation_report.ladder import CONFIGS, DEFAULT, LEAGUE, PARENTS, SDPA
 from ablation_report.means import geometric_mean
-from ablation_report.metrics import is_different
+from ablation_report.metrics import is_different, median
 from ablation_report.site.choose import Setting, recorded, settings
-from ablation_report.site.text import escape, join, run_page, table
+from ablation_report.site.text import escape, join, rows_of, table
 from ablation_report.sources import Comparison, Gathered, Source
 from ablation_report.tables import MEAN_HEADER, NOTHING, duration, error_ratio
 
@@ -57,9 +57,8 @@ def _league_run(setting: Setting, config: str) -> Source | None:
 def _targets(setting: Setting, shown: Mapping[str, Source]) -> str:
     """The table of a setting; with the target of every config where it uses the whole machine."""
     target = ["Target"] if setting.is_whole else []
-    header = ["Config", "Best other", "Best of ours", "Ours / best other", *target]
-    header += ["Of ceiling", "Error / PT's", "Default / published ladder", "Build + first call"]
-    rows = []
+    header = ["Config", "Best other", "Best of ours", "Ours / best other", *target, "Of ceiling"]
+    rows, defaults = [], []
     ratios: dict[str, float | None] = {}
     for config in CONFIGS if setting.is_whole else shown:
         run = shown.get(config)
@@ -67,23 +66,22 @@ def _targets(setting: Setting, shown: Mapping[str, Source]) -> str:
         ratios[config] = found.ratio.median if found else None
         wanted = [_target(config, found)] if setting.is_whole else []
         if run is None or found is None:
-            rows.append([config, NOTHING, NOTHING, NOT_MEASURED, *wanted, *[NOTHING] * 4])
+            rows.append([config, NOTHING, NOTHING, NOT_MEASURED, *wanted, NOTHING])
             continue
-        rows.append(
-            [
-                config,
-                _time(run, config, found.base),
-                _time(run, config, found.variant),
-                marked(found),
-                *wanted,
-                _of_ceiling(run, config, found.variant),
-                error_over_sdpa(run, config, found.variant),
-                marked(_over_published_ladder(run, config)),
-                _first_call(run, config),
-            ]
-        )
+        times = [_time(run, config, variant) for variant in (found.base, found.variant)]
+        reached = _of_ceiling(run, config, found.variant)
+        rows.append([config, *times, marked(found), *wanted, reached])
+        if run.time(config, DEFAULT):
+            defaults.append([config, *_default(run, config)])
     mean = geometric_mean(ratios).sentence("Ours / best other")
-    return join(title(setting), table(header, rows), f"{mean}.", rows_of(shown.values())).rstrip()
+    own = ["Tuned default", "Over the published ladder", "Error / PT's", "Build", "First call"]
+    return join(
+        title(setting),
+        table(header, rows),
+        f"{mean}.",
+        table(own, defaults) if defaults else None,
+        rows_of(shown.values()),
+    ).rstrip()
 
 
 def _against_best_other(run: Source, config: str) -> Comparison | None:
@@ -118,18 +116,16 @@ def error_over_sdpa(run: Source, config: str, variant: str) -> str:
     return NOTHING if error is None else f"{error:.2f}x"
 
 
-def _over_published_ladder(run: Source, config: str) -> Comparison | None:
-    """What compile chooses by itself over the best of the published ladder."""
+def _default(run: Source, config: str) -> list[str]:
+    """What compile chooses by itself: its time, its error, and what a user waits for once."""
     best = next(iter(timed(run, config, is_published_rung)), None)
-    return run.compare(config, DEFAULT, best)
-
-
-def _first_call(run: Source, config: str) -> str:
-    """What a user waits for once: export, passes, packing and the first call of the default."""
-    cell = run.cell(config, DEFAULT)
-    if cell is None or cell["build_ns"] is None or cell["first_call_ns"] is None:
-        return NOTHING
-    return f"{duration(cell['build_ns'])} + {duration(cell['first_call_ns'])}"
+    cell = run.by_config[config][DEFAULT]
+    return [
+        marked(run.compare(config, DEFAULT, best)),
+        error_over_sdpa(run, config, DEFAULT),
+        duration(cell["build_ns"]),
+        duration(cell["first_call_ns"]),
+    ]
 
 
 def marked(found: Comparison | None) -> str:
@@ -143,15 +139,9 @@ def title(setting: Setting) -> str:
     """What the runs of a setting have in common, and what the machine does at best."""
     run = setting.runs[0]
     ceilings = [c for r in setting.runs if (c := r.ceiling_flops_per_s) is not None]
-    rate = f", multiply-adds at {max(ceilings) / 1e9:.0f} GFLOP/s" if ceilings else ""
+    rate = f", multiply-adds at {median(ceilings) / 1e9:.0f} GFLOP/s" if ceilings else ""
     threads = counted(setting.threads, "thread")
     return f"**{escape(run.machine)}, {threads}, {escape(setting.simd or 'no SIMD')}{rate}**"
-
-
-def rows_of(runs: Iterable[Source]) -> str:
-    """A sentence with the runs that a table was made from."""
-    links = {run.name: f"[{escape(run.name)}]({run_page(run)})" for run in runs}
-    return f"Rows: {', '.join(links.values())}."
 
 
 def rungs_beyond_block(gathered: Gathered) -> str:
