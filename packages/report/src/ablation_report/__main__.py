@@ -14,7 +14,7 @@ from ablation_report import __version__
 from ablation_report.attention_rows import is_attention, load_attention
 from ablation_report.attention_tables import LEGEND as ATTENTION_LEGEND
 from ablation_report.attention_tables import attention_tables
-from ablation_report.compare import compare_runs, compare_table, differences
+from ablation_report.compare import compare_runs, compare_tables, differences
 from ablation_report.findings.text import findings_text
 from ablation_report.load import check, load, load_run
 from ablation_report.metrics import order_agreement
@@ -111,7 +111,12 @@ def agree(first: Path, second: Path) -> str:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    """Print two runs beside each other; 2 if they differ in more, 3 as `--fail-on` asks."""
+    """Print two runs beside each other.
+
+    Returns 2 if they differ in more than they may; as `--fail-on` asks, 3 at such a cell, and 4
+    where no cell, but a process as a whole is such: it may be the state of that process alone, and
+    a further run tells.
+    """
     first, second = read_source(options.first), read_source(options.second)
     found = differences(first, second)
     if found and not options.force:
@@ -119,11 +124,13 @@ def _compare(options: argparse.Namespace) -> int:
         print("--force compares them all the same", file=sys.stderr)
         return 2
     changes = compare_runs(first, second)
-    print(compare_table(first, second, changes).text())
+    print("\n\n".join(table.text() for table in compare_tables(first, second, changes)))
     if found:
         print("\nForced; the runs differ in", "; ".join(found))
     failing = {"slower": ("slower",), "different": ("slower", "faster")}.get(options.fail_on, ())
-    return 3 if any(change.verdict in failing for change in changes) else 0
+    if any(change.verdict in failing for change in changes.cells):
+        return 3
+    return 4 if any(process.verdict in failing for process in changes.processes) else 0
 
 
 def _findings(paths: Sequence[Path], layout: Literal["text", "md"]) -> int:
@@ -231,7 +238,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("second", type=Path, help="another run folder")
     comparer.add_argument("--force", action="store_true", help="compare runs that differ in more")
     comparer.add_argument(
-        "--fail-on", choices=("slower", "different"), help="exit 3 at such a cell"
+        "--fail-on",
+        choices=("slower", "different"),
+        help="exit 3 at such a cell, 4 at a process that is such as a whole",
     )
     site.add_arguments(commands.add_parser("site", help="write the pages of the site"))
     exporter = commands.add_parser("export", help="write a summary of many runs")

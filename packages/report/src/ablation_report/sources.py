@@ -6,6 +6,7 @@ is a problem beside the sources that can.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 from ablation_report import published
 from ablation_report.attention_rows import AttentionRun, is_attention, load_attention
-from ablation_report.ladder import CONFIGS, PARENTS, is_ours
+from ablation_report.ladder import CONFIGS, PARENTS, PRINTED_NAMES, is_ours
 from ablation_report.load import found_paths, load_run
 from ablation_report.metrics import (
     Cell,
@@ -150,7 +151,7 @@ class Source:
         for cells in self.by_config.values():
             if variant in cells:
                 return str(cells[variant]["printed_name"])
-        return variant
+        return PRINTED_NAMES.get(variant, variant)
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,13 @@ def read_source(path: Path) -> Source:
     if not rows:
         raise SchemaError([Problem(path, None, None, "no row")])
     return Source(path.stem, path, "published", None, tuple(rows))
+
+
+def hardware(header: Mapping[str, Any]) -> str:
+    """What tells machines apart, processors of one name too, as one text to group by."""
+    machine = header["machine"]
+    told = ("cpu_model", "cores", "arch", "isa_flags", "caches")
+    return json.dumps([machine[name] for name in told], sort_keys=True)
 
 
 def _is_wanted(cell: Cell, ours: bool) -> bool:
