@@ -66,14 +66,13 @@ def test_the_least_traffic_is_weights_input_and_output() -> None:
 def test_a_share_of_the_memory_rate_needs_traffic_beyond_the_caches() -> None:
     machine = make_header()["machine"] | {"caches": {"L1d": "48K", "L3": "2M"}}
     rates = {"provider": "avx2", "threads": 2, "multiply_add_flops_per_s": 1e11}
-    header = make_header(machine=machine, ceilings={**rates, "memory_bytes_per_s": 1e10})
+    ceilings = {**rates, "memory_bytes_per_s": 1e10}
     assert largest_cache_bytes(machine) == 2 * 2**20
     large = make_cell(weights_bytes=4 * 2**20)
     moved = least_bytes(large)
     assert moved is not None
     # In a millisecond, of the ten million bytes that the memory moves in it
-    assert memory_share(large, 1e6, header) == pytest.approx(moved / 1e7)
-    assert memory_share(make_cell(weights_bytes=2**20), 1e6, header) is None
-    assert memory_share(large, 1e6, make_header(machine=machine)) is None
-    unknown = make_header(machine=machine | {"caches": {}}, ceilings=header["ceilings"])
-    assert memory_share(large, 1e6, unknown) is None
+    assert memory_share(large, 1e6, machine, ceilings) == pytest.approx(moved / 1e7)
+    assert memory_share(make_cell(weights_bytes=2**20), 1e6, machine, ceilings) is None
+    assert memory_share(large, 1e6, machine, None) is None
+    assert memory_share(large, 1e6, machine | {"caches": {}}, ceilings) is None

@@ -17,7 +17,7 @@ from ablation_report.attention_tables import attention_tables
 from ablation_report.compare import compare_runs, compare_tables, differences
 from ablation_report.findings.text import findings_text
 from ablation_report.load import check, load, load_run
-from ablation_report.metrics import order_agreement
+from ablation_report.metrics import order_agreement, sound_ceilings
 from ablation_report.schema import SchemaError
 from ablation_report.site import command as site
 from ablation_report.sources import gather, read_source
@@ -63,7 +63,9 @@ def show(path: Path, layout: str) -> str:
     sources = frame["path"].unique().to_list()
     if len(sources) > 1:
         raise FileNotFoundError(f"{path}: holds {len(sources)} runs, name one")
-    summary = summary_table(frame, _ceiling_flops_per_s(path))
+    ceilings = _sound_ceilings(path)
+    rate = None if ceilings is None else float(ceilings["multiply_add_flops_per_s"])
+    summary = summary_table(frame, rate)
     tables = [table for table in (*config_tables(frame), summary, rungs_table(frame)) if table.rows]
     markdown = layout == "md"
     parts = [table.markdown() if markdown else table.text() for table in tables]
@@ -166,6 +168,8 @@ def _origin(path: Path, markdown: bool) -> str:
     header = load_run(path).header
     facts = _common_facts(header)
     facts["Ceilings"] = _ceilings(header["ceilings"])
+    if header["ceilings"] is not None and _sound_ceilings(path) is None:
+        facts["Ceilings"] += "; not used: cells of this run exceed it"
     sessions = header["sessions"]
     facts["Threads"] = f"{header['threads']}, seed {header['seed']}, sessions {sessions}"
     return _list_facts(facts, markdown)
@@ -193,9 +197,11 @@ def _list_facts(facts: Mapping[str, str], markdown: bool) -> str:
     return "\n".join(f"{name + ':':<11}{fact}" for name, fact in facts.items())
 
 
-def _ceiling_flops_per_s(path: Path) -> float | None:
-    found = load_run(path).header["ceilings"] if path.is_dir() else None
-    return None if found is None else float(found["multiply_add_flops_per_s"])
+def _sound_ceilings(path: Path) -> Mapping[str, Any] | None:
+    if not path.is_dir():
+        return None
+    run = load_run(path)
+    return sound_ceilings(run.header["ceilings"], run.cells)
 
 
 def _ceilings(found: Mapping[str, Any] | None) -> str:

@@ -24,6 +24,7 @@ from ablation_report.metrics import (
     noise_floor,
     paired_ratio,
     rounds_ns,
+    sound_ceilings,
     verdict,
 )
 from ablation_report.schema import Problem, SchemaError
@@ -86,11 +87,15 @@ class Source:
         """A short name for axes and headings."""
         return f"{self.machine} (published)" if self.is_published else self.name
 
+    @cached_property
+    def ceilings(self) -> Mapping[str, Any] | None:
+        """What the run measured of its machine; None where it did not, or its times refute it."""
+        return sound_ceilings(self.header["ceilings"], self.cells) if self.header else None
+
     @property
     def ceiling_flops_per_s(self) -> float | None:
-        """The rate of multiply-adds that the run measured; None where it did not."""
-        ceilings = self.header["ceilings"] if self.header else None
-        return float(ceilings["multiply_add_flops_per_s"]) if ceilings else None
+        """The rate of multiply-adds among the ceilings."""
+        return float(self.ceilings["multiply_add_flops_per_s"]) if self.ceilings else None
 
     @cached_property
     def by_config(self) -> Mapping[str, Mapping[str, Cell]]:

@@ -29,16 +29,18 @@ def largest_cache_bytes(machine: Mapping[str, Any]) -> int | None:
     return max((int(m[1]) * _UNITS[m[2]] for m in sizes if m), default=None)
 
 
-def memory_share(cell: Cell, time_ns: float, header: Mapping[str, Any]) -> float | None:
+def memory_share(
+    cell: Cell, time_ns: float, machine: Mapping[str, Any], ceilings: Mapping[str, Any] | None
+) -> float | None:
     """Return the share of the measured memory rate that the least traffic takes in this time.
 
     None where it does not apply: the run did not measure the rate, or what is moved fits into the
     machine's largest cache, so that it need not come from memory.
     """
-    moved, ceilings = least_bytes(cell), header["ceilings"]
+    moved = least_bytes(cell)
     if moved is None or ceilings is None:
         return None
-    cache = largest_cache_bytes(header["machine"])
+    cache = largest_cache_bytes(machine)
     if cache is None or moved <= cache:
         return None
     return float(moved / (time_ns * 1e-9) / ceilings["memory_bytes_per_s"])

@@ -149,7 +149,8 @@ def floors_block(gathered: Gathered) -> str:
         floor_ns = cell["flops"] / run.ceiling_flops_per_s * 1e9
         sdpa = run.time(config, SDPA)
         moved = least_bytes(cell)
-        share = memory_share(cell, time.median, run.header) if run.header else None
+        machine = run.header["machine"] if run.header else {}
+        share = memory_share(cell, time.median, machine, run.ceilings)
         rows.append(
             [
                 f"[{escape(config)}]({config_page_path(config)})",

@@ -111,8 +111,8 @@ def _machines(headers: Sequence[Mapping[str, Any] | None]) -> str:
             continue
         machine = header["machine"]
         key = f"{machine['cpu_model']} {machine['cores']} {machine['os']} {header['providers']}"
-        # Of runs with several numbers of threads, the one with the most says the most
-        if key not in chosen or _ceiling_threads(header) > _ceiling_threads(chosen[key]):
+        # The run on the most threads says the most, and of several the highest ceiling is the one
+        if key not in chosen or _ceiling_rank(header) > _ceiling_rank(chosen[key]):
             chosen[key] = header
     if not chosen:
         return "*No machine is known: the runs name it, and there is none.*"
@@ -132,9 +132,9 @@ def _machine(header: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _ceiling_threads(header: Mapping[str, Any]) -> int:
+def _ceiling_rank(header: Mapping[str, Any]) -> tuple[int, float]:
     ceilings = header.get("ceilings")
-    return int(ceilings["threads"]) if ceilings else 0
+    return (ceilings["threads"], ceilings["multiply_add_flops_per_s"]) if ceilings else (0, 0.0)
 
 
 def _gib(n_bytes: int | None) -> str:
@@ -149,12 +149,11 @@ def _rates(ceilings: Mapping[str, Any]) -> str:
 def run_page_text(source: Source) -> str:
     """The page of one source: how it was made, its summary, and the table of each config."""
     made = facts(source.header) if source.header else "Published elsewhere, kept as data."
-    ceilings = source.header["ceilings"] if source.header else None
     return join(
         f"# {escape(source.label)}",
         f"Rows: `{source.path.as_posix()}`",
         made,
-        f"- Ceilings: {_rates(ceilings)}" if ceilings else None,
+        f"- Ceilings: {_rates(source.ceilings)}" if source.ceilings else None,
         summary(source, "## Summary"),
         "## What each rung is worth",
         rungs(source),
