@@ -78,10 +78,10 @@ nb::tuple teaching_attention(nb::handle q, nb::handle k, nb::handle v, const std
 }  // namespace
 
 void bind_teaching(nb::module_& module) {
-    module.def("teaching_attention", &teaching_attention, nb::arg("q").none(),
-               nb::arg("k").none(), nb::arg("v").none(), nb::arg("form"), nb::arg("block_q"),
-               nb::arg("block_k"), nb::arg("scale").none(), nb::arg("is_safe"),
-               nb::arg("threads"), nb::arg("spans"), nb::arg("out").none(),
+    module.def("teaching_attention", &teaching_attention, nb::arg("q").none(), nb::arg("k").none(),
+               nb::arg("v").none(), nb::arg("form"), nb::arg("block_q"), nb::arg("block_k"),
+               nb::arg("scale").none(), nb::arg("is_safe"), nb::arg("threads"), nb::arg("spans"),
+               nb::arg("out").none(),
                "Checks the arrays of one call and runs it; returns output, its shape, the arena's "
                "peak in bytes, and spans.");
 }

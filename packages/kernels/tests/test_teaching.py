@@ -53,9 +53,7 @@ def attend(form: Any, qkv: Qkv, **keywords: Any) -> Float32:
 def check(form: str, qkv: Qkv, *, scale: float | None = None, **keywords: Any) -> None:
     expected = reference.attention(*qkv, scale=scale)
     actual = attend(form, qkv, scale=scale, **keywords)
-    assert_within(
-        actual, expected.value, tolerance.attention(expected, qkv[2], qkv[0].shape[-1])
-    )
+    assert_within(actual, expected.value, tolerance.attention(expected, qkv[2], qkv[0].shape[-1]))
 
 
 def with_largest_score(random: np.random.Generator, shape: Sizes, largest: float) -> Qkv:
@@ -91,9 +89,7 @@ def test_scale(form: str, scale: float, random: np.random.Generator) -> None:
 
 
 @pytest.mark.parametrize("length", [17, 61])
-def test_forms_without_rescaling_agree_to_the_bit(
-    length: int, random: np.random.Generator
-) -> None:
+def test_forms_without_rescaling_agree_to_the_bit(length: int, random: np.random.Generator) -> None:
     """What differs between them is the order of memory, not of arithmetic."""
     qkv = make(random, (2, 2, length, 12))
     naive = attend("naive", qkv)
@@ -116,7 +112,7 @@ def test_threads_do_not_change_a_bit(
 
 
 @each_form
-def test_the_course_case(form: str, random: np.random.Generator) -> None:
+def test_the_course_case(form: Any, random: np.random.Generator) -> None:
     """N 1024, D 32, B 1, H 4, tiles of 256, scale 1, no maximum subtracted."""
     scratch = {"naive": 4194304, "blocked": 4194304, "fused_row": 4096, "flash": 695296}
     qkv = make(random, (1, 4, 1024, 32))
@@ -126,8 +122,18 @@ def test_the_course_case(form: str, random: np.random.Generator) -> None:
     assert (result.scratch_bytes, result.scratch_formula_bytes) == (scratch[form],) * 2
 
 
+@each_form
+def test_long_rows_keep_their_accuracy(form: Any, random: np.random.Generator) -> None:
+    """The largest error over the largest value: summed in float32, 4096 weights alone reach it."""
+    q, k, v = make(random, (1, 1, 4096, 32))
+    out = teaching.attention(q, k, v, form, scale=1.0, block_q=64, block_k=32).output
+    rows = slice(None, None, 8)
+    expected = reference.attention(np.ascontiguousarray(q[:, :, rows]), k, v, scale=1.0).value
+    assert np.abs(out[:, :, rows] - expected).max() < 7e-6 * np.abs(expected).max()
+
+
 @pytest.mark.parametrize(
-    "form,shape,blocks,threads,expected",
+    "form,shape,blocks,workers,expected",
     [
         ("naive", (1, 4, 64, 8), (256, 256), 3, 3 * 4 * 64 * 64),
         ("naive", (1, 2, 64, 8), (256, 256), 3, 2 * 4 * 64 * 64),  # two heads keep two workers
@@ -145,11 +151,11 @@ def test_scratch_is_the_formula(
     form: Any,
     shape: Sizes,
     blocks: tuple[int, int],
-    threads: int,
+    workers: int,
     expected: int,
     random: np.random.Generator,
 ) -> None:
-    keywords: dict[str, Any] = {"block_q": blocks[0], "block_k": blocks[1], "threads": threads}
+    keywords: dict[str, Any] = {"block_q": blocks[0], "block_k": blocks[1], "threads": workers}
     assert teaching.scratch_formula_bytes(shape, form, **keywords) == expected
     for _ in range(2):  # nothing is carried over from one call to the next
         result = teaching.attention(*make(random, shape), form, **keywords)
@@ -182,9 +188,7 @@ def test_unsafe_softmax_overflows(form: str, random: np.random.Generator) -> Non
 
 
 @pytest.mark.parametrize("block_k", [1, 8])
-def test_flash_carries_a_sum_that_no_float_holds(
-    block_k: int, random: np.random.Generator
-) -> None:
+def test_flash_carries_a_sum_that_no_float_holds(block_k: int, random: np.random.Generator) -> None:
     """Scores rise or fall by 300 along the keys: each block outweighs the other by e^many."""
     q, k, v = make(random, (1, 2, 48, 8))
     q[..., 0], k[..., 0] = 1, np.linspace(-150, 150, 48)
@@ -264,14 +268,12 @@ def test_spans_are_optional_and_change_nothing(form: Any, random: np.random.Gene
 
 
 @each_form
-@pytest.mark.parametrize("threads", [1, 3])
-def test_self_times_sum_to_the_total(
-    form: Any, threads: int, random: np.random.Generator
-) -> None:
+@pytest.mark.parametrize("workers", [1, 3])
+def test_self_times_sum_to_the_total(form: Any, workers: int, random: np.random.Generator) -> None:
     """Exactly, since a span begins where the one before ended; and no span runs backwards."""
     qkv = make(random, (2, 3, 100, 16))
     spans = teaching.attention(
-        *qkv, form, block_q=32, block_k=48, threads=threads, spans=True
+        *qkv, form, block_q=32, block_k=48, threads=workers, spans=True
     ).spans
     assert spans is not None
     assert sum(span.time_ns for span in spans.self_times.values()) == spans.total_ns > 0

@@ -69,17 +69,18 @@ def test_bad_calls_name_argument_given_and_accepted(
 
 @pytest.mark.parametrize("shape", [(1, 2, 3), (1, 2, 0, 4)])
 def test_formula_of_a_bad_shape(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="'shape' is .*accepted"):
+    with pytest.raises(ValueError, match=r"'shape' is .*accepted"):
         teaching.scratch_formula_bytes(shape, "naive")
 
 
 def test_sequences_beyond_the_limit() -> None:
     x = zeros(1, 1, 2**24 + 1, 1)
-    with pytest.raises(ValueError, match="'q'.*at most 16777216"):
+    with pytest.raises(ValueError, match=r"'q'.*at most 16777216"):
         teaching.attention(x, x, x, "fused_row")
 
 
 OUT_OF_MEMORY = """
+import resource
 import numpy as np
 from ablation_kernels import teaching
 x = np.zeros((1, 1, 2**15, 1), np.float32)

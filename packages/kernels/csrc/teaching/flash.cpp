@@ -67,13 +67,13 @@ void weigh_row(Scratch& tile, std::int64_t r, std::int64_t keys, Softmax softmax
     const float* s = tile.s.get() + r * keys;
     float* p = tile.p.get() + r * keys;
     const float shift = is_safe ? std::max(tile.li[r], *std::max_element(s, s + keys)) : 0.0F;
-    float sum = 0.0F;
+    double sum = 0.0;
     for (std::int64_t c = 0; c < keys; ++c) {
         p[c] = std::exp(s[c] - shift);
-        sum += p[c];
+        sum += static_cast<double>(p[c]);
     }
     if (is_safe) tile.li[r] = std::exp(tile.li[r] - shift);
-    tile.lij[r] = sum;
+    tile.lij[r] = static_cast<float>(sum);
     tile.lnew[r] = tile.li[r] + tile.lij[r];
     l = is_safe ? shift + std::log(tile.lnew[r]) : tile.lnew[r];
 }

@@ -36,15 +36,17 @@ inline void add_weighted_values(const float* weights, std::int64_t stride, const
     }
 }
 
-/// A row of n scores becomes weights that sum to 1.
+/// A row of n scores becomes weights that sum to 1. The sum is kept in double, as a float32 sum of
+/// 4096 weights was seen 1e-5 off.
 inline void softmax_row(float* scores, std::int64_t n, Softmax softmax) {
     const float shift = softmax == Softmax::safe ? *std::max_element(scores, scores + n) : 0.0F;
-    float sum = 0.0F;
+    double sum = 0.0;
     for (std::int64_t c = 0; c < n; ++c) {
         scores[c] = std::exp(scores[c] - shift);
-        sum += scores[c];
+        sum += static_cast<double>(scores[c]);
     }
-    for (std::int64_t c = 0; c < n; ++c) scores[c] /= sum;
+    const auto total = static_cast<float>(sum);
+    for (std::int64_t c = 0; c < n; ++c) scores[c] /= total;
 }
 
 }  // namespace ablation::teaching

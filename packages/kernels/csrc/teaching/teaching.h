@@ -10,7 +10,7 @@
 // Shapes
 //   q, k, v and output (B, H, N, D): as many keys as queries, at most 2^24. No mask.
 // Dtype
-//   float32. Every sum is float32 too, one element after the other.
+//   float32, one element after the other; a row's weights are summed in double.
 // Code
 //   Plain C++ at -O3 for the platform's baseline: no intrinsics, no library. Neither "scalar" nor
 //   "simd" in the sense of kernels.def: the compiler may vectorize what it can, which is the sum
