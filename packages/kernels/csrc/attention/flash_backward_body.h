@@ -10,7 +10,7 @@
 //
 // Cost of a score: 10 D FLOPs in five products, 4 D of them before the exponential. On a Zen 4 core
 // with AVX-512 at D = 64 that is 20 cycles of multiply-adds and about 1 of exponential and
-// differences.
+// differences; it takes 24, which is 97 GFLOP/s where independent multiply-adds reach 118.
 #pragma once
 
 #include <algorithm>
