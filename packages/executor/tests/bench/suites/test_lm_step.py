@@ -213,6 +213,20 @@ def test_a_backward_gives_the_gradients_of_a_fresh_graph() -> None:
         assert torch.allclose(one, third, atol=1e-7)
 
 
+def test_memory_of_a_phase_is_that_of_a_call_without_gradients_before() -> None:
+    case = small_case()
+    program = StepProgram("sdpa", False, case, 0)
+    gradients = 4 * model_shape(case).n_params
+    forward, step = program.memory("fwd_grad"), program.memory("step")
+    assert 0 < forward["mem_saved_bytes"] < 1.1 * forward["mem_before_bwd_bytes"]
+    assert step["mem_saved_bytes"] is None
+    # What the forward left is in part given back before the last gradient is there
+    assert step["mem_tracked_peak_bytes"] > gradients
+    # The one before has left its gradients, and they count no second time
+    again = program.memory("step")
+    assert again["mem_tracked_peak_bytes"] == step["mem_tracked_peak_bytes"]
+
+
 def test_a_check_after_steps_is_of_the_initial_weights() -> None:
     program = StepProgram("sdpa", False, small_case(), 0)
     before = program.call("fwd_nograd", None).item()
