@@ -303,6 +303,26 @@ def test_a_compiled_program_is_right_and_compiled_once(monkeypatch: pytest.Monke
         assert (facts["graph_breaks"], facts["recompiles_timed"]) == (0, 0)
 
 
+def test_gradients_that_do_not_fit_leave_the_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+
+    def fails(message: str) -> Any:
+        def backward(self: Any) -> None:
+            raise RuntimeError(message)
+
+        return backward
+
+    program = SUITE.load("sdpa_compiled", small_case(layers=1), 0)
+    monkeypatch.setattr(
+        torch.Tensor, "backward", fails("DefaultCPUAllocator: can't allocate memory")
+    )
+    program.compile()
+    assert program.check(["fwd_nograd"]).reason is None
+    monkeypatch.setattr(torch.Tensor, "backward", fails("something else"))
+    with pytest.raises(RuntimeError, match="something else"):
+        program.compile()
+
+
 def test_a_study_of_warm_up_counts_the_calls_of_each_process() -> None:
     case = small_case(study_warmup=2)
     program: Program = FreshProgram("sdpa", case, 0)
