@@ -213,6 +213,20 @@ def test_a_backward_gives_the_gradients_of_a_fresh_graph() -> None:
         assert torch.allclose(one, third, atol=1e-7)
 
 
+def test_memory_of_a_phase_is_that_of_a_call_without_gradients_before() -> None:
+    case = small_case()
+    program = StepProgram("sdpa", False, case, 0)
+    gradients = 4 * model_shape(case).n_params
+    forward, step = program.memory("fwd_grad"), program.memory("step")
+    assert 0 < forward["mem_saved_bytes"] < 1.1 * forward["mem_before_bwd_bytes"]
+    assert step["mem_saved_bytes"] is None
+    # What the forward left is in part given back before the last gradient is there
+    assert step["mem_tracked_peak_bytes"] > gradients
+    # The one before has left its gradients, and they count no second time
+    again = program.memory("step")
+    assert again["mem_tracked_peak_bytes"] == step["mem_tracked_peak_bytes"]
+
+
 def test_a_check_after_steps_is_of_the_initial_weights() -> None:
     program = StepProgram("sdpa", False, small_case(), 0)
     before = program.call("fwd_nograd", None).item()
@@ -287,6 +301,26 @@ def test_a_compiled_program_is_right_and_compiled_once(monkeypatch: pytest.Monke
             program.call(phase, program.prepare(phase))
         facts = program.facts(phase)
         assert (facts["graph_breaks"], facts["recompiles_timed"]) == (0, 0)
+
+
+def test_gradients_that_do_not_fit_leave_the_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+
+    def fails(message: str) -> Any:
+        def backward(self: Any) -> None:
+            raise RuntimeError(message)
+
+        return backward
+
+    program = SUITE.load("sdpa_compiled", small_case(layers=1), 0)
+    monkeypatch.setattr(
+        torch.Tensor, "backward", fails("DefaultCPUAllocator: can't allocate memory")
+    )
+    program.compile()
+    assert program.check(["fwd_nograd"]).reason is None
+    monkeypatch.setattr(torch.Tensor, "backward", fails("something else"))
+    with pytest.raises(RuntimeError, match="something else"):
+        program.compile()
 
 
 def test_a_study_of_warm_up_counts_the_calls_of_each_process() -> None:

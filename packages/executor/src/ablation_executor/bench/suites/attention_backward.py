@@ -134,6 +134,10 @@ def _kernel_call(case: Case, phase: str) -> tuple[str, list[tuple[int, ...]]]:
     return "attention_backward", [*inputs, case.q_shape, case.q_shape[:3], case.q_shape]
 
 
+def _is_main(case: Case) -> bool:
+    return case.Nq == max(QUICK_LENGTHS)
+
+
 class AttentionBackward(Suite):
     """The suite; see the module."""
 
@@ -221,9 +225,10 @@ class AttentionBackward(Suite):
         return Needs(resident, made + dense + (saved if is_backward else 0))
 
     def quick_refusal(self, implementation: Implementation, case: Case) -> Refusal | None:
-        """To compile takes longer than to measure: one form at one length shows it."""
-        shown = implementation.name == COURSE + COMPILED_SUFFIX and case.Nq == max(QUICK_LENGTHS)
-        if implementation.origin == "inductor" and not shown:
+        """To compile takes longer than to measure: one form at one length shows it, unless sizes
+        were asked for."""
+        is_shown = implementation.name == COURSE + COMPILED_SUFFIX and _is_main(case)
+        if implementation.origin == "inductor" and case.tier in self.tiers and not is_shown:
             text = f"a quick run compiles {COURSE} at N {max(QUICK_LENGTHS)} alone"
             return Refusal("skipped", "policy", text)
         return None
@@ -236,8 +241,9 @@ class AttentionBackward(Suite):
         return Flops(int(useful), int(fa))
 
     def measures_memory(self, case: Case, is_quick: bool) -> bool:
-        """In quick runs of the longer case: in the shorter one the interpreter weighs more."""
-        return not is_quick or case.Nq == max(QUICK_LENGTHS)
+        """In quick runs of the longer case, and of sizes that were asked for: in the shorter one
+        the interpreter weighs more."""
+        return not is_quick or case.tier not in self.tiers or _is_main(case)
 
     def start(self, implementation: str, threads: int) -> None:
         """Import PyTorch, and our operator where it is asked for."""

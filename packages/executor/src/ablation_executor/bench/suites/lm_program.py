@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..machine import isa_flags
+from ..worker import is_out_of_memory
 from .case import Case
 from .language_model import (
     ATTENTIONS,
@@ -86,7 +87,12 @@ class StepProgram(TorchProgram):
     def compile(self) -> None:
         """With autograd and without: another graph is compiled for each."""
         self.call("fwd_nograd", None)
-        self.call("fwd_bwd", None)
+        try:
+            self.call("fwd_bwd", None)
+        except (MemoryError, RuntimeError) as error:
+            # Of a model whose gradients do not fit, the forward is timed all the same.
+            if not is_out_of_memory(error):
+                raise
         self._model.zero_grad()
 
     def prepare(self, phase: str) -> Any:
