@@ -1,0 +1,97 @@
+"""What several cases of a suite say together: growth over the length, and means over cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ablation_report.fit import slope
+from ablation_report.means import GeometricMean, geometric_mean
+from ablation_report.suite_sources import Measure, SuiteSource
+
+# Shorter calls are start-up as much as work
+MIN_LENGTH = 1024
+
+
+@dataclass(frozen=True)
+class Series:
+    """The measures of one implementation and phase that differ in length alone, shortest first."""
+
+    impl: str
+    phase: str
+    where: str
+    measures: tuple[Measure, ...]
+
+    def exponent(self, value: Callable[[Measure], float | None]) -> float | None:
+        """The power of the length with which a value grows, fitted over N of 1024 and more; None
+        without two lengths that have it."""
+        return slope(self.points(value))
+
+    def points(self, value: Callable[[Measure], float | None]) -> list[tuple[float, float]]:
+        """Length and value of each measure of N of 1024 and more that has one."""
+        return [
+            (measure["Nk"], found)
+            for measure in self.measures
+            if measure["Nk"] >= MIN_LENGTH and (found := value(measure))
+        ]
+
+    @property
+    def first_oom(self) -> Measure | None:
+        """The shortest length that did not fit into memory."""
+        return next((m for m in self.measures if m["status"] == "oom"), None)
+
+
+def series_of(source: SuiteSource) -> list[Series]:
+    """Group the square cases of a source by what they have in common besides the length.
+
+    Of a tier's measures of one length (a published case that was run twice) the first counts.
+    """
+    groups: dict[tuple[str, str, str], dict[int, Measure]] = {}
+    for measure in source.measures:
+        if measure["Nq"] == measure["Nk"]:
+            key = (measure["impl"], measure["phase"], where(measure))
+            groups.setdefault(key, {}).setdefault(measure["Nk"], measure)
+    return [
+        Series(*key, tuple(found[length] for length in sorted(found)))
+        for key, found in groups.items()
+    ]
+
+
+def where(measure: Measure) -> str:
+    """Write what a case has besides its length: tier, mask, batch, heads, head size, type."""
+    words = [
+        str(measure["tier"]),
+        measure.mask,
+        f"B{measure['B']} H{measure['H']} d{measure['d']}",
+        str(measure["dtype"]),
+    ]
+    if measure["threads"] is not None:
+        words.append("1 thread" if measure["threads"] == 1 else f"{measure['threads']} threads")
+    words += [f"{name} {value}" for name, value in sorted(measure["parameters"].items())]
+    return ", ".join(words)
+
+
+def mean_ratios(
+    source: SuiteSource, measures: Iterable[Measure]
+) -> dict[tuple[str, str], GeometricMean]:
+    """Return for each implementation and phase the geometric mean of its time over that of the
+    baseline, over the cases of these measures; a case without a ratio is missing."""
+    groups: dict[tuple[str, str], dict[str, float | None]] = {}
+    for measure in measures:
+        if measure["impl"] == source.baseline:
+            continue
+        ratio = source.against(measure)
+        key = (measure["impl"], measure["phase"])
+        name = f"{short_case(measure)} ({measure['status']})" if ratio is None else measure["case"]
+        groups.setdefault(key, {})[name] = ratio.median if ratio else None
+    return {key: geometric_mean(ratios) for key, ratios in groups.items()}
+
+
+def short_case(measure: Measure) -> str:
+    """Write a case without what its tier has in common: mask, length, heads, head size."""
+    words = [measure.mask, f"N {measure.length}", f"H{measure['H']} d{measure['d']}"]
+    if measure["dtype"] != "float32":
+        words.append(str(measure["dtype"]))
+    hidden = ("layers", "d_ff", "vocab", "table_year")
+    words += [f"{k} {v}" for k, v in sorted(measure["parameters"].items()) if k not in hidden]
+    return ", ".join(words)
