@@ -88,8 +88,8 @@ def mean_ratios(
 
 
 def short_case(measure: Measure) -> str:
-    """Write a case without what its tier has in common: mask, length, heads, head size."""
-    words = [measure.mask, f"N {measure.length}", f"H{measure['H']} d{measure['d']}"]
+    """Write a case without what its tier has in common: mask, length, batch, heads, head size."""
+    words = [measure.mask, f"N {measure.length}", f"B{measure['B']} H{measure['H']} d{measure['d']}"]
     if measure["dtype"] != "float32":
         words.append(str(measure["dtype"]))
     hidden = ("layers", "d_ff", "vocab", "table_year")

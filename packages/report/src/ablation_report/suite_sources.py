@@ -54,7 +54,8 @@ class Timing:
         return None if self.cv is None else self.cv > NOISY_CV
 
 
-@dataclass(frozen=True)
+# Compared by identity: two rows of one content are two measurements
+@dataclass(frozen=True, eq=False)
 class Measure:
     """One case, implementation and phase: `row` is the recorded or published row.
 
@@ -128,6 +129,8 @@ class Measure:
 
     def _share(self, ceiling: float | None) -> float | None:
         is_known = self.row["dtype"] == "float32" and self.row["device"] == "cpu"
+        # The ceilings are those of float32, which autocast leaves
+        is_known = is_known and self.parameter("autocast") in (None, "none")
         if ceiling is None or self.gflops is None or not is_known:
             return None
         return self.gflops * 1e9 / ceiling
