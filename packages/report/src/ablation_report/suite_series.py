@@ -11,6 +11,8 @@ from ablation_report.suite_sources import Measure, SuiteSource
 
 # Shorter calls are start-up as much as work
 MIN_LENGTH = 1024
+# What most cases of a suite have, and is not repeated in each name
+USUAL = {"autocast": "none", "inputs": "randn", "softmax": "safe", "scale": 1}
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,7 @@ def where(measure: Measure) -> str:
     ]
     if measure["threads"] is not None:
         words.append("1 thread" if measure["threads"] == 1 else f"{measure['threads']} threads")
-    words += [f"{name} {value}" for name, value in sorted(measure["parameters"].items())]
-    return ", ".join(words)
+    return ", ".join([*words, *_parameter_words(measure)])
 
 
 def mean_ratios(
@@ -92,6 +93,26 @@ def short_case(measure: Measure) -> str:
     words = [measure.mask, f"N {measure.length}", f"B{measure['B']} H{measure['H']} d{measure['d']}"]
     if measure["dtype"] != "float32":
         words.append(str(measure["dtype"]))
-    hidden = ("layers", "d_ff", "vocab", "table_year")
-    words += [f"{k} {v}" for k, v in sorted(measure["parameters"].items()) if k not in hidden]
-    return ", ".join(words)
+    return ", ".join([*words, *_parameter_words(measure)])
+
+
+def _parameter_words(measure: Measure) -> list[str]:
+    """Write what a suite's own parameters say; what is usual is left out, and widths where they
+    have a name."""
+    left = {k: v for k, v in measure["parameters"].items() if USUAL.get(k) != v}
+    if "size" in left:
+        left = {k: v for k, v in left.items() if k not in ("layers", "d_ff", "vocab", "table_year")}
+    words = [str(left.pop("size"))] if "size" in left else []
+    if "layers" in left:
+        words.append(f"{left.pop('layers')} layers")
+        left.pop("d_ff", None)
+        left.pop("vocab", None)
+    if "block_q" in left and "block_k" in left:
+        words.append(f"tile {left.pop('block_q')}x{left.pop('block_k')}")
+    return [*words, *(_written(name, value) for name, value in sorted(left.items()))]
+
+
+def _written(name: str, value: object) -> str:
+    words = {"study_warmup": "calls before", "inputs": "inputs", "softmax": "softmax"}
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{words.get(name, name)} {text}"

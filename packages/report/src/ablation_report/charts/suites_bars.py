@@ -107,7 +107,7 @@ def chart(source: SuiteSource, tier: str, threads: int | None) -> alt.FacetChart
     # Published figures are hollow; a bar starts at the axis, since a log scale has no zero
     filled = 0.0 if source.is_published else 0.85
     bars = timed.mark_bar(height=9, fillOpacity=filled, strokeWidth=1.2).encode(
-        x=x, x2=alt.value(0), color=color, stroke=color, tooltip=tips
+        x=x, x2=alt.datum(scale.to_dict()["domain"][0]), color=color, stroke=color, tooltip=tips
     )
     whiskers = (
         timed.transform_filter("isValid(datum.p05_ms)")

@@ -22,6 +22,8 @@ from ablation_report.suite_series import series_of
 from ablation_report.suite_sources import Measure, SuiteSource
 
 MOST_PANELS = 8
+# An x, which Vega has no name for
+CROSS = "M-0.7,-0.7L0.7,0.7M0.7,-0.7L-0.7,0.7"
 _MIB = 2**20
 SCHEMA: Schema = {
     **IDENTITY,
@@ -130,12 +132,12 @@ def chart(source: SuiteSource) -> alt.FacetChart:
         .encode(x=x, y=alt.Y("max(limit_mib):Q", title=title, scale=scale, axis=axis))
     )
     oom = base.transform_filter("datum.is_oom && isValid(datum.predicted_mib)")
-    crosses = oom.mark_text(text="✕ oom", align="right", dx=-4, fontSize=11).encode(
+    crosses = oom.mark_point(shape=CROSS, size=70, strokeWidth=2, opacity=1).encode(
         y=y("predicted_mib"), tooltip=tips
     )
     # Without a prediction there is no height: the mark stands at the top
     unknown = base.transform_filter("datum.is_oom && !isValid(datum.predicted_mib)")
-    tops = unknown.mark_text(text="✕ oom", align="right", dx=-4, fontSize=11).encode(
+    tops = unknown.mark_point(shape=CROSS, size=70, strokeWidth=2, opacity=1).encode(
         y=alt.value(6), tooltip=tips
     )
     layers = alt.LayerChart(layer=[lines, predicted, limit, dots, crosses, tops])
@@ -149,9 +151,9 @@ def chart(source: SuiteSource) -> alt.FacetChart:
 def _notes(source: SuiteSource, n_panels: int) -> list[str]:
     notes = [f"On {device_of(source)}"]
     if source.is_published:
-        notes.append("Hollow: published as the memory before the backward; ✕ out of memory")
+        notes.append("Hollow: published as the memory before the backward; x: out of memory")
     else:
-        notes.append("Dashed: predicted, with inputs; gray: memory there was; ✕ out of memory")
+        notes.append("Dashed: predicted, with inputs; gray: memory there was; x: out of memory")
     if n_panels > MOST_PANELS:
         notes.append(f"{MOST_PANELS} of {n_panels} groups are drawn; the table has all")
     return notes

@@ -56,7 +56,7 @@ def rows(source: SuiteSource) -> pl.DataFrame:
             if timing := measure.timing:
                 ends = {"time": timing.time_ns, "p05": timing.p05_ns, "p95": timing.p95_ns}
                 row |= {f"{k}_ms": None if ns is None else ns / 1e6 for k, ns in ends.items()}
-            if power is not None and measure["Nk"] >= MIN_LENGTH:
+            if power is not None and measure.timing and measure["Nk"] >= MIN_LENGTH:
                 row["fitted_ms"] = fitted(points, power, measure["Nk"]) / 1e6
             found.append(row)
     return frame_of(found, SCHEMA)

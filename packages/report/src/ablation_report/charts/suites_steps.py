@@ -41,7 +41,7 @@ def rows(source: SuiteSource) -> pl.DataFrame:
     for measure in source.measures:
         if measure["phase"] != "step":
             continue
-        panel = f"{short_case(measure)}{threads_text(measure)}"
+        panel = f"{measure['tier']}: {short_case(measure)}{threads_text(measure)}"
         known = identity(measure, panel)
         timing = measure.timing
         if timing is None:
@@ -56,7 +56,9 @@ def rows(source: SuiteSource) -> pl.DataFrame:
         told = {name: None if ns is None else ns / 1e6 for name, ns in ends.items()}
         for order, (name, ns) in enumerate(parts.items()):
             found.append(known | told | {"part": name, "order": order, "part_ms": ns / 1e6})
-    return frame_of(found, SCHEMA)
+    frame = frame_of(found, SCHEMA)
+    # A case of which nothing was timed has no bars to name a status beside
+    return frame.filter(pl.col("part_ms").count().over("panel") > 0)
 
 
 def _differences(source: SuiteSource, case: str, impl: str) -> dict[str, float]:
