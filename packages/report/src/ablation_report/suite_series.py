@@ -48,14 +48,16 @@ def series_of(source: SuiteSource) -> list[Series]:
 
     Of a tier's measures of one length (a published case that was run twice) the first counts.
     """
-    groups: dict[tuple[str, str, str], dict[int, Measure]] = {}
+    groups: dict[tuple[str, str, str, str], dict[int, Measure]] = {}
     for measure in source.measures:
         if measure["Nq"] == measure["Nk"]:
-            key = (measure["impl"], measure["phase"], where(measure))
+            # The words leave out what is usual
+            parameters = str(sorted(measure["parameters"].items()))
+            key = (measure["impl"], measure["phase"], where(measure), parameters)
             groups.setdefault(key, {}).setdefault(measure["Nk"], measure)
     return [
-        Series(*key, tuple(found[length] for length in sorted(found)))
-        for key, found in groups.items()
+        Series(impl, phase, words, tuple(found[length] for length in sorted(found)))
+        for (impl, phase, words, _), found in groups.items()
     ]
 
 

@@ -8,6 +8,7 @@ from ablation_report.findings.suites_base import (
     never_run,
     outcome,
     pairs,
+    ranged,
     target_outcome,
     timed,
     within,
@@ -53,21 +54,22 @@ def memory_column(source: SuiteSource) -> Outcome:
     }
     if not found:
         return never_run(f"{COURSE} at N of {MIN_LENGTH} and more, both ways to count its memory")
-    parts = [f"{times(ratio)} at {_place(measure)}" for measure, ratio in found.items()]
+    figures = {_place(measure): ratio for measure, ratio in found.items()}
     verdicts = {
         "not resolved" if measure["mem_disagree"] else within(ratio, 1.0, SAME_MEMORY)
         for measure, ratio in found.items()
     }
     return outcome(
         combine(verdicts),
-        f"The peak with the previous graph alive, over what one forward keeps: {', '.join(parts)}.",
+        f"The peak with the previous graph alive, over what one forward keeps: {ranged(figures)}.",
         found,
-        {_place(measure): ratio for measure, ratio in found.items()},
+        figures,
     )
 
 
 def _place(measure: Measure) -> str:
-    return f"N {measure['Nk']}, d {measure['d']}"
+    mask = "" if measure.is_published else f", {measure.mask}"
+    return f"N {measure['Nk']}, d {measure['d']}{mask}"
 
 
 def _published_memory_column(source: SuiteSource) -> Outcome:
@@ -189,8 +191,8 @@ def saved_grows(source: SuiteSource) -> Outcome:
         used += mine
     if not figures:
         return never_run(f"no kept bytes at two lengths of {MIN_LENGTH} and more")
-    parts = [f"{power:.3f} ({name})" for name, power in figures.items()]
-    sentence = f"Powers of N, fitted over N of {MIN_LENGTH} and more: {'; '.join(parts)}."
+    told = ranged(figures, "{:.3f}".format, "series")
+    sentence = f"Powers of N, fitted over N of {MIN_LENGTH} and more: {told}."
     return outcome(combine(verdicts), sentence, used, figures)
 
 

@@ -14,6 +14,10 @@ from ablation_report.suite_series import short_case
 from ablation_report.suite_sources import Measure, SuiteSource
 
 
+# A sentence that lists more than this is a table
+MOST_LISTED = 4
+
+
 @dataclass(frozen=True)
 class SuiteFinding:
     """A claim that every source of one suite is asked for.
@@ -79,19 +83,32 @@ def within(value: float, target: float, tolerance: float) -> OutcomeVerdict:
     return "holds" if abs(value - target) <= tolerance else "does not hold"
 
 
+def ranged(
+    figures: Mapping[str, float], write: Callable[[float], str] = times, word: str = "cases"
+) -> str:
+    """Write a figure for each case, or of many the smallest and the largest, by the cases' names."""
+    if len(figures) <= MOST_LISTED:
+        return ", ".join(f"{write(value)} ({name})" for name, value in figures.items())
+    low, high = (choose(figures, key=lambda name: figures[name]) for choose in (min, max))
+    return (
+        f"{len(figures)} {word}, from {write(figures[low])} ({low}) to {write(figures[high])} "
+        f"({high})"
+    )
+
+
 def target_outcome(found: Sequence[Pair], speed_up: float) -> Outcome:
     """Judge a target of speed over all of its cases and name those that miss it."""
-    groups: dict[OutcomeVerdict, list[str]] = {}
+    groups: dict[OutcomeVerdict, dict[str, float]] = {}
     for pair in found:
-        text = f"{times(1 / pair.ratio.median)} at {pair.where}"
-        groups.setdefault(at_least(pair, speed_up), []).append(text)
+        said = at_least(pair, speed_up)
+        groups.setdefault(said, {})[pair.where] = 1 / pair.ratio.median
     words: Mapping[OutcomeVerdict, str] = {
         "holds": "reached",
         "does not hold": "missed",
         "not resolved": "not resolved",
     }
     sentence = "; ".join(
-        f"{words[said]}: {', '.join(groups[said])}" for said in words if said in groups
+        f"{words[said]}: {ranged(groups[said])}" for said in words if said in groups
     )
     return outcome(
         combine(groups),

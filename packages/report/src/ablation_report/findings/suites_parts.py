@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from ablation_report.findings.base import Outcome, OutcomeVerdict
 from ablation_report.findings.judge import combine
-from ablation_report.findings.suites_base import Pair, SuiteFinding, never_run, outcome, pairs
-from ablation_report.findings.words import times
+from ablation_report.findings.suites_base import (
+    Pair,
+    SuiteFinding,
+    never_run,
+    outcome,
+    pairs,
+    ranged,
+)
+from ablation_report.findings.words import counted
 from ablation_report.metrics import is_different
+from ablation_report.suite_series import short_case
 from ablation_report.suite_sources import Measure, SuiteSource, said_of
 
 SUITE = "attention-parts"
@@ -45,19 +53,16 @@ def flash_takes_less(source: SuiteSource) -> Outcome:
         return never_run(f"no case with the scratch of both {FLASH} and {FUSED}")
     # Some sizes of tiles may be smaller than a row, others not
     verdict = verdicts[0] if len(set(verdicts)) == 1 else "not resolved"
-    parts = [
-        f"{mine:,} B against {theirs:,} B at {place}"
-        + (f" ({times(mine / theirs)})" if theirs else "")
-        for place, (mine, theirs) in found.items()
-    ]
     figures = {place: mine / theirs for place, (mine, theirs) in found.items() if theirs}
-    return outcome(verdict, f"Scratch that is really taken: {'; '.join(parts)}.", used, figures)
+    sentence = f"Its scratch over that of the other form: {ranged(figures)}."
+    place, (mine, theirs) = next(iter(found.items()))
+    sentence += f" At {place}: {mine:,} B against {theirs:,} B."
+    return outcome(verdict, sentence, used, figures)
 
 
 def _place(measure: Measure) -> str:
-    tile = f"{measure.parameter('block_q')}x{measure.parameter('block_k')}"
-    threads = measure["threads"]
-    return f"N {measure['Nk']}, d {measure['d']}, tiles {tile}, threads {threads}"
+    threads: int = measure["threads"]
+    return f"{short_case(measure)}, {counted(threads, 'thread')}"
 
 
 def _published_memory(source: SuiteSource) -> Outcome:
@@ -113,14 +118,12 @@ def cold_run_is_the_time(source: SuiteSource) -> Outcome:
         is_noisy = measure.timing is not None and bool(measure.timing.is_noisy)
         far: OutcomeVerdict = "not resolved" if is_noisy else "does not hold"
         verdicts.append("holds" if is_near else far)
-    parts = [f"{times(ratio)} {m['impl']} ({_place(m)})" for m, ratio in found.items()]
-    return outcome(
-        combine(verdicts),
-        f"A first call in a new process, under the profiler, over the median call: "
-        f"{', '.join(parts)}.",
-        found,
-        {f"{m['impl']}, {_place(m)}": ratio for m, ratio in found.items()},
+    figures = {f"{m['impl']}, {_place(m)}": ratio for m, ratio in found.items()}
+    sentence = (
+        "A first call in a new process, under the profiler, over the median call: "
+        f"{ranged(figures)}."
     )
+    return outcome(combine(verdicts), sentence, found, figures)
 
 
 def flash_is_slower(source: SuiteSource) -> Outcome:
@@ -134,18 +137,16 @@ def flash_is_slower(source: SuiteSource) -> Outcome:
     if not found:
         return never_run("no case with times of both a tiled form and one row by row")
     verdicts = [_slower(source, pair) for pair in found]
-    parts = [
-        f"{times(pair.ratio.median)} ({_where(source, pair)}"
-        + (", not resolved)" if said == "not resolved" else ")")
-        for pair, said in zip(found, verdicts, strict=True)
-    ]
-    sentence = f"Time of the tiled form over that of the other: {', '.join(parts)}."
+    figures = {_where(source, pair): pair.ratio.median for pair in found}
+    sentence = f"Time of the tiled form over that of the other: {ranged(figures)}."
+    n_open = verdicts.count("not resolved")
+    if n_open and not source.is_published:
+        sentence += f" {n_open} of {len(found)} are not resolved."
     if source.is_published:
         sentence += (
             " The fused form is the one that used threads, where threads are stated: "
             "algorithm and number of threads are not told apart."
         )
-    figures = {_where(source, pair): pair.ratio.median for pair in found}
     measures = [m for pair in found for m in (pair.measure, pair.base)]
     return outcome(combine(verdicts), sentence, measures, figures)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ablation_report.findings.base import Outcome, OutcomeVerdict
 from ablation_report.findings.judge import combine
-from ablation_report.findings.suites_base import SuiteFinding, never_run, outcome
-from ablation_report.findings.words import times
+from ablation_report.findings.suites_base import SuiteFinding, never_run, outcome, ranged
 from ablation_report.metrics import MIN_ROUNDS
 from ablation_report.suite_detail_tables import part_medians
 from ablation_report.suite_series import short_case
@@ -59,7 +58,7 @@ def named_size(source: SuiteSource) -> Outcome:
 def parts_add_up(source: SuiteSource) -> Outcome:
     """Judge whether forward with gradient and backward, and the parts of a step, make the whole."""
     verdicts: list[OutcomeVerdict] = []
-    texts: list[str] = []
+    off: dict[str, float] = {}
     figures: dict[str, float] = {}
     used: dict[Measure, None] = {}
     for measure in source.measures:
@@ -72,12 +71,12 @@ def parts_add_up(source: SuiteSource) -> Outcome:
             figures[key] = share
             used |= dict.fromkeys(measures)
             if verdicts[-1] != "holds":
-                texts.append(f"{times(share)} {key} ({verdicts[-1]})")
+                off[key] = share
     if not figures:
         return never_run(f"no case with {WHOLE} and its halves, and no step with its parts")
     held = sum(said == "holds" for said in verdicts)
     sentence = f"{held} of {len(verdicts)} sums are the whole"
-    sentence += f"; not so: {'; '.join(texts)}." if texts else "."
+    sentence += f"; not so, or not resolved: {ranged(off)}." if off else "."
     return outcome(combine(verdicts), sentence, used, figures)
 
 

@@ -9,6 +9,7 @@ from ablation_report.findings.suites_base import (
     never_run,
     outcome,
     pairs,
+    ranged,
     target_outcome,
     within,
 )
@@ -33,12 +34,10 @@ def triton_against_sdpa(source: SuiteSource) -> Outcome:
     found = pairs(source, TRITON, SDPA)
     if found:
         judged = {pair.where: at_least(pair, PUBLISHED_SPEED_UP) for pair in found}
-        parts = [f"{times(1 / pair.ratio.median)} at {pair.where}" for pair in found]
         measures = [m for pair in found for m in (pair.measure, pair.base)]
         figures = {pair.where: 1 / pair.ratio.median for pair in found}
-        return outcome(
-            combine(judged.values()), f"Against SDPA itself: {', '.join(parts)}.", measures, figures
-        )
+        sentence = f"Against SDPA itself: {ranged(figures)}."
+        return outcome(combine(judged.values()), sentence, measures, figures)
     against = pairs(source, PUBLISHED_TRITON, PUBLISHED_EINSUM)
     if not against:
         return never_run(f"no case with times of both {TRITON} and {SDPA}")
@@ -62,13 +61,10 @@ def einsum_is_sdpa(source: SuiteSource) -> Outcome:
             verdicts.append("not resolved")
         else:
             verdicts.append("does not hold" if is_different(said) else "holds")
-    parts = [f"{times(pair.ratio.median)} at {pair.where}" for pair in found]
-    return outcome(
-        combine(verdicts),
-        f"Its time over that of SDPA: {', '.join(parts)}.",
-        [m for pair in found for m in (pair.measure, pair.base)],
-        {pair.where: pair.ratio.median for pair in found},
-    )
+    figures = {pair.where: pair.ratio.median for pair in found}
+    measures = [m for pair in found for m in (pair.measure, pair.base)]
+    sentence = f"Its time over that of SDPA: {ranged(figures)}."
+    return outcome(combine(verdicts), sentence, measures, figures)
 
 
 def flash_is_quadratic(source: SuiteSource) -> Outcome:
@@ -89,8 +85,8 @@ def flash_is_quadratic(source: SuiteSource) -> Outcome:
         }
     else:
         verdicts = {within(value, SQUARE, TIME_TOLERANCE) for value in figures.values()}
-    parts = [f"{value:.2f} ({name})" for name, value in figures.items()]
-    sentence = f"Powers of N, fitted over N of {MIN_LENGTH} and more: {'; '.join(parts)}."
+    told = ranged(figures, "{:.2f}".format, "series")
+    sentence = f"Powers of N, fitted over N of {MIN_LENGTH} and more: {told}."
     return outcome(combine(verdicts), sentence, used, figures)
 
 
