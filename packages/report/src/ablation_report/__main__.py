@@ -21,6 +21,8 @@ from ablation_report.metrics import order_agreement, sound_ceilings
 from ablation_report.schema import SchemaError
 from ablation_report.site import command as site
 from ablation_report.sources import gather, read_source
+from ablation_report.suite_rows import is_suite_run
+from ablation_report.suite_text import show_suite, with_suites
 from ablation_report.summary import summarize
 from ablation_report.tables import LEGEND, config_tables, frame_markdown, rungs_table, summary_table
 
@@ -44,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return site.run(options)
         if options.command == "attention" or is_attention(options.run):
             print(show_attention(options.run, options.format))
+            return 0
+        if is_suite_run(options.run):
+            print(show_suite(options.run, options.format))
             return 0
         print(show(options.run, options.format))
     except (SchemaError, OSError) as error:
@@ -146,7 +151,7 @@ def _findings(paths: Sequence[Path], layout: Literal["text", "md"]) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     """Write the summary of many runs as CSV, Parquet or Markdown."""
-    frame = summarize(*options.paths)
+    frame = with_suites(summarize(*options.paths), *options.paths)
     if options.format == "parquet":
         if options.out is None:
             print("argument --out is missing: Parquet goes into a file", file=sys.stderr)

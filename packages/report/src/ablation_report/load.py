@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from ablation_report import attention_rows, published
+from ablation_report import attention_rows, published, suite_rows
 from ablation_report.reading import numbered_lines, read_header, read_object
 from ablation_report.schema import (
     CELL_COLUMNS,
@@ -62,8 +62,8 @@ def load(*paths: Path | str) -> pl.LazyFrame:
     problems: list[Problem] = []
     named = {Path(path) for path in paths}
     for path in found_paths(paths):
-        # Among other runs, those of attention alone are passed over; naming one is a fault
-        if path not in named and attention_rows.is_attention(path):
+        # Among other runs, those of other suites are passed over; naming one is a fault
+        if path not in named and _is_other_suite(path):
             continue
         try:
             rows += _rows(path)
@@ -101,6 +101,8 @@ def check(*paths: Path | str) -> tuple[list[str], list[Problem]]:
         try:
             if attention_rows.is_attention(path):
                 count = len(attention_rows.load_attention(path).rows)
+            elif suite_rows.is_suite_run(path):
+                count = len(suite_rows.load_suite_run(path).rows)
             elif published.is_suites(path):
                 count = len(published.read_suites(path))
             else:
@@ -126,14 +128,21 @@ def found_paths(paths: Iterable[Path | str]) -> Iterator[Path]:
 
 
 def _is_run(path: Path) -> bool:
-    names = (HEADER_NAME, CELLS_NAME, attention_rows.ROWS_NAME)
+    names = (HEADER_NAME, CELLS_NAME, attention_rows.ROWS_NAME, suite_rows.ROWS_NAME)
     return any((path / name).exists() for name in names)
+
+
+def _is_other_suite(path: Path) -> bool:
+    return attention_rows.is_attention(path) or suite_rows.is_suite_run(path)
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Return the frame's rows of one run folder or published block ablation."""
     if attention_rows.is_attention(path):
         message = "a run of attention alone, no block ablation: ablation-report attention shows it"
+        raise SchemaError([Problem(path, None, None, message)])
+    if suite_rows.is_suite_run(path):
+        message = "a run of another suite, no block ablation: ablation-report show shows it"
         raise SchemaError([Problem(path, None, None, message)])
     if path.is_dir():
         run = load_run(path)

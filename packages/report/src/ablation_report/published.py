@@ -103,7 +103,12 @@ def is_suites(path: Path) -> bool:
 
 def read_suites(path: Path) -> list[Row]:
     """Read and check the published figures of the further suites; SchemaError lists every fault."""
-    return [row for _, row in _read(path, SUITES, _suites_faults)]
+    return [row for _, row in numbered_suites(path)]
+
+
+def numbered_suites(path: Path) -> list[tuple[int, Row]]:
+    """As `read_suites`, each row with the number of its line."""
+    return list(_read(path, SUITES, _suites_faults))
 
 
 def read_block_ablation(path: Path) -> list[tuple[int, Row]]:

@@ -28,6 +28,8 @@ from ablation_report.metrics import (
     verdict,
 )
 from ablation_report.schema import Problem, SchemaError
+from ablation_report.suite_rows import is_suite_run, load_suite_run
+from ablation_report.suite_sources import SuiteSource, published_sources, recorded_source
 
 # A published figure has no interval. Two of them are told apart from this difference on: several
 # times the floor of a quiet run, and above the rounding of three digits.
@@ -161,12 +163,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What lies below some paths: sources, runs of attention alone, suites' rows, and problems."""
+    """What lies below some paths: sources, runs of attention alone, the published rows of the further
+    suites, problems, and the further suites' recorded runs and published figures as sources."""
 
     sources: tuple[Source, ...]
     attention: tuple[AttentionRun, ...]
     suites: tuple[Mapping[str, Any], ...]
     problems: tuple[Problem, ...]
+    suite_sources: tuple[SuiteSource, ...] = ()
 
     def source(self, name: str) -> Source:
         """The source of this name; KeyError names those there are."""
@@ -189,12 +193,17 @@ def gather(*paths: Path | str) -> Gathered:
     attention: list[AttentionRun] = []
     suites: list[Mapping[str, Any]] = []
     problems: list[Problem] = []
+    suite_sources: list[SuiteSource] = []
     for path in found_paths(paths):
         try:
             if is_attention(path):
                 attention.append(load_attention(path))
             elif published.is_suites(path):
-                suites += published.read_suites(path)
+                rows = published.numbered_suites(path)
+                suites += [row for _, row in rows]
+                suite_sources += published_sources(path, rows)
+            elif is_suite_run(path):
+                suite_sources.append(recorded_source(load_suite_run(path)))
             else:
                 sources.append(read_source(path))
         except SchemaError as error:
@@ -202,7 +211,10 @@ def gather(*paths: Path | str) -> Gathered:
         except OSError as error:
             problems.append(Problem(path, None, None, str(error)))
     sources.sort(key=lambda source: (not source.is_published, source.name))
-    return Gathered(tuple(sources), tuple(attention), tuple(suites), tuple(problems))
+    suite_sources.sort(key=lambda source: (not source.is_published, source.name))
+    return Gathered(
+        tuple(sources), tuple(attention), tuple(suites), tuple(problems), tuple(suite_sources)
+    )
 
 
 def read_source(path: Path) -> Source:

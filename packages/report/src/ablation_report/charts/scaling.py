@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -32,6 +30,7 @@ from ablation_report.charts.theme import (
     optional,
     span,
 )
+from ablation_report.fit import slope
 from ablation_report.ladder import DEFAULT, NAIVE, SDPA
 from ablation_report.sources import Source
 
@@ -54,17 +53,6 @@ SCHEMA: Schema = {
     "n_sizes": pl.Int64,
     "series": pl.String,
 }
-
-
-def slope(points: Sequence[tuple[float, float]]) -> float | None:
-    """Return the least-squares slope of log y over log x; None without two different x."""
-    logs = [(math.log(x), math.log(y)) for x, y in points]
-    if len({x for x, _ in logs}) < 2:
-        return None
-    mean_x = math.fsum(x for x, _ in logs) / len(logs)
-    mean_y = math.fsum(y for _, y in logs) / len(logs)
-    covariance = math.fsum((x - mean_x) * (y - mean_y) for x, y in logs)
-    return covariance / math.fsum((x - mean_x) ** 2 for x, _ in logs)
 
 
 def rows(source: Source) -> pl.DataFrame:

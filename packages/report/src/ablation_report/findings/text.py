@@ -9,6 +9,7 @@ from typing import Literal
 from ablation_report.findings import attention_crossover
 from ablation_report.findings.base import NOT_MEASURED, Outcome
 from ablation_report.findings.registry import FINDINGS, evaluate_all
+from ablation_report.findings.suites_registry import SUITE_FINDINGS, evaluate_suites
 from ablation_report.findings.words import counted
 from ablation_report.metrics import Cell
 from ablation_report.sources import Gathered, Source
@@ -32,6 +33,14 @@ def findings_text(gathered: Gathered, layout: Layout) -> str:
     if alone:
         head = _head(attention_crossover.TITLE, attention_crossover.CLAIM, None, layout)
         sections.append(_section(head, alone, layout))
+    answers = evaluate_suites(gathered.suite_sources)
+    for asked in SUITE_FINDINGS:
+        said = [(source.label, outcome) for f, source, outcome in answers if f is asked]
+        if said:
+            title = f"{asked.suite}: {asked.title}"
+            sections.append(
+                _section(_head(title, asked.claim, asked.published, layout), said, layout)
+            )
     facts = [*map(_machine, gathered.sources)]
     faults = [f"Not read: {problem}" for problem in gathered.problems]
     bullet = "- " if layout == "md" else ""

@@ -22,6 +22,7 @@ from ablation_report.site.kernel_pages import (
 from ablation_report.site.navigation import Entry, navigation, write_config
 from ablation_report.site.pictures import add_pictures
 from ablation_report.site.run_pages import run_page_text
+from ablation_report.site.suite_pages import suite_pages
 from ablation_report.site.text import run_page
 from ablation_report.sources import Gathered
 
@@ -87,7 +88,7 @@ def generated_pages(gathered: Gathered, kernels: Sequence[Kernel] | None) -> dic
     runs = {run_page(source): run_page_text(source) for source in gathered.sources}
     known = kernels or ()
     table = {kernel_page_path(k["name"]): kernel_page(k, known, gathered) for k in known}
-    return configs | runs | table
+    return configs | runs | table | suite_pages(gathered)
 
 
 def _changelogs(root: Path | None) -> Mapping[str, Path]:

@@ -9,6 +9,7 @@ from typing import Any
 from ablation_report import charts
 from ablation_report.attention_rows import AttentionRun
 from ablation_report.charts import ATTENTION, CHARTS, ChartSpec
+from ablation_report.charts.suites import SuiteChart
 from ablation_report.site.text import details, escape, join, measures, slug
 from ablation_report.sources import Source
 
@@ -46,7 +47,7 @@ def figure(
     ).rstrip()
 
 
-def fragment(name: str, spec: ChartSpec, drawn: Mapping[str, Any]) -> str:
+def fragment(name: str, spec: ChartSpec | SuiteChart, drawn: Mapping[str, Any]) -> str:
     """The HTML of a chart, which charts.js draws; `pictures.py` adds a picture for pages without.
 
     A browser may not fetch a file beside a page that it opened from the disk, so the specification

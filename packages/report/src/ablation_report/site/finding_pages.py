@@ -36,7 +36,7 @@ def findings_block(gathered: Gathered) -> str:
         name = f"[{escape(source.label)}]({run_page(source)})"
         answers.setdefault(finding.key, []).append((name, outcome))
     parts = [
-        _section(f.key, f.title, f.claim, f.published, answers[f.key])
+        finding_section(f.key, f.title, f.claim, f.published, answers[f.key])
         for f in FINDINGS
         if f.key in answers
     ]
@@ -49,13 +49,18 @@ def findings_block(gathered: Gathered) -> str:
     ]
     if alone:
         title, claim = attention_crossover.TITLE, attention_crossover.CLAIM
-        parts.append(_section("attention-alone", title, claim, None, alone))
+        parts.append(finding_section("attention-alone", title, claim, None, alone))
     return join(*parts) if parts else "*There is no source to ask.*\n"
 
 
-def _section(key: str, title: str, claim: str, said: str | None, answers: Sequence[Answer]) -> str:
-    measured = [(n, outcome) for n, outcome in answers if outcome.verdict != "not measured"]
-    missing = [(n, outcome) for n, outcome in answers if outcome.verdict == "not measured"]
+def _tells(outcome: Outcome) -> bool:
+    return outcome.verdict != "not measured" or bool(outcome.rows)
+
+
+def finding_section(key: str, title: str, claim: str, said: str | None, answers: Sequence[Answer]) -> str:
+    # Without the rows that were asked for, others may still tell why
+    measured = [(n, outcome) for n, outcome in answers if _tells(outcome)]
+    missing = [(n, outcome) for n, outcome in answers if not _tells(outcome)]
     lines = [
         f"- {badge(outcome.verdict)} {name}: {escape(outcome.sentence)} "
         f'<small class="rows">{escape(rows_text(outcome.rows))}</small>'

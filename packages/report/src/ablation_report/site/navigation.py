@@ -11,8 +11,10 @@ from typing import Any
 from ablation_report.site.choose import published, recorded
 from ablation_report.site.config_pages import all_configs, config_page_path
 from ablation_report.site.kernel_pages import Kernel, by_op, kernel_page_path
+from ablation_report.site.suite_pages import recorded_suites, suite_page_path, suite_run_page
 from ablation_report.site.text import run_page
 from ablation_report.sources import Gathered
+from ablation_report.suite_names import SUITES
 
 # A title and a page, or a title and the entries below it
 Entry = Mapping[str, Any]
@@ -38,10 +40,12 @@ def navigation(
                 {"Configs": [{"All configs": "configs.md"}, *configs]},
                 {"The league": "league.md"},
                 {"Attention alone": "attention.md"},
+                {"Further suites": [{name: suite_page_path(name)} for name in SUITES]},
                 {
                     "Runs and machines": [
                         {"All runs": "runs.md"},
                         *({source.label: run_page(source)} for source in sources),
+                        *({run.label: suite_run_page(run)} for run in recorded_suites(gathered)),
                     ]
                 },
             ]

@@ -16,6 +16,7 @@ from ablation_report.site.config_pages import (
     rungs,
     summary,
 )
+from ablation_report.site.suite_pages import suites_list
 from ablation_report.site.text import (
     code,
     escape,
@@ -39,6 +40,7 @@ def runs_block(gathered: Gathered) -> str:
         "## Recorded",
         _run_list(runs) if runs else "*No run has been recorded.*",
         _attention_list(gathered.attention),
+        suites_list(gathered),
         "## Published",
         _published_list(gathered),
         "## Machines",
@@ -99,7 +101,7 @@ def _published_list(gathered: Gathered) -> str:
         for file in published(gathered)
     ]
     if gathered.suites:
-        lines.append(f"- {len(gathered.suites)} figures of further suites, kept as data.")
+        lines.append(f"- {len(gathered.suites)} figures of further suites, on the suites' pages.")
     return "\n".join(lines) or "*No published figures were given.*"
 
 

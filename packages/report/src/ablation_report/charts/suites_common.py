@@ -1,0 +1,108 @@
+"""What the charts of the further suites share: whose a point is, its color, what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from ablation_report.charts.frames import Schema
+from ablation_report.charts.theme import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from ablation_report.suite_series import short_case
+from ablation_report.suite_sources import Measure, SuiteSource
+from ablation_report.suite_tables import status_text
+
+ORIGIN_COLORS = {
+    "torch": ORANGE,
+    "inductor": PURPLE,
+    "triton": GREEN,
+    "ablation": BLUE,
+    "published": "#A6A6A6",
+}
+LINE_COLORS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, "#A6A6A6")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+IDENTITY: Schema = {
+    "panel": pl.String,
+    **dict.fromkeys(("impl", "published_name", "origin", "phase"), pl.String),
+    "case": pl.String,
+    **dict.fromkeys(("status", "reason"), pl.String),
+}
+
+
+def identity(measure: Measure, panel: str) -> dict[str, Any]:
+    """Return the columns that say whose a row is; the status has its reason with it."""
+    return {
+        "panel": panel,
+        **{name: measure[name] for name in ("impl", "published_name", "origin", "phase")},
+        "case": short_case(measure),
+        "status": status_text(measure) if measure["status"] != "ok" else "ok",
+        "reason": measure["reason_text"],
+    }
+
+
+def device_of(source: SuiteSource) -> str:
+    """Return what a source ran on, by its rows: the device that it really was."""
+    names = dict.fromkeys(f"{m['device']} {m['device_name']}" for m in source.measures)
+    return ", ".join(names)
+
+
+def threads_text(measure: Measure) -> str:
+    """Write the threads of a measure as the end of a title; nothing where they are not known."""
+    threads = measure["threads"]
+    if threads is None:
+        return ""
+    return f", {threads} thread{'s' if threads > 1 else ''}"
+
+
+def names_of(measures: Iterable[Measure]) -> list[str]:
+    """Return the implementations in order of their rows."""
+    return list(dict.fromkeys(str(measure["impl"]) for measure in measures))
+
+
+def color_by_impl(names: Sequence[str], columns: int = 3) -> alt.Color:
+    """Colors by implementation; beyond seven they repeat, and shapes tell them apart."""
+    colors = [LINE_COLORS[i % len(LINE_COLORS)] for i in range(len(names))]
+    return alt.Color(
+        "impl:N",
+        title=None,
+        scale=alt.Scale(domain=list(names), range=colors),
+        legend=alt.Legend(columns=columns, symbolOpacity=1),
+    )
+
+
+def shape_by_impl(names: Sequence[str], columns: int = 3) -> alt.Shape:
+    """Shapes by implementation, shifted against the colors once these repeat."""
+    n = len(SHAPES)
+    shapes = [SHAPES[(i + i // n) % n] for i in range(len(names))]
+    return alt.Shape(
+        "impl:N",
+        title=None,
+        scale=alt.Scale(domain=list(names), range=shapes),
+        legend=alt.Legend(columns=columns, symbolOpacity=1),
+    )
+
+
+def tooltips(*more: alt.Tooltip) -> list[alt.Tooltip]:
+    """What every mark says of itself, and more."""
+    return [
+        alt.Tooltip("impl:N", title="implementation"),
+        alt.Tooltip("published_name:N", title="published as"),
+        alt.Tooltip("phase:N"),
+        alt.Tooltip("case:N"),
+        *more,
+    ]
+
+
+def why_no_time(source: SuiteSource) -> str | None:
+    """Say why a source has nothing to draw; None where there is a time."""
+    if any(measure.timing for measure in source.measures):
+        return None
+    return f"{source.label} has no time of any case."
+
+
+def in_phase(source: SuiteSource, measure: Measure) -> bool:
+    """True for the rows of the phase that a suite's overview shows."""
+    wanted = {"lm-step": "fwd_bwd", "attention-backward": "fwd"}.get(source.suite, "fwd")
+    return bool(measure["phase"] == wanted)
