@@ -131,8 +131,12 @@ def make_failed_suite_row(
     impl: str, status: str = "oom", reason: str = "predicted", n: int = 1024, **changes: Any
 ) -> dict[str, Any]:
     """Make a sound row that has no time."""
-    told = {"status": status, "reason": reason, "reason_text": f"{status} of {impl}"}
-    empty = dict.fromkeys(UNTIMED) | {"errors": None, "limits": None, "check": None}
+    told: dict[str, Any] = {
+        "status": status,
+        "reason": reason,
+        "reason_text": f"{status} of {impl}",
+    }
+    empty: dict[str, Any] = dict.fromkeys(UNTIMED) | {"errors": None, "limits": None, "check": None}
     return make_suite_row(impl, n=n, **(told | empty | changes))
 
 

@@ -24,6 +24,7 @@ from ablation_report.charts import (
     scaling,
     waterfall,
 )
+from ablation_report.fit import slope
 from ablation_report.sources import Source, read_source
 
 TIMES = {
@@ -174,9 +175,9 @@ def test_the_slope_over_sizes(tmp_path: Path) -> None:
 
 def test_a_slope_of_three_points_is_the_least_squares_one() -> None:
     # log10 y is 0, 1, 4 over 0, 1, 2: the line of least squares rises by 2
-    assert scaling.slope([(1, 1), (10, 10), (100, 10_000)]) == pytest.approx(2)
-    assert scaling.slope([(1, 1), (10, 100), (100, 10_000)]) == pytest.approx(2)
-    assert scaling.slope([(5, 1), (5, 2)]) is None and scaling.slope([]) is None
+    assert slope([(1, 1), (10, 10), (100, 10_000)]) == pytest.approx(2)
+    assert slope([(1, 1), (10, 100), (100, 10_000)]) == pytest.approx(2)
+    assert slope([(5, 1), (5, 2)]) is None and slope([]) is None
 
 
 def test_the_ratios_to_pytorch(tmp_path: Path) -> None:

@@ -267,9 +267,7 @@ def test_the_tables_of_memory_and_scratch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("layout", ["text", "md"])
-def test_show_prints_a_run(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str
-) -> None:
+def test_show_prints_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str) -> None:
     rows = [make_suite_row(), make_failed_suite_row("naive")]
     header = make_suite_header(rows, limits={"memory_limit_bytes": 2**30})
     folder = write_suite(tmp_path / "run", rows, header)

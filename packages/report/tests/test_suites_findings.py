@@ -223,7 +223,9 @@ def test_every_finding_has_rows_for_every_verdict() -> None:
     assert all(set(cases) == set(VERDICTS) for cases in CASES.values())
 
 
-@pytest.mark.parametrize(("key", "verdict"), [(key, verdict) for key in CASES for verdict in VERDICTS])
+@pytest.mark.parametrize(
+    ("key", "verdict"), [(key, verdict) for key in CASES for verdict in VERDICTS]
+)
 def test_rows_lead_to_the_verdict(tmp_path: Path, key: str, verdict: str) -> None:
     outcome = outcome_of(key, tmp_path / "run", CASES[key][verdict])
     assert outcome.verdict == verdict, outcome.sentence

@@ -82,13 +82,9 @@ def test_a_faulty_row_is_refused_by_file_line_and_column(
 
 @pytest.mark.parametrize("column", UNTIMED)
 def test_what_was_not_measured_is_null(tmp_path: Path, column: str) -> None:
-    sound = make_suite_row(
-        mem_method="hwm",
-        mem_disagree=False,
-        compile_ns=1,
-        event_samples_ns=[0.5],
-        **{name: 0 for name in UNTIMED if name.endswith("_bytes")},
-    )
+    told: dict[str, Any] = {name: 0 for name in UNTIMED if name.endswith("_bytes")}
+    told |= {"mem_method": "hwm", "mem_disagree": False, "compile_ns": 1}
+    sound = make_suite_row(event_samples_ns=[0.5], **told)
     row = make_failed_suite_row("naive") | {column: sound[column]}
     folder = write_suite(tmp_path / "run", [row])
     assert f"column {column}: " in refused(folder) and "expected null" in refused(folder)

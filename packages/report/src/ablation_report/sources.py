@@ -163,8 +163,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What lies below some paths: sources, runs of attention alone, the published rows of the further
-    suites, problems, and the further suites' recorded runs and published figures as sources."""
+    """What lies below some paths: sources, runs of attention alone, the published rows of the
+    further suites, problems, and the further suites' runs and published figures as sources."""
 
     sources: tuple[Source, ...]
     attention: tuple[AttentionRun, ...]

@@ -39,7 +39,8 @@ def model_table(source: SuiteSource) -> Table:
             continue
         seconds = measure.timing.time_ns / 1e9
         sizes = [
-            measure.detail(name) for name in ("mem_weights_bytes", "mem_grads_bytes", "mem_opt_bytes")
+            measure.detail(name)
+            for name in ("mem_weights_bytes", "mem_grads_bytes", "mem_opt_bytes")
         ]
         n_params = measure.detail("n_params")
         rows.append(

@@ -86,9 +86,7 @@ def _flag(nullable: bool = False) -> Column:
     return Column("true or false", lambda v: isinstance(v, bool), pl.Boolean, nullable)
 
 
-def _table(
-    words: str, accepts: Callable[[Any], bool], nullable: bool = False
-) -> Column:
+def _table(words: str, accepts: Callable[[Any], bool], nullable: bool = False) -> Column:
     def is_table(value: Any) -> bool:
         return isinstance(value, dict) and all(map(accepts, value.values()))
 
@@ -275,7 +273,7 @@ def _header_faults(row: Row, header: Mapping[str, Any]) -> dict[str, str]:
 
 def ceiling_of(header: Mapping[str, Any], threads: int, name: str) -> float | None:
     """Return a rate that the run measured on so many threads; None where it did not."""
-    found = ((header["ceilings"] or {}).get(str(threads)) or {}).get(name)
+    found: Any = ((header["ceilings"] or {}).get(str(threads)) or {}).get(name)
     return float(found) if is_number(found) and found > 0 else None
 
 

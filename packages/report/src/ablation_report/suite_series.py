@@ -92,7 +92,11 @@ def mean_ratios(
 
 def short_case(measure: Measure) -> str:
     """Write a case without what its tier has in common: mask, length, batch, heads, head size."""
-    words = [measure.mask, f"N {measure.length}", f"B{measure['B']} H{measure['H']} d{measure['d']}"]
+    words = [
+        measure.mask,
+        f"N {measure.length}",
+        f"B{measure['B']} H{measure['H']} d{measure['d']}",
+    ]
     if measure["dtype"] != "float32":
         words.append(str(measure["dtype"]))
     return ", ".join([*words, *_parameter_words(measure)])

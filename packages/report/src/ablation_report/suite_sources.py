@@ -220,13 +220,17 @@ def ratio_of(measure: Measure, base: Measure) -> Interval | None:
     first, second = measure.time_ns, base.time_ns
     if first is None or second is None:
         return None
-    if not measure.is_published and measure["session"] == base["session"]:
-        if measure["interleaved"] and base["interleaved"]:
-            paired = rounds_ratio(measure.row, base.row)
-            if paired is not None:
-                return paired
+    if not measure.is_published and _share_rounds(measure, base):
+        paired = rounds_ratio(measure.row, base.row)
+        if paired is not None:
+            return paired
     quotient = first / second
     return Interval(quotient, quotient, quotient, 1)
+
+
+def _share_rounds(measure: Measure, base: Measure) -> bool:
+    is_one_session = measure["session"] == base["session"]
+    return bool(is_one_session and measure["interleaved"] and base["interleaved"])
 
 
 def said_of(ratio: Interval | None) -> Verdict:
@@ -331,7 +335,10 @@ def _published_row(path: Path, line: int, suite: str, row: Row) -> dict[str, Any
         "threads": None,
         "dtype": row["dtype"],
         "causal": row["causal"],
-        **{"B": row["batch"], "H": row["heads"], "Nq": row["q_len"], "Nk": row["kv_len"]},
+        "B": row["batch"],
+        "H": row["heads"],
+        "Nq": row["q_len"],
+        "Nk": row["kv_len"],
         "d": row["head_dim"],
         "parameters": parameters,
         "status": row["status"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import altair as alt
 import polars as pl
 
@@ -51,7 +53,7 @@ def rows(source: SuiteSource) -> pl.DataFrame:
     for measure in source.measures:
         time = measure.time_ns
         text = two_or_three_digits(time / 1e6) if time is not None else SHORT[measure["status"]]
-        figures = {"column": _column(measure), "text": text}
+        figures: dict[str, Any] = {"column": _column(measure), "text": text}
         if time is not None:
             figures["time_ms"] = time / 1e6
             figures["over_best"] = time / best[measure["case"], measure["phase"]]
@@ -91,9 +93,7 @@ def chart(source: SuiteSource) -> alt.LayerChart:
         scale=alt.Scale(domain=names),
         axis=alt.Axis(orient="top", labelAngle=-40, domain=False, ticks=False, labelLimit=160),
     )
-    y = alt.Y(
-        "column:N", title=None, scale=alt.Scale(domain=cases), axis=alt.Axis(labelLimit=330)
-    )
+    y = alt.Y("column:N", title=None, scale=alt.Scale(domain=cases), axis=alt.Axis(labelLimit=330))
     base = alt.Chart(frame).encode(x=x, y=y)
     color = alt.Color(
         "over_best:Q",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ablation_report.findings.base import Outcome, OutcomeVerdict
+from ablation_report.findings.judge import combine
 from ablation_report.findings.suites_base import (
     SuiteFinding,
     never_run,
@@ -13,7 +14,6 @@ from ablation_report.findings.suites_base import (
     timed,
     within,
 )
-from ablation_report.findings.judge import combine
 from ablation_report.findings.words import listed, times, two_digits
 from ablation_report.suite_series import MIN_LENGTH, Series, series_of
 from ablation_report.suite_sources import Measure, SuiteSource
@@ -88,8 +88,8 @@ def _published_memory_column(source: SuiteSource) -> Outcome:
     over = listed(list(dict.fromkeys(times(value) for value in (min(ratios), max(ratios)))))
     sentence = (
         f"At N {longest} the column is {span} arrays of all scores. A forward of this form keeps "
-        f"{SAVED_ARRAYS}, exponentials and weights: {over} what the backward needs, a peak with two "
-        "graphs alive."
+        f"{SAVED_ARRAYS}, exponentials and weights: {over} what the backward needs, a peak with "
+        "two graphs alive."
     )
     verdict = combine(within(ratio, 1.0, SAME_MEMORY) for ratio in ratios)
     figures = {_place(measure): value for measure, value in found.items()}
@@ -111,7 +111,9 @@ def means_stand(source: SuiteSource) -> Outcome:
     sentence = f"{len(far)} of {len(found)} means lie more than {FAR_MEAN:.0%} from their median"
     if far:
         most = max(far, key=lambda m: abs(far[m] - 1))
-        sentence += f", at most {times(far[most])} ({most['impl']}, {most['phase']}, {_place(most)})"
+        sentence += (
+            f", at most {times(far[most])} ({most['impl']}, {most['phase']}, {_place(most)})"
+        )
     used = far or found
     # Of few samples one outlier decides
     is_short = all(m.timing and (m.timing.n or 0) < 6 for m in found)
@@ -138,8 +140,8 @@ def _published_means(source: SuiteSource) -> Outcome:
     if twice:
         first, second = max(twice, key=lambda pair: _change(*pair))
         parts.append(
-            f"The same {first['impl']} ({first['phase']}, {_place(first)}) is {_mean(first)} in one "
-            f"table and {_mean(second)} in the next"
+            f"The same {first['impl']} ({first['phase']}, {_place(first)}) is {_mean(first)} in "
+            f"one table and {_mean(second)} in the next"
         )
     if not parts:
         parts = [f"No standard deviation above {RUINED_CV:.0%} of its mean, and no case twice"]

@@ -13,7 +13,6 @@ from ablation_report.suite_rows import Row
 from ablation_report.suite_series import short_case
 from ablation_report.suite_sources import Measure, SuiteSource
 
-
 # A sentence that lists more than this is a table
 MOST_LISTED = 4
 
@@ -86,7 +85,7 @@ def within(value: float, target: float, tolerance: float) -> OutcomeVerdict:
 def ranged(
     figures: Mapping[str, float], write: Callable[[float], str] = times, word: str = "cases"
 ) -> str:
-    """Write a figure for each case, or of many the smallest and the largest, by the cases' names."""
+    """Write the figure of each case, or of many the smallest and the largest, with their names."""
     if len(figures) <= MOST_LISTED:
         return ", ".join(f"{write(value)} ({name})" for name, value in figures.items())
     low, high = (choose(figures, key=lambda name: figures[name]) for choose in (min, max))

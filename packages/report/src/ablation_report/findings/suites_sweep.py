@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ablation_report.findings.base import Outcome, OutcomeVerdict
+from ablation_report.findings.judge import combine
 from ablation_report.findings.suites_base import (
     SuiteFinding,
     at_least,
@@ -13,7 +14,6 @@ from ablation_report.findings.suites_base import (
     target_outcome,
     within,
 )
-from ablation_report.findings.judge import combine
 from ablation_report.findings.words import times
 from ablation_report.metrics import is_different
 from ablation_report.suite_series import MIN_LENGTH, series_of
@@ -108,9 +108,7 @@ def forward_target(source: SuiteSource) -> Outcome:
 
 def bfloat16_target(source: SuiteSource) -> Outcome:
     """Judge our flash forward in bfloat16 against SDPA."""
-    found = pairs(
-        source, FLASH, SDPA, lambda m: m["dtype"] == "bfloat16" and m["Nk"] >= MIN_LENGTH
-    )
+    found = pairs(source, FLASH, SDPA, lambda m: m["dtype"] == "bfloat16" and m["Nk"] >= MIN_LENGTH)
     if not found:
         return never_run(f"no case in bfloat16 with times of both {FLASH} and {SDPA}")
     return target_outcome(found, SHORT_TYPE_TARGET)

@@ -57,7 +57,9 @@ def _tells(outcome: Outcome) -> bool:
     return outcome.verdict != "not measured" or bool(outcome.rows)
 
 
-def finding_section(key: str, title: str, claim: str, said: str | None, answers: Sequence[Answer]) -> str:
+def finding_section(
+    key: str, title: str, claim: str, said: str | None, answers: Sequence[Answer]
+) -> str:
     # Without the rows that were asked for, others may still tell why
     measured = [(n, outcome) for n, outcome in answers if _tells(outcome)]
     missing = [(n, outcome) for n, outcome in answers if not _tells(outcome)]

@@ -132,8 +132,8 @@ def _published(source: SuiteSource) -> str:
     """Published figures in charts of their own, by the device that they really come from."""
     return join(
         f"## Published: {escape(source.name)} {{ #{slug(f'{source.suite} {source.name}')} }}",
-        f"On {escape(device_of(source))}, `{source.path.as_posix()}`. Shapes and ratios within this "
-        "source may be set beside those of another; times of two devices may not.",
+        f"On {escape(device_of(source))}, `{source.path.as_posix()}`. Shapes and ratios within "
+        "this source may be set beside those of another; times of two devices may not.",
         _charts(source),
         details(
             "Every published row",
@@ -186,8 +186,7 @@ def suites_list(gathered: Gathered) -> str:
     """A sentence with every recorded run of the further suites; empty without one."""
     runs = recorded_suites(gathered)
     names = [
-        f"[{escape(run.name)}]({suite_run_page(run)}) "
-        f"([{run.suite}]({suite_page_path(run.suite)}))"
+        f"[{escape(run.name)}]({suite_run_page(run)}) ([{run.suite}]({suite_page_path(run.suite)}))"
         for run in runs
     ]
     return f"Of the further suites: {', '.join(names)}." if names else ""
