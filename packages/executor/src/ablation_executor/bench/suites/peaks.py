@@ -58,7 +58,7 @@ def measure_peaks(threads: Sequence[int]) -> dict[str, dict[str, Any]]:
 
 
 def _measure_peak(threads: int) -> dict[str, Any]:
-    ceilings = measure_ceilings(threads) or {}
+    ceilings = measure_ceilings(threads, None) or {}
     return {**ceilings, "sgemm_1024_flops_per_s": sgemm_flops_per_s(threads)}
 
 
