@@ -49,9 +49,9 @@ const FlashBackwardProvider& flash_backward_provider() {
 
 namespace {
 
-// Measured as CPU time of one Zen 4 core with AVX-512, D = 64 and 128: tiles of 36 queries cost 3 %,
-// of 144 or 216 gain at most 1 %. At N = 4096 blocks of 128 keys cost 4 %, of 96 keys 5 %, of 256 or
-// 384 gain at most 1 %.
+// Measured as CPU time of one Zen 4 core with AVX-512, D = 64 and 128: tiles of 36 queries cost 3
+// %, of 144 or 216 gain at most 1 %. At N = 4096 blocks of 128 keys cost 4 %, of 96 keys 5 %, of
+// 256 or 384 gain at most 1 %.
 
 /// Queries of a tile: the products by key are this deep, and the rows divide into full register
 /// tiles of every instruction set.
