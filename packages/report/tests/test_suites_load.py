@@ -21,7 +21,7 @@ from suite_samples import (
 from ablation_report.load import check, load
 from ablation_report.schema import SchemaError
 from ablation_report.sources import gather
-from ablation_report.suite_rows import is_suite_run, label_of, load_suite_run
+from ablation_report.suite_rows import is_suite_run, label_of, load_suite_run, peak_flops_per_s
 
 PUBLISHED = Path(__file__).parents[3] / "data/published"
 
@@ -123,6 +123,15 @@ def test_a_rate_is_impossible_only_beyond_a_known_ceiling(tmp_path: Path) -> Non
     peak = CEILINGS["1"]["multiply_add_flops_per_s"]
     near = make_suite_row(samples=[1000] * 6, flops_useful=int(1.04 * float(str(peak)) / 1e6))
     assert load_suite_run(write_suite(tmp_path / "c", [near])).rows
+
+
+def test_the_ceiling_is_the_most_that_fewer_threads_promise() -> None:
+    rates = {"1": 40.0, "2": 26.0, "4": None}
+    ceilings = {n: {"multiply_add_flops_per_s": rate} for n, rate in rates.items()}
+    header = {"ceilings": ceilings}
+    found = [peak_flops_per_s(header, threads) for threads in (1, 2, 4)]
+    assert found == [40.0, 80.0, 160.0]
+    assert peak_flops_per_s({"ceilings": None}, 2) is None
 
 
 def test_other_faults_of_a_folder(tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ from ablation_report.metrics import (
     verdict,
 )
 from ablation_report.schema import Problem, SchemaError
+from ablation_report.suite_published import published_sources
 from ablation_report.suite_rows import is_suite_run, load_suite_run
-from ablation_report.suite_sources import SuiteSource, published_sources, recorded_source
+from ablation_report.suite_sources import SuiteSource, recorded_source
 
 # A published figure has no interval. Two of them are told apart from this difference on: several
 # times the floor of a quiet run, and above the rounding of three digits.

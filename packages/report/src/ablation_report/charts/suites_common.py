@@ -100,9 +100,3 @@ def why_no_time(source: SuiteSource) -> str | None:
     if any(measure.timing for measure in source.measures):
         return None
     return f"{source.label} has no time of any case."
-
-
-def in_phase(source: SuiteSource, measure: Measure) -> bool:
-    """True for the rows of the phase that a suite's overview shows."""
-    wanted = {"lm-step": "fwd_bwd", "attention-backward": "fwd"}.get(source.suite, "fwd")
-    return bool(measure["phase"] == wanted)
