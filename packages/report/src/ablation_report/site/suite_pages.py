@@ -42,13 +42,17 @@ def recorded_suites(gathered: Gathered, suite: str | None = None) -> list[SuiteS
 
 
 def shown_runs(gathered: Gathered, suite: str) -> list[SuiteSource]:
-    """The runs that a suite's page draws: of each device the newest that is not quick and has a
-    time, or else the newest quick one."""
-    shown: dict[str, SuiteSource] = {}
-    runs = [r for r in recorded_suites(gathered, suite) if any(m.timing for m in r.measures)]
+    """The runs that a suite's page draws: the newest first, those that are quick last, each that
+    has times of a device and tier which none before it has."""
+    shown: list[SuiteSource] = []
+    covered: set[tuple[str, str]] = set()
+    runs = recorded_suites(gathered, suite)
     for run in sorted(runs, key=lambda run: bool((run.header or {})["quick"])):
-        shown.setdefault(device_of(run), run)
-    return list(shown.values())
+        timed = {(m["device_name"], m["tier"]) for m in run.measures if m.timing}
+        if timed - covered:
+            shown.append(run)
+            covered |= timed
+    return shown
 
 
 def suite_pages(gathered: Gathered) -> dict[str, str]:
@@ -78,7 +82,11 @@ def suite_page(gathered: Gathered, suite: str) -> str:
 
 def _names(suite: str) -> str:
     rows = [
-        [code(name.published), code(name.impl) if name.impl else NOTHING, escape(name.what)]
+        [
+            ", ".join(map(code, name.published)),
+            code(name.impl) if name.impl else NOTHING,
+            escape(name.what),
+        ]
         for name in NAMES[suite]
     ]
     return table(["Published as", "Here", "What it really is"], rows, n_left=3)
