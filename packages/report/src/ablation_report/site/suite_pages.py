@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ablation_report.charts import to_table
-from ablation_report.charts.suites import SuiteChart, suite_charts
+from ablation_report.charts.suites import suite_charts
 from ablation_report.charts.suites_common import device_of
 from ablation_report.findings.base import Outcome
 from ablation_report.findings.suites_registry import SUITE_FINDINGS, evaluate_suites
-from ablation_report.site.figures import fragment
+from ablation_report.site.figures import figure
 from ablation_report.site.finding_pages import finding_section
 from ablation_report.site.text import code, details, escape, join, measures, slug, table
 from ablation_report.sources import Gathered
@@ -151,21 +150,8 @@ def _published(source: SuiteSource) -> str:
 
 
 def _charts(source: SuiteSource) -> str:
-    return join(*(_figure(source, chart) for chart in suite_charts(source))).rstrip()
-
-
-def _figure(source: SuiteSource, chart: SuiteChart) -> str:
-    """One chart with its heading, caption and table; what it lacks where it cannot be drawn."""
-    anchor = slug(f"{chart.key} {source.suite} {source.name}")
-    heading = f"### {escape(chart.title)} {{ #{anchor} }}"
-    if why_not := chart.needs():
-        return f"{heading}\n\n*Not drawn: {escape(why_not)}*"
-    found = to_table(chart.rows())
-    return join(
-        heading,
-        fragment(f"chart-{anchor}", chart, chart.draw()),
-        details(found.title, measures(found)),
-    ).rstrip()
+    name = f"{source.suite} {source.name}"
+    return join(*(figure(spec, source, name) for spec in suite_charts(source))).rstrip()
 
 
 def _run_list(runs: Sequence[SuiteSource]) -> str:
