@@ -68,15 +68,16 @@ def built_wheel(session: nox.Session, flavor: str = "plain") -> Path:
     return wheels[0]
 
 
-def replace_kernels(session: nox.Session, wheel: Path) -> None:
-    """Install the wheel over the same version.
+def replace_wheels(session: nox.Session, *wheels: Path) -> None:
+    """Install wheels over the same version.
 
     pip keeps an installed package whose version number did not change, and `nox -R` skips
     session.install: either would test or time old kernels without a word.
     """
     session.run(
         "python",
-        *("-m", "pip", "install", "-q", "--no-deps", "--no-index", "--force-reinstall", str(wheel)),
+        *("-m", "pip", "install", "-q", "--no-deps", "--no-index", "--force-reinstall"),
+        *map(str, wheels),
     )
 
 
@@ -91,7 +92,18 @@ def install_packages(session: nox.Session, packages: tuple[str, ...], *others: s
         *others,
     )
     if wheel:
-        replace_kernels(session, wheel)
+        replace_wheels(session, wheel)
+
+
+def install_wheels(session: nox.Session, *others: str) -> None:
+    """Install all packages of this tree as their users have them: each from its built wheel."""
+    out = BUILD / "wheels" / "pure"
+    shutil.rmtree(out, ignore_errors=True)
+    paths = [f"packages/{name}" for name in PACKAGES if name != "kernels"]
+    session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(out), *paths)
+    wheels = [built_wheel(session), *sorted(out.glob("*.whl"))]
+    pip_install(session, *map(str, wheels), *others)
+    replace_wheels(session, *wheels)
 
 
 @nox.session
@@ -149,7 +161,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def bench(session: nox.Session) -> None:
-    """Measure the ladder, the main job: `nox -s bench -- --configs Toy,Small`."""
+    """Measure the ladder, the main job: `nox -s bench -- --configs Toy,Small`.
+
+    Or a suite beside it: `nox -s bench -- --suite attention-sweep --quick`.
+    """
     install_packages(session, ("executor",), "torch")
     session.run("python", "-m", "ablation_executor.bench", *session.posargs)
 
@@ -164,13 +179,6 @@ def league(session: nox.Session) -> None:
     session.run("python", "-m", "ablation_executor.bench", *chosen, *session.posargs)
 
 
-@nox.session(requires=["wheel"])
-def attention(session: nox.Session) -> None:
-    """Measure attention alone against SDPA: `nox -s attention -- --seq-lens 512 --heads 12`."""
-    install_packages(session, ("executor",), "torch")
-    session.run("python", "-m", "ablation_executor.bench.attention", *session.posargs)
-
-
 @nox.session
 def report(session: nox.Session) -> None:
     """Print the tables of a run, `nox -s report -- data/runs/RUN`; check all data without one."""
@@ -183,8 +191,11 @@ def report(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def docs(session: nox.Session) -> None:
-    """Build the site into site/ from the committed rows, strictly; `-- serve` serves it then."""
-    install_packages(session, ("kernels", "report"), *SITE_TOOLS)
+    """Build the site into site/ from the committed rows, strictly; `-- serve` serves it then.
+
+    The reference is read from the installed wheels, so that it shows what a user gets.
+    """
+    install_wheels(session, *SITE_TOOLS)
     pages = BUILD / "site-docs"
     session.run(
         *("python", "-m", "ablation_report", "site", "data/published", "data/runs"),
@@ -247,7 +258,7 @@ def sanitize_address(session: nox.Session) -> None:
         session.skip("needs LD_PRELOAD and GCC's runtime libraries")
     wheel = build_wheel(session, "address", "ABLATION_SANITIZE=address")
     pip_install(session, str(wheel), "pytest")
-    replace_kernels(session, wheel)
+    replace_wheels(session, wheel)
     # The runtime has to come before Python, and libstdc++ with it: the sanitizer looks up the
     # function that throws C++ exceptions when it starts.
     preload = [compiler_library(session, lib) for lib in ("libasan.so", "libstdc++.so.6")]
@@ -307,5 +318,5 @@ def apple_shim(session: nox.Session) -> None:
         session.skip("the tests session runs the real ones here")
     wheel = build_wheel(session, "apple-shim", "ABLATION_APPLE_SHIM=ON")
     pip_install(session, str(wheel), "pytest")
-    replace_kernels(session, wheel)
+    replace_wheels(session, wheel)
     session.run("python", "-m", "pytest", "packages/kernels", *session.posargs)

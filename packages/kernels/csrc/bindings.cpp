@@ -127,4 +127,5 @@ NB_MODULE(_native, m) {
     m.def("measure_ceilings", &ceilings_row);
     bind_functions(m);
     bind_program(m);
+    bind_teaching(m);
 }

@@ -181,7 +181,7 @@ Attributes defaults_of(std::string_view op, const Call& call) {
     if (op == "slice") return SliceAttributes{};
     if (op == "gelu") return GeluAttributes{};
     if (op == "layer_norm") return LayerNormAttributes{};
-    if (op == "attention") {
+    if (op.starts_with("attention")) {
         AttentionAttributes attributes;
         const Shape& q = call.inputs[0].shape;
         if (q.rank > 0) attributes.scale = 1.0F / std::sqrt(static_cast<float>(q[-1]));
@@ -228,6 +228,7 @@ bool set_attribute(std::string_view op, Attributes& all, std::string_view name, 
             return true;
         }
         if (name == "causal") return attention->causal = as_bool(name, value), true;
+        if (op != "attention") return false;
         if (name == "layout") return attention->layout = as_layout(op, value), true;
         if (name == "tile_q" || name == "tile_k") {
             const std::int64_t tile = as_integer(name, value);

@@ -49,5 +49,6 @@ Attributes attributes_from(std::string_view op, const nb::dict& given, const Cal
 
 void bind_functions(nb::module_& module);
 void bind_program(nb::module_& module);
+void bind_teaching(nb::module_& module);
 
 }  // namespace ablation

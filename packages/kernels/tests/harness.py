@@ -16,6 +16,7 @@ from shapes import LARGE_LENGTH, LARGE_ROWS
 import ablation_kernels
 
 Float32 = NDArray[np.float32]
+Results = Float32 | tuple[Float32, ...]
 
 #: Floats on each side of a guarded output; not a multiple of any vector width.
 GUARD = 37
@@ -38,6 +39,13 @@ def normal(random: np.random.Generator, *shape: int, spread: float = 1.0) -> Flo
     return (spread * random.standard_normal(shape)).astype(np.float32)
 
 
+def joined(results: Results) -> Float32:
+    """What a function of several results wrote, as its kernel did: one after another."""
+    if isinstance(results, tuple):
+        return np.concatenate([part.ravel() for part in results])
+    return results
+
+
 def guarded(op: str, shape: tuple[int, ...], *args: Any, **keywords: Any) -> Float32:
     """Call the op into the middle of a larger array and return the output.
 
@@ -49,7 +57,8 @@ def guarded(op: str, shape: tuple[int, ...], *args: Any, **keywords: Any) -> Flo
     out = buffer[GUARD : GUARD + size].reshape(shape)
     out[...] = np.nan
     result = function_of(op)(*args, out=out, **keywords)
-    assert np.shares_memory(result, out), "the result is not the array given as out"
+    for part in result if isinstance(result, tuple) else (result,):
+        assert np.shares_memory(part, out), "the result is not the array given as out"
     assert np.all(buffer[:GUARD] == CANARY), "wrote before the output"
     assert np.all(buffer[GUARD + size :] == CANARY), "wrote behind the output"
     return out
@@ -112,6 +121,21 @@ def _attention(random: np.random.Generator) -> Example:
     expected = reference.attention(q, k, v, mask=mask, causal=True)
     keywords = {"mask": mask, "causal": True}
     return Example((q, k, v), keywords, expected.value, tolerance.attention(expected, v, 24))
+
+
+def _attention_lse(random: np.random.Generator) -> Example:
+    q, k, v = (normal(random, 2, 3, length, 24) for length in (101, 89, 89))
+    expected = reference.attention_lse(q, k, v, causal=True)
+    allowed = tolerance.attention_lse(expected, v, 24)
+    return Example((q, k, v), {"causal": True}, expected.flat, allowed)
+
+
+def _attention_backward(random: np.random.Generator) -> Example:
+    q, k, v = (normal(random, 2, 3, length, 24) for length in (101, 89, 89))
+    grad_output = normal(random, 2, 3, 101, 24)
+    expected = reference.attention_backward(q, k, v, grad_output, causal=True)
+    args = (q, k, v, *expected.saved, grad_output)
+    return Example(args, {"causal": True}, expected.flat, tolerance.attention_backward(expected))
 
 
 def _layer_norm(random: np.random.Generator) -> Example:
@@ -187,6 +211,8 @@ EXAMPLES: dict[str, Callable[[np.random.Generator], Example]] = {
     "softmax": _softmax,
     "layer_norm": _layer_norm,
     "attention": _attention,
+    "attention_lse": _attention_lse,
+    "attention_backward": _attention_backward,
 }
 
 

@@ -112,6 +112,20 @@ class Attention(NamedTuple):
     value_magnitude: Array
 
 
+def _scale(q: AnyArray, scale: float | None) -> float:
+    return 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+
+
+def _scores(q: AnyArray, k: AnyArray) -> Array:
+    with np.errstate(invalid="ignore"):
+        return float64(q) @ np.swapaxes(float64(k), -1, -2)
+
+
+def _hide_later_keys(scores: Array) -> Array:
+    visible = np.tri(scores.shape[-2], scores.shape[-1], dtype=bool)
+    return np.where(visible, scores, -np.inf)
+
+
 def attention(
     q: AnyArray,
     k: AnyArray,
@@ -122,15 +136,12 @@ def attention(
     scale: float | None = None,
 ) -> Attention:
     """softmax(scale * q @ k^T + mask) @ v; causal: query i sees keys 0 to i."""
-    query, key, value = float64(q), float64(k), float64(v)
-    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = factor * (query @ np.swapaxes(key, -1, -2))
-    magnitude = abs(factor) * (np.abs(query) @ np.swapaxes(np.abs(key), -1, -2))
+    value, factor = float64(v), _scale(q, scale)
+    scores, magnitude = factor * _scores(q, k), abs(factor) * _scores(np.abs(q), np.abs(k))
     if mask is not None:
         scores = scores + float64(mask)
     if causal:
-        visible = np.tri(scores.shape[-2], scores.shape[-1], dtype=bool)
-        scores = np.where(visible, scores, -np.inf)
+        scores = _hide_later_keys(scores)
     masked = scores == -np.inf
     with np.errstate(invalid="ignore"):
         largest = scores.max(axis=-1, keepdims=True)
@@ -140,3 +151,83 @@ def attention(
         weights = weights / np.where(total == 0, 1.0, total)
     scores_seen = np.where(masked, 0.0, magnitude + np.abs(np.where(masked, 0.0, scores)))
     return Attention(weights @ value, weights, distance, scores_seen, weights @ np.abs(value))
+
+
+class AttentionLse(NamedTuple):
+    """attention and the logarithm of the sum of exp(scores) of each row."""
+
+    attention: Attention
+    #: (B, H, Sq)
+    lse: Array
+
+    @property
+    def flat(self) -> Array:
+        """Output and lse as the kernel writes them."""
+        return np.concatenate([self.attention.value.ravel(), self.lse.ravel()])
+
+
+def attention_lse(
+    q: AnyArray, k: AnyArray, v: AnyArray, *, causal: bool = False, scale: float | None = None
+) -> AttentionLse:
+    """attention without a mask, and lse."""
+    scores = _scale(q, scale) * _scores(q, k)
+    if causal:
+        scores = _hide_later_keys(scores)
+    largest = scores.max(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weights = np.where(scores == -np.inf, 0.0, np.exp(scores - largest[..., None]))
+        lse = largest + np.log(weights.sum(axis=-1))
+    return AttentionLse(attention(q, k, v, causal=causal, scale=scale), lse)
+
+
+class AttentionBackward(NamedTuple):
+    """The gradients and what their rounding errors scale by, all in float64."""
+
+    #: of q, k and v
+    value: tuple[Array, Array, Array]
+    #: output and lse, each rounded once: what the kernel is given
+    saved: tuple[NDArray[np.float32], NDArray[np.float32]]
+    forward: AttentionLse
+    q: Array
+    k: Array
+    v: Array
+    grad_output: Array
+    scale: float
+    #: (B, H, Sq, Sk) gradient of a weight, less the mean of its row's by weight
+    difference: Array
+
+    @property
+    def flat(self) -> Array:
+        """The gradients as the kernel writes them."""
+        return np.concatenate([part.ravel() for part in self.value])
+
+
+def attention_backward(
+    q: AnyArray,
+    k: AnyArray,
+    v: AnyArray,
+    grad_output: AnyArray,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+) -> AttentionBackward:
+    """Gradients of sum(attention(q, k, v) * grad_output) by the chain rule.
+
+    value = weights @ v and weights = softmax(scores), whose derivative takes from each gradient of
+    a row their mean by weight.
+    """
+    forward = attention_lse(q, k, v, causal=causal, scale=scale)
+    factor, weights = _scale(q, scale), forward.attention.weights
+    query, key, value, gradient = (float64(x) for x in (q, k, v, grad_output))
+    of_weights = gradient @ np.swapaxes(value, -1, -2)
+    difference = of_weights - (of_weights * weights).sum(axis=-1, keepdims=True)
+    of_scores = weights * difference
+    gradients = (
+        factor * of_scores @ key,
+        factor * np.swapaxes(of_scores, -1, -2) @ query,
+        np.swapaxes(weights, -1, -2) @ gradient,
+    )
+    saved = (forward.attention.value.astype(np.float32), forward.lse.astype(np.float32))
+    return AttentionBackward(
+        gradients, saved, forward, query, key, value, gradient, factor, difference
+    )

@@ -27,6 +27,8 @@ ARRAYS = {
     "softmax": ("x",),
     "layer_norm": ("x", "weight", "bias"),
     "attention": ("q", "k", "v", "mask"),
+    "attention_lse": ("q", "k", "v"),
+    "attention_backward": ("q", "k", "v", "output", "lse", "grad_output"),
 }
 OPTIONAL = {("matmul", "bias"), *(("attention", name) for name in ("k", "v", "mask"))}
 each_array = pytest.mark.parametrize(
@@ -216,6 +218,17 @@ def test_torch_tensors_without_cpu_memory() -> None:
     refused(ValueError, "softmax", "x", torch.zeros(5, 3).t())
 
 
+def backward_shapes(
+    argument: str, wrong: tuple[int, ...]
+) -> tuple[str, str, list[tuple[int, ...] | None]]:
+    """Shapes of attention_backward that fit but for one."""
+    query, key = (1, 2, 3, 4), (1, 2, 5, 4)
+    shapes: dict[str, tuple[int, ...] | None] = dict(
+        zip(ARRAYS["attention_backward"], (query, key, key, query, (1, 2, 3), query), strict=True)
+    )
+    return "attention_backward", argument, list({**shapes, argument: wrong}.values())
+
+
 SHAPES: list[tuple[str, str, list[tuple[int, ...] | None]]] = [
     ("matmul", "b", [(3, 4), (5, 6)]),
     ("matmul", "b", [(3, 4), (4,)]),
@@ -249,6 +262,19 @@ SHAPES: list[tuple[str, str, list[tuple[int, ...] | None]]] = [
     ("attention", "mask", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4), (3, 4)]),
     ("attention", "mask", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4), (3, 3, 5)]),
     ("attention", "mask", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 4), (1, 1, 2, 3, 5)]),
+    ("attention_lse", "q", [(2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 4)]),
+    ("attention_lse", "k", [(1, 2, 3, 4), (1, 2, 3), (1, 2, 3)]),
+    ("attention_lse", "k", [(1, 2, 3, 4), (1, 1, 3, 4), (1, 1, 3, 4)]),
+    ("attention_lse", "v", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 6)]),
+    backward_shapes("q", (2, 3, 4)),
+    backward_shapes("k", (1, 2, 5, 3)),
+    backward_shapes("k", (1, 3, 5, 4)),
+    backward_shapes("v", (1, 2, 4, 4)),
+    backward_shapes("output", (1, 2, 5, 4)),
+    backward_shapes("output", (2, 3, 4)),
+    backward_shapes("lse", (1, 2, 5)),
+    backward_shapes("lse", (1, 2, 3, 1)),
+    backward_shapes("grad_output", (1, 2, 3, 5)),
 ]  # fmt: skip
 
 
@@ -256,6 +282,8 @@ SHAPES: list[tuple[str, str, list[tuple[int, ...] | None]]] = [
 def test_shapes(op: str, argument: str, shapes: list[tuple[int, ...] | None]) -> None:
     arrays = [None if shape is None else zeros(*shape) for shape in shapes]
     count = 3 if op in ("attention", "where", "layer_norm") else min(len(arrays), 2)
+    if op.startswith("attention_"):
+        count = len(arrays)
     names = {"matmul": ("bias", "addend"), "attention": ("mask",)}.get(op, ())
     keywords = dict(zip(names, arrays[count:], strict=False))
     text = refused(ValueError, op, argument, *arrays[:count], **keywords)
@@ -310,6 +338,8 @@ VALUES: list[tuple[str, str, tuple[Any, ...], dict[str, Any], Any]] = [
      ValueError),
     ("attention", "mask", (zeros(1, 2, 3, 2, 4),), {"layout": "qkv", "mask": zeros(2, 5)},
      ValueError),
+    ("attention_lse", "causal", (zeros(1, 1, 2, 3),) * 3, {"causal": 1}, TypeError),
+    ("attention_lse", "scale", (zeros(1, 1, 2, 3),) * 3, {"scale": "auto"}, TypeError),
     ("softmax", "kernel", (zeros(3),), {"kernel": 3}, TypeError),
 ]  # fmt: skip
 
@@ -355,7 +385,7 @@ def test_bad_outputs(op: str) -> None:
     for kind, out in (
         (ValueError, zeros(*shape, 1)),
         (ValueError, zeros(*shape[:-1], shape[-1] + 1)),
-        (ValueError, zeros(int(np.prod(shape)))),
+        (ValueError, zeros(int(np.prod(shape)) if len(shape) > 1 else 1)),
         (ValueError, read_only),
         (ValueError, strided),
         (TypeError, np.zeros(shape, np.float64)),

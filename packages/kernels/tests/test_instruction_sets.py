@@ -16,7 +16,13 @@ INFO = ablation_kernels.build_info()
 #: What the tests around this one do not already run on.
 OTHERS = [name for name in INFO["isa_available"] if name != INFO["isa_used"]]
 #: Where vectors are used; scalar kernels and copies are the same on every set.
-FILES = ("test_elementwise.py", "test_softmax.py", "test_layer_norm.py", "test_attention.py")
+FILES = (
+    "test_elementwise.py",
+    "test_softmax.py",
+    "test_layer_norm.py",
+    "test_attention.py",
+    "test_attention_backward.py",
+)
 
 
 def run(arguments: list[str], simd: str) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import EXAMPLES, Example, assert_within, example_of, function_of, guarded
+from harness import EXAMPLES, Example, assert_within, example_of, function_of, guarded, joined
 
 import ablation_kernels
 
@@ -38,7 +38,7 @@ def test_every_kernel_of_the_table(info: ablation_kernels.KernelInfo, short: boo
     keywords = {**example.keywords, "kernel": name}
     actual = guarded(info.op, example.expected.shape, *example.args, **keywords)
     assert_within(actual, example.expected, example.allowed)
-    fresh = function_of(info.op)(*example.args, **keywords)
+    fresh = joined(function_of(info.op)(*example.args, **keywords))
     assert isinstance(fresh, np.ndarray)
     np.testing.assert_array_equal(fresh, actual)
 
@@ -119,7 +119,7 @@ def test_no_kernel_means_the_best_one(op: str) -> None:
         assert best in [info.name for info in TABLE if info.op == op]
         chosen = function_of(op)(*example.args, **example.keywords)
         named = function_of(op)(*example.args, **example.keywords, kernel=best)
-        np.testing.assert_array_equal(chosen, named)
+        np.testing.assert_array_equal(joined(chosen), joined(named))
     chosen = guarded(op, example.expected.shape, *example.args, **example.keywords)
     assert_within(chosen, example.expected, example.allowed)
 
@@ -129,6 +129,18 @@ def test_best_attention_exists(heads: int) -> None:
     shape = (1, heads, 8192, 128)
     names = [info.name for info in TABLE if info.op == "attention"]
     assert ablation_kernels.best_kernel("attention", [shape, shape, shape]) in names
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_scratch_of_the_backward_pass(threads: int) -> None:
+    """Linear in the sequence: no matrix of scores, on any number of threads."""
+    sizes = []
+    for length in (2**13, 2**14):
+        shape = (1, 64, length, 128)
+        shapes = [shape, shape, shape, shape, shape[:-1], shape]
+        name = "attention_backward_flash_simd_parallel"
+        sizes.append(ablation_kernels.scratch_bytes(name, shapes, {}, threads))
+    assert 0 < sizes[1] - sizes[0] <= 32 * 64 * 2**13 * (128 + 2) * 4
 
 
 @pytest.mark.skipif(INFO["blas"] == "accelerate", reason="its matrix units are faster")

@@ -15,7 +15,16 @@ import numpy as np
 import pytest
 import reference
 import tolerance
-from harness import EXAMPLES, Example, assert_within, example_of, function_of, kernels_of, normal
+from harness import (
+    EXAMPLES,
+    Example,
+    assert_within,
+    example_of,
+    function_of,
+    joined,
+    kernels_of,
+    normal,
+)
 from shapes import LARGE_LENGTH, LARGE_ROWS
 
 import ablation_kernels
@@ -25,8 +34,7 @@ each_parallel = pytest.mark.parametrize("info", PARALLEL, ids=[info.name for inf
 
 
 def run(kernel: str, op: str, example: Example) -> np.ndarray:
-    result: np.ndarray = function_of(op)(*example.args, **example.keywords, kernel=kernel)
-    return result
+    return joined(function_of(op)(*example.args, **example.keywords, kernel=kernel))
 
 
 @each_parallel

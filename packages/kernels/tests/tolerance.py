@@ -81,11 +81,16 @@ def layer_norm(
     return np.asarray(growth * UNIT * terms + TINY)
 
 
+def _score_error(expected: reference.Attention, head_dim: int) -> Array:
+    """Of a score less the largest of its row."""
+    growth = _sum_growth(head_dim)
+    return np.asarray(growth * UNIT * expected.score_magnitude + UNIT * expected.distance)
+
+
 def attention(expected: reference.Attention, v: reference.AnyArray, head_dim: int) -> Array:
     """Errors of the scores move weight between keys; then exp, the sum and the product with v."""
     unit = UNIT
-    score_error = _sum_growth(head_dim) * unit * expected.score_magnitude + unit * expected.distance
-    moved = expected.weights * score_error
+    moved = expected.weights * _score_error(expected, head_dim)
     from_scores = (
         moved @ np.abs(reference.float64(v))
         + moved.sum(axis=-1, keepdims=True) * expected.value_magnitude
@@ -93,3 +98,52 @@ def attention(expected: reference.Attention, v: reference.AnyArray, head_dim: in
     length = expected.weights.shape[-1]
     from_sums = 2 * _sum_growth(length) * unit * expected.value_magnitude
     return np.asarray(from_scores + from_sums + TINY * length)
+
+
+def lse(expected: reference.AttentionLse, head_dim: int) -> Array:
+    """Errors of the scores count by weight; then the sum of the exponentials and its logarithm."""
+    weights = expected.attention.weights
+    from_scores = (weights * _score_error(expected.attention, head_dim)).sum(axis=-1)
+    from_sums = _sum_growth(weights.shape[-1]) * UNIT
+    return np.asarray(from_scores + from_sums + 2 * UNIT * np.abs(expected.lse))
+
+
+def attention_lse(expected: reference.AttentionLse, v: reference.AnyArray, head_dim: int) -> Array:
+    """Both parts, flat."""
+    parts = (attention(expected.attention, v, head_dim), lse(expected, head_dim))
+    return np.concatenate([part.ravel() for part in parts])
+
+
+def attention_backward(
+    expected: reference.AttentionBackward, saved_error: tuple[Array, Array] | None = None
+) -> Array:
+    """Gradients of q, k and v, flat.
+
+    A weight has a relative error: that of its score and of lse, then exp. The gradient of a score
+    is a weight times a difference of two sums over head_dim, which may cancel, so their errors
+    count by their magnitudes. Then sums over the keys or the queries. saved_error is that of the
+    output and lse that the kernel was given; None: they were rounded once.
+    """
+    forward = expected.forward.attention
+    queries, keys = forward.weights.shape[-2:]
+    head_dim = expected.q.shape[-1]
+    q, k, v, gradient = (np.abs(x) for x in expected[3:7])
+    output = np.abs(forward.value)
+    output_error, lse_error = saved_error or (UNIT * output, UNIT * np.abs(expected.forward.lse))
+    relative = _score_error(forward, head_dim) + lse_error[..., None]
+    relative = relative + (4 + np.log(keys)) * UNIT
+    terms = gradient @ np.swapaxes(v, -1, -2) + (gradient * output).sum(axis=-1)[..., None]
+    term_error = _sum_growth(head_dim) * UNIT * terms
+    term_error = term_error + (gradient * output_error).sum(axis=-1)[..., None]
+    difference = np.abs(expected.difference)
+    of_scores = forward.weights * difference
+    error = of_scores * (relative + 3 * UNIT) + forward.weights * term_error + TINY * terms
+    by_key = _sum_growth(queries) * UNIT
+    scale = abs(expected.scale)
+    moved = np.swapaxes(forward.weights * (relative + by_key) + TINY, -1, -2)
+    parts = (
+        scale * (error + _sum_growth(keys) * UNIT * of_scores) @ k,
+        scale * np.swapaxes(error + by_key * of_scores, -1, -2) @ q,
+        moved @ gradient,
+    )
+    return np.concatenate([part.ravel() for part in parts]) + TINY

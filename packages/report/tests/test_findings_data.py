@@ -13,6 +13,7 @@ from test_published import BLOCK, read_lines
 
 from ablation_report.findings import FINDINGS, VERDICTS, Finding, evaluate_all
 from ablation_report.findings.judge import compare, published_floor, twins
+from ablation_report.ladder import PARENTS, PRINTED_NAMES
 from ablation_report.sources import Gathered, Source, gather, read_source
 
 DATA = Path(__file__).parents[3] / "data"
@@ -129,6 +130,16 @@ def test_the_published_file_says_its_own_noise(published: Source) -> None:
     sentence = ask(published, "published_noise")
     for config in ("Toy", "Small", "Medium", "GPT-2"):
         assert f"{change(ns[config, pair[0]], ns[config, pair[1]])} at {config}" in sentence
+
+
+def test_a_variant_that_a_source_lacks_has_the_name_of_the_rows(committed: Gathered) -> None:
+    recorded = [source for source in committed.sources if not source.is_published]
+    names = {c["variant"]: c["printed_name"] for source in recorded for c in source.cells}
+    # Runs of an Apple would print GCD for parallel; none is recorded
+    assert {name: PRINTED_NAMES[name] for name in names} == names
+    assert PRINTED_NAMES.keys() >= PARENTS.keys()
+    lacking = committed.source("2026-11-21-zen5-avx2")
+    assert lacking.printed("passes-fold") == "+ fold/DCE"
 
 
 def test_two_names_of_a_published_program_are_no_step(published: Source) -> None:

@@ -85,7 +85,7 @@ def test_text_has_a_line_for_each_source() -> None:
         assert finding.published is None or f"Published: {finding.published}\n" in text
     told = '"passes-matmul-add" against "passes-absorb": faster at Toy (-10%).'
     assert f"\nfirst: holds: {told}\n" in text
-    missing = 'Toy ("passes-matmul-add" not run)'
+    missing = 'Toy ("+ MATMUL_ADD" not run)'
     assert f"\nsecond: not measured: {missing}." in text
     assert text.count("\nfirst: ") == len(FINDINGS)
     assert "cells.jsonl" not in text

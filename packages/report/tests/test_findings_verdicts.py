@@ -205,7 +205,7 @@ def test_a_changed_row_changes_the_sentence(key: str) -> None:
         ("flash_crossover", "holds", "Flash wins from seq_len 4096 on, of seq_len 128 to 4096"),
         ("flash_crossover", "does not hold", "No length was found in seq_len 128 to 4096"),
         ("default_never_loses", "holds", 'faster at Toy (against "passes-none", -10%)'),
-        ("default_never_loses", "not measured", '"beyond-default" not run'),
+        ("default_never_loses", "not measured", '"Tuned default" not run'),
     ],
 )
 def test_a_sentence_has_its_figures(key: str, verdict: str, told: str) -> None:

@@ -62,9 +62,12 @@ def browser() -> Iterator[Any]:
 class Visitor:
     """A page without a network, and what it complained of or asked for outside."""
 
-    def __init__(self, browser: Any, width: int, scheme: str) -> None:
+    def __init__(self, browser: Any, width: int, scheme: str, scripts: bool = True) -> None:
         self.context = browser.new_context(
-            offline=True, color_scheme=scheme, viewport={"width": width, "height": 900}
+            offline=True,
+            color_scheme=scheme,
+            viewport={"width": width, "height": 900},
+            java_script_enabled=scripts,
         )
         self.faults: list[str] = []
         self.context.add_init_script(OPEN_SHADOWS)
@@ -140,6 +143,17 @@ def test_a_dark_system_begins_dark(browser: Any) -> None:
     dark.open("index.html").wait_for_function(DARK)
     dark.context.close()
     assert dark.faults == []
+
+
+def test_without_scripts_each_chart_is_a_picture(browser: Any) -> None:
+    plain = Visitor(browser, 1280, "light", scripts=False)
+    assert SITE is not None
+    plain.page.goto((Path(SITE) / "configs/gpt-2.html").resolve().as_uri())
+    pictures = plain.page.locator("figure.chart img")
+    widths = [picture.bounding_box()["width"] for picture in pictures.all()]
+    plain.context.close()
+    assert len(widths) > 2 and min(widths) > 300
+    assert plain.faults == []
 
 
 def test_search_finds_flash(visitor: Visitor) -> None:

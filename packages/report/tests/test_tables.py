@@ -220,9 +220,14 @@ def test_show_says_what_ran_where(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_show_prints_the_ceilings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rates = {"multiply_add_flops_per_s": 234.4e9, "memory_bytes_per_s": 34.1e9}
     header = make_header(ceilings={"provider": "avx512", "threads": 2} | rates)
-    run = write_run(tmp_path / "run", [make_timed_cell("torch-naive", [4000])], header)
+    said = "Ceilings:  234 GFLOP/s (avx512), 34 GB/s on 2 threads"
+    run = write_run(tmp_path / "run", [make_timed_cell("torch-naive", [40_000])], header)
     assert main(["show", str(run)]) == 0
-    assert "Ceilings:  234 GFLOP/s (avx512), 34 GB/s on 2 threads" in capsys.readouterr().out
+    assert f"{said}\n" in capsys.readouterr().out
+    # 3.4 MFLOP in 4 us
+    above = write_run(tmp_path / "above", [make_timed_cell("torch-naive", [4_000])], header)
+    assert main(["show", str(above)]) == 0
+    assert f"{said}; not used: cells of this run exceed it\n" in capsys.readouterr().out
 
 
 def test_show_of_a_run_that_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,31 +29,32 @@ const char* axes_of(AttentionLayout layout) {
     return "4 axes (batch, heads, seq_len, head_dim)";
 }
 
-void require_axes(const char* argument, const TensorView& view, AttentionLayout layout) {
-    require_rank("attention", argument, view, 1);
+void require_axes(const char* op, const char* argument, const TensorView& view,
+                  AttentionLayout layout) {
+    require_rank(op, argument, view, 1);
     const bool packed = layout == AttentionLayout::qkv;
     if (view.shape.rank != (packed ? 5 : 4) || (packed && view.shape[2] != 3)) {
-        reject("attention", argument, "has shape " + view.shape.str(), axes_of(layout));
+        reject(op, argument, "has shape " + view.shape.str(), axes_of(layout));
     }
 }
 
 /// k and v: both given with the shape that q asks for, or both inside q.
-void require_keys(const TensorView& q, const TensorView& k, const TensorView& v,
-                  AttentionLayout layout) {
+void require_keys(const char* op, const Call& call, AttentionLayout layout) {
+    const TensorView &q = call.inputs[0], &k = call.inputs[1], &v = call.inputs[2];
     if (layout == AttentionLayout::qkv) {
-        if (k.present) reject("attention", "k", "is given", "None in layout 'qkv', q holds it");
-        if (v.present) reject("attention", "v", "is given", "None in layout 'qkv', q holds it");
+        if (k.present) reject(op, "k", "is given", "None in layout 'qkv', q holds it");
+        if (v.present) reject(op, "v", "is given", "None in layout 'qkv', q holds it");
         return;
     }
-    if (!k.present) reject("attention", "k", "is missing", axes_of(layout));
-    if (!v.present) reject("attention", "v", "is missing", axes_of(layout));
-    require_axes("k", k, layout);
-    require_axes("v", v, layout);
+    if (!k.present) reject(op, "k", "is missing", axes_of(layout));
+    if (!v.present) reject(op, "v", "is missing", axes_of(layout));
+    require_axes(op, "k", k, layout);
+    require_axes(op, "v", v, layout);
     Shape keys = q.shape;
     const int sequence = layout == AttentionLayout::bshd ? 1 : 2;
     keys[sequence] = k.shape[sequence];
-    require_shape("attention", "k", k, keys, "the shape of q but for seq_len");
-    require_shape("attention", "v", v, keys, "the shape of k");
+    require_shape(op, "k", k, keys, "the shape of q but for seq_len");
+    require_shape(op, "v", v, keys, "the shape of k");
 }
 
 void require_mask(const TensorView& mask, const Shape& scores) {
@@ -66,20 +67,20 @@ void require_mask(const TensorView& mask, const Shape& scores) {
 }
 
 /// The BLAS interface counts rows, columns and strides in 32 bits.
-void require_blas_sizes(const Call& call, const AttentionSizes& sizes) {
+void require_blas_sizes(const char* op, const Call& call, const AttentionSizes& sizes) {
     constexpr std::int64_t kLimit = std::numeric_limits<std::int32_t>::max();
-    const auto& [q, k, v, mask] = call.inputs;
+    const TensorView &q = call.inputs[0], &k = call.inputs[1];
     const AttentionLayout layout = std::get<AttentionAttributes>(call.attributes).layout;
     const std::int64_t between_rows = layout == AttentionLayout::qkv    ? 3 * sizes.heads * sizes.d
                                       : layout == AttentionLayout::bshd ? sizes.heads * sizes.d
                                                                         : sizes.d;
     if (sizes.sq > kLimit || between_rows > kLimit) {
-        reject("attention", "q", "has shape " + q.shape.str(),
+        reject(op, "q", "has shape " + q.shape.str(),
                "a seq_len and a head_dim of at most 2147483647, the heads of a row together");
     }
     if (score_stride(sizes.sk) > kLimit) {
         const bool own = k.present;
-        reject("attention", own ? "k" : "q", "has shape " + (own ? k : q).shape.str(),
+        reject(op, own ? "k" : "q", "has shape " + (own ? k : q).shape.str(),
                "a seq_len of at most 2147483616");
     }
 }
@@ -94,12 +95,12 @@ void require_tile(const char* argument, std::int64_t value) {
 }  // namespace
 
 Shape infer_attention(const Call& call) {
-    const auto& [q, k, v, mask] = call.inputs;
+    const TensorView &q = call.inputs[0], &mask = call.inputs[3];
     const auto& attributes = std::get<AttentionAttributes>(call.attributes);
-    require_axes("q", q, attributes.layout);
-    require_keys(q, k, v, attributes.layout);
+    require_axes("attention", "q", q, attributes.layout);
+    require_keys("attention", call, attributes.layout);
     const AttentionSizes sizes = attention_sizes(call);
-    require_blas_sizes(call, sizes);
+    require_blas_sizes("attention", call, sizes);
     if (mask.present) require_mask(mask, {sizes.batch, sizes.heads, sizes.sq, sizes.sk});
     require_tile("tile_q", attributes.tile_q);
     require_tile("tile_k", attributes.tile_k);
@@ -109,6 +110,28 @@ Shape infer_attention(const Call& call) {
     }
     if (attributes.layout != AttentionLayout::qkv) return q.shape;
     return {sizes.batch, sizes.sq, sizes.heads, sizes.d};
+}
+
+Shape infer_attention_lse(const Call& call) {
+    constexpr const char* kOp = "attention_lse";
+    const Shape& q = call.inputs[0].shape;
+    require_axes(kOp, "q", call.inputs[0], AttentionLayout::bhsd);
+    require_keys(kOp, call, AttentionLayout::bhsd);
+    require_blas_sizes(kOp, call, attention_sizes(call));
+    return {q.count() + q.count() / q[-1]};
+}
+
+Shape infer_attention_backward(const Call& call) {
+    constexpr const char* kOp = "attention_backward";
+    const auto& [q, k, v, output, lse, grad_output] = call.inputs;
+    require_axes(kOp, "q", q, AttentionLayout::bhsd);
+    require_keys(kOp, call, AttentionLayout::bhsd);
+    require_blas_sizes(kOp, call, attention_sizes(call));
+    require_shape(kOp, "output", output, q.shape, "the shape of q");
+    require_shape(kOp, "lse", lse, {q.shape[0], q.shape[1], q.shape[2]},
+                  "the shape of q without head_dim");
+    require_shape(kOp, "grad_output", grad_output, q.shape, "the shape of q");
+    return {q.shape.count() + k.shape.count() + v.shape.count()};
 }
 
 std::int64_t attention_fused_scratch(const Call& call, int) {

@@ -11,10 +11,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <string_view>
 #include <variant>
 
 #include "attention/attention.h"
+#include "attention/attention_backward.h"
 #include "attention/flash_packed.h"
 #include "attention/tiles.h"
 #include "core/parallel.h"
@@ -33,22 +33,16 @@ extern const FlashPackedProvider neon_flash_packed_provider;
 extern const FlashPackedProvider baseline_flash_packed_provider;
 
 const FlashPackedProvider& flash_packed_provider() {
-    static const FlashPackedProvider& chosen = []() -> const FlashPackedProvider& {
-        constexpr std::array kBuilt = {
+    static const FlashPackedProvider& chosen = provider_in_use(std::array{
 #if defined(__x86_64__)
-            &avx512_flash_packed_provider,
-            &avx2_flash_packed_provider,
+        &avx512_flash_packed_provider,
+        &avx2_flash_packed_provider,
 #endif
 #if defined(__aarch64__)
-            &neon_flash_packed_provider,
+        &neon_flash_packed_provider,
 #endif
-            &baseline_flash_packed_provider,
-        };
-        for (const FlashPackedProvider* provider : kBuilt) {
-            if (vector_instruction_set() == provider->name) return *provider;
-        }
-        return baseline_flash_packed_provider;
-    }();
+        &baseline_flash_packed_provider,
+    });
     return chosen;
 }
 
@@ -85,6 +79,7 @@ struct Plan {
     std::int64_t key_floats, value_floats;  ///< packed, of an item
     std::int64_t group;                     ///< items packed at a time
     std::int64_t worker_bytes;
+    float* lse;  ///< (B, H, Sq), or null
 
     std::int64_t item_bytes() const {
         return align_up((key_floats + value_floats) * static_cast<std::int64_t>(sizeof(float)));
@@ -141,6 +136,7 @@ void attend_tile(const Call& call, const Plan& plan, const MaskView& mask, std::
     const auto& attributes = std::get<AttentionAttributes>(call.attributes);
     const ItemRows arrays = item_rows(call, plan.sizes, item);
     const float* keys = packed_keys(call, plan, place);
+    float* lse = plan.lse == nullptr ? nullptr : plan.lse + item * plan.sizes.sq + begin;
     std::byte* scratch = call.scratch + plan.group * plan.item_bytes() + worker * plan.worker_bytes;
     flash_packed_provider().attend({.q = arrays.q + begin * arrays.q_stride,
                                     .q_stride = arrays.q_stride,
@@ -151,6 +147,7 @@ void attend_tile(const Call& call, const Plan& plan, const MaskView& mask, std::
                                     .mask_key_stride = mask.key_stride,
                                     .output = arrays.output + begin * arrays.output_stride,
                                     .output_stride = arrays.output_stride,
+                                    .lse = lse,
                                     .begin = begin,
                                     .rows = std::min(plan.tile_q, plan.sizes.sq - begin),
                                     .sk = plan.sizes.sk,
@@ -161,15 +158,7 @@ void attend_tile(const Call& call, const Plan& plan, const MaskView& mask, std::
                                     .scratch = reinterpret_cast<float*>(scratch)});
 }
 
-}  // namespace
-
-std::int64_t attention_flash_packed_scratch(const Call& call, int threads) {
-    const Plan plan = make_plan(call, threads);
-    return plan.group * plan.item_bytes() + threads * plan.worker_bytes;
-}
-
-void attention_flash_packed_simd_parallel(const Call& call) {
-    const Plan plan = make_plan(call, call.threads);
+void run(const Call& call, const Plan& plan) {
     const bool causal = std::get<AttentionAttributes>(call.attributes).causal;
     const MaskView mask = mask_view(call);
     const int threads = std::min(call.threads, worthwhile_threads(plan.sizes.serial_ns(causal)));
@@ -189,6 +178,27 @@ void attention_flash_packed_simd_parallel(const Call& call) {
             attend_tile(call, plan, mask, first + place, place, tile * plan.tile_q, worker);
         });
     }
+}
+
+}  // namespace
+
+std::int64_t attention_flash_packed_scratch(const Call& call, int threads) {
+    const Plan plan = make_plan(call, threads);
+    return plan.group * plan.item_bytes() + threads * plan.worker_bytes;
+}
+
+std::int64_t attention_lse_scratch(const Call& call, int threads) {
+    return attention_flash_packed_scratch(call, threads);
+}
+
+void attention_flash_packed_simd_parallel(const Call& call) {
+    run(call, make_plan(call, call.threads));
+}
+
+void attention_lse_flash_packed_simd_parallel(const Call& call) {
+    Plan plan = make_plan(call, call.threads);
+    plan.lse = call.output.data + call.inputs[0].shape.count();
+    run(call, plan);
 }
 
 }  // namespace ablation

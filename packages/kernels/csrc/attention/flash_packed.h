@@ -28,6 +28,7 @@ struct FlashQueries {
     std::int64_t mask_query_stride, mask_key_stride;
     float* output;  ///< the first row
     std::int64_t output_stride;
+    float* lse;                ///< null, or log(sum(exp(scores))) of each row, the first row's
     std::int64_t begin, rows;  ///< first row as a query of the item
     std::int64_t sk, d, tile_k;
     float scale;

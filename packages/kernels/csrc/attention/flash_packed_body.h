@@ -24,25 +24,10 @@
 
 #include "attention/flash_packed.h"
 #include "attention/flash_packing.h"
+#include "attention/flash_weight.h"
 #include "core/tile_multiply.h"
 
 namespace ablation::body {
-
-/// exp(x) for x <= 0, or slightly above. exp(x) = 2^n 2^r with n = round(x log2 e), |r| <= 1/2 and
-/// 2^r a minimax polynomial (relative error 1.1e-7, with its rounding 1.6e-7). Below kLeast, where
-/// weights lie under the normal range, the result is 0; NaN stays NaN.
-template <class V>
-inline typename V::Float weight(typename V::Float x) {
-    constexpr float kLeast = -87.0F;
-    constexpr float kLog2E = 0x1.715476p+0F;
-    const auto keep = V::not_less(x, V::set(kLeast));
-    const auto t = V::max(V::set(kLeast), x);
-    const auto n = V::round(V::mul(t, V::set(kLog2E)));
-    const auto r = V::fma(t, V::set(kLog2E), V::sub(V::set(0.0F), n));
-    const auto p = polynomial<V>(r, 1.0F, 0x1.62e42ap-1F, 0x1.ebf9bcp-3F, 0x1.c6b752p-5F,
-                                 0x1.3cea88p-7F, 0x1.5bba14p-10F);
-    return V::zero_unless(keep, V::multiply_by_power_of_two(p, n));
-}
 
 template <class V>
 struct FlashPacked {
@@ -98,17 +83,7 @@ struct FlashPacked {
         Float sums[rows][vectors];
         clear(sums);
         if (product.before != nullptr) {
-#pragma GCC unroll 16
-            for (int i = 0; i < rows; ++i) {
-                const Float factor = V::set(product.before[i]);
-#pragma GCC unroll 8
-                for (int j = 0; j < vectors; ++j) {
-                    const bool whole = j + 1 < vectors || tail == 0;
-                    const Float old =
-                        whole ? V::load(at(i, j), All{}) : V::load(at(i, j), First{tail});
-                    sums[i][j] = V::mul(old, factor);
-                }
-            }
+            for (int i = 0; i < rows; ++i) __builtin_prefetch(at(i, 0), 1);
         }
         multiply_accumulate<V>(sums, PlainA{product.a, product.a_stride}, product.b, Tile::columns,
                                product.depth);
@@ -117,8 +92,17 @@ struct FlashPacked {
             const Float factor = V::set(product.after == nullptr ? 1.0F : product.after[i]);
 #pragma GCC unroll 8
             for (int j = 0; j < vectors; ++j) {
-                const Float value = V::mul(sums[i][j], factor);
-                if (j + 1 < vectors || tail == 0) {
+                const bool whole = j + 1 < vectors || tail == 0;
+                Float sum = sums[i][j];
+                // A tile is summed by itself: one sum over all keys would round as often, but at
+                // the size of the whole, which is an error that grows with their number.
+                if (product.before != nullptr) {
+                    const Float before =
+                        whole ? V::load(at(i, j), All{}) : V::load(at(i, j), First{tail});
+                    sum = V::fma(before, V::set(product.before[i]), sum);
+                }
+                const Float value = V::mul(sum, factor);
+                if (whole) {
                     V::store(at(i, j), value, All{});
                 } else {
                     V::store(at(i, j), value, First{tail});
@@ -272,6 +256,13 @@ struct FlashPacked {
         }
     }
 
+    static void write_lse(float* lse, const float* maxima, const float* sums, std::int64_t rows) {
+        for (std::int64_t row = 0; row < rows; ++row) {
+            const bool unseen = sums[row] == 0.0F;
+            lse[row] = unseen ? kNoMaximum : maxima[row] + std::log(sums[row]);
+        }
+    }
+
     static void attend(const FlashQueries& queries) {
         const std::int64_t q_stride = padded_row(queries.d);
         const std::int64_t score_stride = padded_row(queries.tile_k);
@@ -306,6 +297,7 @@ struct FlashPacked {
                              key, keys, key + keys == visible_to(end));
             }
         }
+        if (queries.lse != nullptr) write_lse(queries.lse, maxima, sums, queries.rows);
     }
 
     static constexpr FlashPackedProvider provider(const char* name) {

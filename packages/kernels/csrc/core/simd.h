@@ -2,6 +2,8 @@
 // load.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -54,6 +56,15 @@ const SimdProvider& simd();
 /// The instruction set that code with registers of its own uses: that of simd(), or the best below
 /// it where the provider has none (vdsp): "avx512", "avx2", "neon" or "baseline".
 std::string_view vector_instruction_set();
+/// Of the providers of an op, best first, that of vector_instruction_set(); the last where it is
+/// not among them.
+template <class Provider, std::size_t n>
+const Provider& provider_in_use(const std::array<const Provider*, n>& built) {
+    for (const Provider* provider : built) {
+        if (vector_instruction_set() == provider->name) return *provider;
+    }
+    return *built.back();
+}
 /// FLOPs per nanosecond of independent multiply-adds of one provider on one core, the best of
 /// several runs of some 10 us. 0 if it is not built, can't run here or has no registers of its own.
 double multiply_add_flops_per_ns(const std::string& provider);

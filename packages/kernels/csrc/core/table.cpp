@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "attention/attention.h"
+#include "attention/attention_backward.h"
 #include "matmul/matmul.h"
 
 namespace ablation {

@@ -29,6 +29,13 @@ struct PlainA {
     float at(int row, std::int64_t k) const { return data[row * row_stride + k]; }
 };
 
+/// A as its transpose lies in memory: element (row, k) is at data[k * k_stride + row].
+struct TransposedA {
+    const float* data;
+    std::int64_t k_stride;
+    float at(int row, std::int64_t k) const { return data[k * k_stride + row]; }
+};
+
 /// Steps of k for each cache line that is asked for ahead: few enough that the eight and more tiles
 /// of a block fetch a whole panel, many enough that the requests queue behind no demand load.
 inline constexpr int kStepsPerLine = 4;

@@ -12,7 +12,7 @@
 namespace ablation {
 
 inline constexpr int kMaxRank = 8;
-inline constexpr int kMaxInputs = 4;
+inline constexpr int kMaxInputs = 6;
 /// Elements beyond this fit into no address space; sizes below it can be multiplied by a few more
 /// factors.
 inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 46;

@@ -28,7 +28,7 @@ void require_blas_size(const char* argument, const TensorView& view, int axis) {
 }  // namespace
 
 Shape infer_matmul(const Call& call) {
-    const auto& [a, b, bias, addend] = call.inputs;
+    const auto [a, b, bias, addend] = matmul_inputs(call);
     const auto& attributes = std::get<MatmulAttributes>(call.attributes);
     require_rank("matmul", "a", a, 2);
     require_rank("matmul", "b", b, 2);

@@ -25,6 +25,13 @@
 
 namespace ablation {
 
+struct MatmulInputs {
+    const TensorView &a, &b, &bias, &addend;
+};
+inline MatmulInputs matmul_inputs(const Call& call) {
+    return {call.inputs[0], call.inputs[1], call.inputs[2], call.inputs[3]};
+}
+
 /// A matmul as `batch` products of (M, K) by (K, N).
 struct MatmulSizes {
     std::int64_t batch = 1;

@@ -70,7 +70,7 @@ void activate(const Call& call, const MatmulSizes& sizes, const Tile& tile, Acti
 }
 
 void multiply_tile(const Call& call, const MatmulSizes& sizes, const Tile& tile) {
-    const auto& [a, b, bias, addend] = call.inputs;
+    const auto [a, b, bias, addend] = matmul_inputs(call);
     const auto& attributes = std::get<MatmulAttributes>(call.attributes);
     const bool accumulate = bias.present || addend.present;
     if (accumulate) write_addends(call, sizes, tile);

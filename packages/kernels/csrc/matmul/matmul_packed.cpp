@@ -141,7 +141,7 @@ void multiply_block(const Product& product, std::int64_t row, std::int64_t colum
                     std::byte* scratch) {
     const auto& [sizes, blocking] = std::tie(product.sizes, product.blocking);
     const auto& attributes = std::get<MatmulAttributes>(product.call.attributes);
-    const auto& [a, b, bias, addend] = product.call.inputs;
+    const auto [a, b, bias, addend] = matmul_inputs(product.call);
     const std::int64_t rows = std::min(blocking.rows, sizes.m - row);
     const std::int64_t first_row = product.item * sizes.m + row;
     const std::int64_t offset = first_row * sizes.n + column;

@@ -28,7 +28,7 @@ float activate(float x, Activation activation) {
 }  // namespace
 
 void matmul_scalar(const Call& call) {
-    const auto& [a, b, bias, addend] = call.inputs;
+    const auto [a, b, bias, addend] = matmul_inputs(call);
     const auto& attributes = std::get<MatmulAttributes>(call.attributes);
     const auto [batch, m, n, k] = matmul_sizes(call);
     const std::int64_t b_row = attributes.transpose_b ? 1 : n;

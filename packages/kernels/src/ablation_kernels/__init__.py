@@ -8,11 +8,13 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
-from ablation_kernels import _native
+from ablation_kernels import _native, teaching
 from ablation_kernels._native import Program
 from ablation_kernels.functions import (
     add,
     attention,
+    attention_backward,
+    attention_lse,
     bias_relu,
     div,
     gelu,
@@ -53,6 +55,8 @@ __all__ = [
     "Program",
     "add",
     "attention",
+    "attention_backward",
+    "attention_lse",
     "best_kernel",
     "bias_relu",
     "build_info",
@@ -74,6 +78,7 @@ __all__ = [
     "slice",
     "softmax",
     "sub",
+    "teaching",
     "time_kernels",
     "where",
 ]

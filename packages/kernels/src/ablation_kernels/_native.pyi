@@ -35,6 +35,19 @@ def best_kernel(
     attributes: dict[str, Any],
     constants: Sequence[str] = (),
 ) -> str: ...
+def teaching_attention(
+    q: Any,
+    k: Any,
+    v: Any,
+    form: str,
+    block_q: int,
+    block_k: int,
+    scale: float | None,
+    is_safe: bool,
+    threads: int,
+    spans: bool,
+    out: Any | None,
+) -> tuple[Any, tuple[int, ...], int, tuple[int, list[tuple[str, int, int]]] | None]: ...
 
 class Program:
     def __init__(

@@ -4,7 +4,8 @@ Arrays are C-contiguous float32 on the CPU, taken without a copy from anything t
 the buffer protocol (NumPy, torch tensors that do not require grad, ...). The functions share two
 keywords: `kernel` names a line of `op_table()`, whole (`"softmax_simd"`) or without the op
 (`"simd"`), and None takes the best for this shape and machine; `out` is the array to write, which
-is then returned, and None makes a new NumPy array.
+is then returned, and None makes a new NumPy array. An op of several results writes them one after
+another into one flat array, which `out` may be, and returns NumPy views of it.
 
 Each raises TypeError (not an array, wrong dtype or device) or ValueError (shape, layout, overlap,
 unknown kernel or attribute) with the argument's name, what was given and what is accepted. NaN and
@@ -13,7 +14,9 @@ infinity propagate as in PyTorch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -28,6 +31,8 @@ Float32Array: TypeAlias = NDArray[np.float32]
 __all__ = [
     "add",
     "attention",
+    "attention_backward",
+    "attention_lse",
     "bias_relu",
     "div",
     "gelu",
@@ -52,6 +57,20 @@ def _call(
 ) -> Float32Array:
     result: Float32Array = _native.call(op, inputs, attributes, kernel, out)
     return result
+
+
+def _numpy(x: Array) -> Float32Array:
+    """The same memory as a NumPy array."""
+    # A read-only array is refused by NumPy's own DLPack
+    is_plain = isinstance(x, np.ndarray) or not hasattr(x, "__dlpack__")
+    return np.asarray(x if is_plain else np.from_dlpack(x), np.float32)
+
+
+def _parts(flat: Array, *shapes: tuple[int, ...]) -> list[Float32Array]:
+    """Views of a flat array's consecutive parts."""
+    ends = list(accumulate(math.prod(shape) for shape in shapes))
+    parts = np.split(_numpy(flat), ends[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def matmul(
@@ -207,3 +226,52 @@ def attention(
         "tile_k": tile_k,
     }
     return _call("attention", (q, k, v, mask), attributes, kernel, out)
+
+
+def attention_lse(
+    q: Array,
+    k: Array,
+    v: Array,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+    kernel: str | None = None,
+    out: Array | None = None,
+) -> tuple[Float32Array, Float32Array]:
+    """Attention, and log(sum(exp(scale * q @ k^T))) of each row: what `attention_backward` needs.
+
+    q is (batch, heads, Sq, head_dim), k and v are (batch, heads, Sk, head_dim); causal and scale
+    are those of `attention`. Returns the output, as q, and lse (batch, heads, Sq), which is
+    -infinity for a row whose scores all are. out has the shape infer_shape("attention_lse", ...).
+    """
+    flat = _call("attention_lse", (q, k, v), {"scale": scale, "causal": causal}, kernel, out)
+    shape = _numpy(q).shape
+    output, lse = _parts(flat, shape, shape[:-1])
+    return output, lse
+
+
+def attention_backward(
+    q: Array,
+    k: Array,
+    v: Array,
+    output: Array,
+    lse: Array,
+    grad_output: Array,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+    kernel: str | None = None,
+    out: Array | None = None,
+) -> tuple[Float32Array, Float32Array, Float32Array]:
+    """Gradients of a loss by q, k and v of attention from its gradient by the output.
+
+    output and lse are the results of `attention_lse` for the same q, k, v, causal and scale; they
+    are not checked. grad_output has the shape of q. Returns the gradients of q, k and v, each of
+    its shape: the same, bit by bit, for any number of threads. Source: Dao, FlashAttention-2
+    (2023). out has the shape infer_shape("attention_backward", ...).
+    """
+    arrays = (q, k, v, output, lse, grad_output)
+    attributes = {"scale": scale, "causal": causal}
+    flat = _call("attention_backward", arrays, attributes, kernel, out)
+    grad_q, grad_k, grad_v = _parts(flat, *(_numpy(x).shape for x in (q, k, v)))
+    return grad_q, grad_k, grad_v

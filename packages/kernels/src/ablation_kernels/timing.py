@@ -42,9 +42,9 @@ def input_shapes(op: str, shape: tuple[int, ...]) -> list[tuple[int, ...] | None
     """Shapes of an op's inputs when its first input has this one; optional inputs are absent, but
     for the k and v of attention.
 
-    A weight or bias is a vector of the last size, the b of matmul is square; the others have the
-    first input's shape. Raises ValueError for an unknown op or one whose attributes have no default
-    (permute, slice).
+    A weight or bias is a vector of the last size, the b of matmul is square, an lse lacks the last
+    axis; the others have the first input's shape. Raises ValueError for an unknown op or one whose
+    attributes have no default (permute, slice).
     """
     table = ops()
     if op not in table or op in ("permute", "slice"):
@@ -58,6 +58,8 @@ def input_shapes(op: str, shape: tuple[int, ...]) -> list[tuple[int, ...] | None
             shapes.append(shape[-1:])
         elif op == "matmul" and slot == "b":
             shapes.append(shape[-1:] * 2)
+        elif slot == "lse":
+            shapes.append(shape[:-1])
         else:
             shapes.append(shape)
     return shapes

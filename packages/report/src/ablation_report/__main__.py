@@ -14,10 +14,10 @@ from ablation_report import __version__
 from ablation_report.attention_rows import is_attention, load_attention
 from ablation_report.attention_tables import LEGEND as ATTENTION_LEGEND
 from ablation_report.attention_tables import attention_tables
-from ablation_report.compare import compare_runs, compare_table, differences
+from ablation_report.compare import compare_runs, compare_tables, differences
 from ablation_report.findings.text import findings_text
 from ablation_report.load import check, load, load_run
-from ablation_report.metrics import order_agreement
+from ablation_report.metrics import order_agreement, sound_ceilings
 from ablation_report.schema import SchemaError
 from ablation_report.site import command as site
 from ablation_report.sources import gather, read_source
@@ -68,7 +68,9 @@ def show(path: Path, layout: str) -> str:
     sources = frame["path"].unique().to_list()
     if len(sources) > 1:
         raise FileNotFoundError(f"{path}: holds {len(sources)} runs, name one")
-    summary = summary_table(frame, _ceiling_flops_per_s(path))
+    ceilings = _sound_ceilings(path)
+    rate = None if ceilings is None else float(ceilings["multiply_add_flops_per_s"])
+    summary = summary_table(frame, rate)
     tables = [table for table in (*config_tables(frame), summary, rungs_table(frame)) if table.rows]
     markdown = layout == "md"
     parts = [table.markdown() if markdown else table.text() for table in tables]
@@ -116,7 +118,12 @@ def agree(first: Path, second: Path) -> str:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    """Print two runs beside each other; 2 if they differ in more, 3 as `--fail-on` asks."""
+    """Print two runs beside each other.
+
+    Returns 2 if they differ in more than they may; as `--fail-on` asks, 3 at such a cell, and 4
+    where no cell, but a process as a whole is such: it may be the state of that process alone, and
+    a further run tells.
+    """
     first, second = read_source(options.first), read_source(options.second)
     found = differences(first, second)
     if found and not options.force:
@@ -124,11 +131,13 @@ def _compare(options: argparse.Namespace) -> int:
         print("--force compares them all the same", file=sys.stderr)
         return 2
     changes = compare_runs(first, second)
-    print(compare_table(first, second, changes).text())
+    print("\n\n".join(table.text() for table in compare_tables(first, second, changes)))
     if found:
         print("\nForced; the runs differ in", "; ".join(found))
     failing = {"slower": ("slower",), "different": ("slower", "faster")}.get(options.fail_on, ())
-    return 3 if any(change.verdict in failing for change in changes) else 0
+    if any(change.verdict in failing for change in changes.cells):
+        return 3
+    return 4 if any(process.verdict in failing for process in changes.processes) else 0
 
 
 def _findings(paths: Sequence[Path], layout: Literal["text", "md"]) -> int:
@@ -164,6 +173,8 @@ def _origin(path: Path, markdown: bool) -> str:
     header = load_run(path).header
     facts = _common_facts(header)
     facts["Ceilings"] = _ceilings(header["ceilings"])
+    if header["ceilings"] is not None and _sound_ceilings(path) is None:
+        facts["Ceilings"] += "; not used: cells of this run exceed it"
     sessions = header["sessions"]
     facts["Threads"] = f"{header['threads']}, seed {header['seed']}, sessions {sessions}"
     return _list_facts(facts, markdown)
@@ -191,9 +202,11 @@ def _list_facts(facts: Mapping[str, str], markdown: bool) -> str:
     return "\n".join(f"{name + ':':<11}{fact}" for name, fact in facts.items())
 
 
-def _ceiling_flops_per_s(path: Path) -> float | None:
-    found = load_run(path).header["ceilings"] if path.is_dir() else None
-    return None if found is None else float(found["multiply_add_flops_per_s"])
+def _sound_ceilings(path: Path) -> Mapping[str, Any] | None:
+    if not path.is_dir():
+        return None
+    run = load_run(path)
+    return sound_ceilings(run.header["ceilings"], run.cells)
 
 
 def _ceilings(found: Mapping[str, Any] | None) -> str:
@@ -236,7 +249,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("second", type=Path, help="another run folder")
     comparer.add_argument("--force", action="store_true", help="compare runs that differ in more")
     comparer.add_argument(
-        "--fail-on", choices=("slower", "different"), help="exit 3 at such a cell"
+        "--fail-on",
+        choices=("slower", "different"),
+        help="exit 3 at such a cell, 4 at a process that is such as a whole",
     )
     site.add_arguments(commands.add_parser("site", help="write the pages of the site"))
     exporter = commands.add_parser("export", help="write a summary of many runs")

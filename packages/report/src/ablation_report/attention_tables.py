@@ -102,7 +102,7 @@ def _against_sdpa(title: str, cases: Sequence[Case], impls: Sequence[str]) -> Ta
     return Table(f"Attention alone: {title}", header, groups, notes)
 
 
-def _median_ns(row: Row | None) -> float | None:
+def median_ns(row: Row | None) -> float | None:
     """Return the median over rounds; None without times."""
     times = rounds_ns(row) if row is not None else {}
     return median_interval(list(times.values())).median if times else None
@@ -112,7 +112,7 @@ def _figures(rows: dict[str, Row], impl: str) -> list[str]:
     row = rows.get(impl)
     if row is None:
         return [NOTHING] * 4
-    time_ns = _median_ns(row)
+    time_ns = median_ns(row)
     if time_ns is None:
         return [row["status"], NOTHING, NOTHING, NOTHING]
     ratio = rounds_ratio(row, rows[SDPA]) if SDPA in rows and impl != SDPA else None
@@ -130,7 +130,7 @@ def _mark(ratio: Interval) -> str:
 def _scaling(by_threads: dict[int, dict[str, Row]], counts: Sequence[int], impl: str) -> str:
     """Write the time on one thread over that on the most; the two were not measured in turns."""
     one, most = (
-        _median_ns(by_threads.get(count, {}).get(impl)) for count in (counts[0], counts[-1])
+        median_ns(by_threads.get(count, {}).get(impl)) for count in (counts[0], counts[-1])
     )
     if counts[0] != 1 or len(counts) < 2 or one is None or most is None:
         return NOTHING
@@ -172,7 +172,7 @@ def _winner(case: Case, first: str, second: str) -> str:
         rows = [r for r in case.rows.values() if r["form"].startswith(form) and r["kernels"]]
         if not rows:
             return NOTHING
-        timed = [(time_ns, row["impl"]) for row in rows if (time_ns := _median_ns(row)) is not None]
+        timed = [(time_ns, row["impl"]) for row in rows if (time_ns := median_ns(row)) is not None]
         forms[form] = case.rows[min(timed)[1]] if timed else rows[0]
     one, other = forms[first], forms[second]
     if one["status"] != "ok" or other["status"] != "ok":

@@ -48,6 +48,39 @@ PARENTS: Mapping[str, str | None] = {
     DEFAULT: "beyond-rows",
 }
 LADDER = tuple(PARENTS)
+# What tables call a variant that a source does not have; where it has it, its own row says so
+PRINTED_NAMES: Mapping[str, str] = {
+    NAIVE: "PT naive",
+    SDPA: "PT SDPA",
+    "percall-numpy": "Numpy per-op",
+    "percall-native": "C per-op",
+    "passes-none": "No passes",
+    "passes-fold": "+ fold/DCE",
+    "passes-absorb": "+ BLAS absorb",
+    "passes-matmul-add": "+ MATMUL_ADD",
+    "passes-bias-relu": "+ BIAS_RELU",
+    "attention-unfused-scalar": "Attn: prim scalar",
+    "attention-fused-scalar": "Attn: fused scalar",
+    "attention-fused-simd": "Attn: fused SIMD",
+    "attention-fused-parallel": "Attn: fused parallel",
+    "attention-flash-parallel": "Attn: flash parallel",
+    "layernorm-scalar": "LN: scalar",
+    "layernorm-simd": "LN: SIMD",
+    "layernorm-parallel": "LN: SIMD+parallel",
+    "flash-layernorm": "Flash + LN opt",
+    "beyond-packed": "+ packed weights",
+    "beyond-epilogues": "+ fused epilogues",
+    "beyond-attention": "+ packed attention",
+    "beyond-layout": "+ direct layout",
+    "beyond-qkv": "+ merged QKV",
+    "beyond-rows": "+ shared fork-joins",
+    DEFAULT: "Tuned default",
+    "torch-compile": "torch.compile",
+    "torch-compile-max": "torch.compile max",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "jax": "JAX jit",
+}
 # The nine sizes of the ladder, smallest first
 CONFIGS = ("Toy", "Small", "Medium", "GPT-2", "1B", "3B", "7B", "7B-4K", "1B-8K")
 

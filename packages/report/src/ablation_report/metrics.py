@@ -19,6 +19,8 @@ CONFIDENCE = 0.95
 NOISY_WIDTH = 0.05
 # The range of fewer rounds covers less than 95%
 MIN_ROUNDS = 6
+# Nothing runs above the ceiling but for the noise of measuring it
+MAX_SHARE_OF_CEILING = 1.05
 Cell = Mapping[str, Any]
 
 
@@ -46,6 +48,23 @@ def median(values: Sequence[float]) -> float:
     if len(ordered) % 2:
         return float(ordered[middle])
     return (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def sound_ceilings(
+    ceilings: Mapping[str, Any] | None, cells: Sequence[Cell]
+) -> Mapping[str, Any] | None:
+    """Return what a run measured of its machine, or None where its own cells refute it.
+
+    On a shared machine the cores can be those of one for as long as a measurement takes: a rate
+    of multiply-adds that the block of a cell exceeds is no ceiling, and what was measured beside
+    it is not to be trusted either.
+    """
+    if ceilings is None:
+        return None
+    most = MAX_SHARE_OF_CEILING * ceilings["multiply_add_flops_per_s"]
+    times = ((cell, list(rounds_ns(cell).values())) for cell in cells)
+    rates = (cell["flops"] / (median(ns) * 1e-9) for cell, ns in times if ns)
+    return None if any(rate > most for rate in rates) else ceilings
 
 
 @lru_cache

@@ -6,6 +6,7 @@ is a problem beside the sources that can.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 from ablation_report import published
 from ablation_report.attention_rows import AttentionRun, is_attention, load_attention
-from ablation_report.ladder import CONFIGS, PARENTS, is_ours
+from ablation_report.ladder import CONFIGS, PARENTS, PRINTED_NAMES, is_ours
 from ablation_report.load import found_paths, load_run
 from ablation_report.metrics import (
     Cell,
@@ -23,6 +24,7 @@ from ablation_report.metrics import (
     noise_floor,
     paired_ratio,
     rounds_ns,
+    sound_ceilings,
     verdict,
 )
 from ablation_report.schema import Problem, SchemaError
@@ -88,11 +90,15 @@ class Source:
         """A short name for axes and headings."""
         return f"{self.machine} (published)" if self.is_published else self.name
 
+    @cached_property
+    def ceilings(self) -> Mapping[str, Any] | None:
+        """What the run measured of its machine; None where it did not, or its times refute it."""
+        return sound_ceilings(self.header["ceilings"], self.cells) if self.header else None
+
     @property
     def ceiling_flops_per_s(self) -> float | None:
-        """The rate of multiply-adds that the run measured; None where it did not."""
-        ceilings = self.header["ceilings"] if self.header else None
-        return float(ceilings["multiply_add_flops_per_s"]) if ceilings else None
+        """The rate of multiply-adds among the ceilings."""
+        return float(self.ceilings["multiply_add_flops_per_s"]) if self.ceilings else None
 
     @cached_property
     def by_config(self) -> Mapping[str, Mapping[str, Cell]]:
@@ -153,7 +159,7 @@ class Source:
         for cells in self.by_config.values():
             if variant in cells:
                 return str(cells[variant]["printed_name"])
-        return variant
+        return PRINTED_NAMES.get(variant, variant)
 
 
 @dataclass(frozen=True)
@@ -234,6 +240,13 @@ def read_source(path: Path) -> Source:
     if not rows:
         raise SchemaError([Problem(path, None, None, "no row")])
     return Source(path.stem, path, "published", None, tuple(rows))
+
+
+def hardware(header: Mapping[str, Any]) -> str:
+    """What tells machines apart, processors of one name too, as one text to group by."""
+    machine = header["machine"]
+    told = ("cpu_model", "cores", "arch", "isa_flags", "caches")
+    return json.dumps([machine[name] for name in told], sort_keys=True)
 
 
 def _is_wanted(cell: Cell, ours: bool) -> bool:

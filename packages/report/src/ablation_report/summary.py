@@ -17,11 +17,13 @@ from ablation_report.metrics import NOISY_WIDTH, interval_rank
 from ablation_report.published import is_suites
 from ablation_report.schema import CELL_COLUMNS, SCHEMA_VERSION, STATUSES
 from ablation_report.sources import read_source
+from ablation_report.traffic import FLOAT32_BYTES
 
 # What a summary reads of each cell
 READ = (
     *("schema_version", "run_id", "session", "config", "variant", "parent", "group"),
     *("threads", "status", "samples_ns", "sample_rounds", "flops"),
+    *("batch", "seq_len", "d_model", "weights_bytes"),
 )
 SUMMARY: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(("run", "config", "variant", "parent", "group", "status"), pl.String),
@@ -31,6 +33,8 @@ SUMMARY: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(("median_ns", "low_ns", "high_ns", "min_ns"), pl.Float64),
     "is_noisy": pl.Boolean,
     "gflops": pl.Float64,
+    "least_bytes": pl.Int64,
+    "least_gb_per_s": pl.Float64,
     "vs_baseline": pl.Float64,
     "vs_parent": pl.Float64,
 }
@@ -42,7 +46,8 @@ def summarize(*paths: Path | str) -> pl.DataFrame:
     Returns:
         The columns of `SUMMARY`: `run` is the folder's name, or that of a published file without
         its ending; times are nanoseconds, medians over rounds with the 95% interval of
-        `metrics.median_interval`; ratios are paired by round; null where there is no time.
+        `metrics.median_interval`; `least_bytes` is that of `traffic.least_bytes`; ratios are paired
+        by round; null where there is no time.
 
     Raises:
         SchemaError: a file is damaged, breaks a rule, or has another schema; lists every fault.
@@ -68,6 +73,8 @@ def summarize(*paths: Path | str) -> pl.DataFrame:
             pl.col("samples_ns").list.len().alias("n"),
             pl.col("samples_ns").list.min().cast(pl.Float64).alias("min_ns"),
             (pl.col("flops") / pl.col("median_ns")).alias("gflops"),
+            _least_bytes().alias("least_bytes"),
+            (_least_bytes() / pl.col("median_ns")).alias("least_gb_per_s"),
             pl.when(pl.col("rounds") > 1)
             .then((pl.col("high_ns") - pl.col("low_ns")) / pl.col("median_ns") > NOISY_WIDTH)
             .alias("is_noisy"),
@@ -167,6 +174,12 @@ def _ratio(cells: pl.DataFrame, rounds: pl.DataFrame, base: pl.Expr, name: str) 
         .agg((pl.col("ns") / pl.col("base_ns")).median().alias(name))
         .collect()
     )
+
+
+def _least_bytes() -> pl.Expr:
+    """As `traffic.least_bytes`."""
+    values = pl.col("batch") * pl.col("seq_len") * pl.col("d_model")
+    return pl.col("weights_bytes") + 2 * FLOAT32_BYTES * values
 
 
 def _run_name() -> pl.Expr:

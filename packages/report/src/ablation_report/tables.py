@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from ablation_report.ladder import LEAGUE, NAIVE, NOT_COMPILED, SDPA, rank
+from ablation_report.ladder import LEAGUE, NAIVE, SDPA, is_ours, rank
+from ablation_report.means import geometric_mean
 from ablation_report.metrics import (
     Cell,
     Interval,
@@ -47,9 +48,12 @@ LEGEND = (
     "time, over the multiply-add ceiling that the run measured. error / PT's: its largest error",
     "against float64 over that of PT SDPA. best other: the fastest of PT naive, PT SDPA and the",
     "league; ours / best other: best compiled against it, by rounds. RUNGS: the time of a variant",
-    "over its parent's, by rounds; ~ not resolved beyond the A/A floor.",
+    "over its parent's, by rounds; ~ not resolved beyond the A/A floor. geo. mean: over the n",
+    "configs that have a time of both.",
 )
 NOTHING = "-"
+# The number of configs that the mean is over stands behind it
+MEAN_HEADER = "geo. mean (n)"
 
 
 @dataclass(frozen=True)
@@ -104,17 +108,31 @@ def summary_table(frame: pl.DataFrame, ceiling_flops_per_s: float | None = None)
 
     With the machine's multiply-add ceiling, its share that the best variant reaches.
     """
-    rows = [
-        _summary_row(name, cells, ceiling_flops_per_s) for name, cells in _by_config(frame).items()
-    ]
-    return Table("SUMMARY: best compiled variant vs PyTorch", SUMMARY_HEADER, [("", rows)])
+    configs = _by_config(frame)
+    rows = [_summary_row(name, cells, ceiling_flops_per_s) for name, cells in configs.items()]
+    title = "SUMMARY: best compiled variant vs PyTorch"
+    return Table(title, SUMMARY_HEADER, [("", rows)], _mean_notes(configs))
+
+
+def _mean_notes(configs: Mapping[str, Sequence[Cell]]) -> list[str]:
+    """The geometric mean over configs of each ratio that the summary has; none of one config."""
+    if len(configs) < 2:
+        return []
+    ratios = {config: _best_ratios(cells) for config, cells in configs.items()}
+    names = ("vs naive", "vs SDPA", "ours / best other")
+    means = {n: geometric_mean({c: _middle(r[n]) for c, r in ratios.items()}) for n in names}
+    return [mean.sentence(name) for name, mean in means.items() if mean.value is not None]
 
 
 def rungs_table(frame: pl.DataFrame) -> Table:
-    """Return what each rung is worth: its time over its parent's, with a column for each config."""
+    """Return what each rung is worth: its time over its parent's, with a column for each config.
+
+    With several configs a last column has the geometric mean of the ratios that there are.
+    """
     configs = _by_config(frame)
     rungs: dict[str, tuple[str, str]] = {}
     worth: dict[str, dict[str, str]] = {}
+    ratios: dict[str, dict[str, float | None]] = {}
     for config, cells in configs.items():
         by_variant = {cell["variant"]: cell for cell in cells}
         floor = noise_floor(cells)
@@ -123,14 +141,19 @@ def rungs_table(frame: pl.DataFrame) -> Table:
             if cell["group"] == LEAGUE or parent is None or cell["status"] != "ok":
                 continue
             rungs[cell["variant"]] = (cell["printed_name"], parent["printed_name"])
-            worth.setdefault(cell["variant"], {})[config] = _against(
-                paired_ratio(cell, parent), floor
-            )
+            ratio = paired_ratio(cell, parent)
+            worth.setdefault(cell["variant"], {})[config] = _against(ratio, floor)
+            ratios.setdefault(cell["variant"], {})[config] = _middle(ratio)
     rows = [
         [*names, *(worth[variant].get(config, NOTHING) for config in configs)]
         for variant, names in rungs.items()
     ]
-    return Table("RUNGS: time over the parent's", ("Rung", "over", *configs), [("", rows)])
+    header: tuple[str, ...] = ("Rung", "over", *configs)
+    if len(configs) > 1:
+        header += (MEAN_HEADER,)
+        for row, of_rung in zip(rows, ratios.values(), strict=True):
+            row.append(geometric_mean(of_rung).text())
+    return Table("RUNGS: time over the parent's", header, [("", rows)])
 
 
 def duration(ns: float | None) -> str:
@@ -214,39 +237,70 @@ def _drift_note(cells: Sequence[Cell]) -> list[str]:
 
 def _summary_row(config: str, cells: Sequence[Cell], ceiling: float | None) -> Sequence[str]:
     by_variant = {cell["variant"]: cell for cell in cells}
-    totals = {row["variant"]: row["total_ns"] for row in measure(cells).iter_rows(named=True)}
-    league = {cell["variant"] for cell in cells if cell["group"] == LEAGUE}
-    timed = {v: ns for v, ns in totals.items() if ns is not None}
-    ours = {v: ns for v, ns in timed.items() if v not in NOT_COMPILED and v not in league}
-    others = {v: ns for v, ns in timed.items() if v in (NAIVE, SDPA) or v in league}
-    other = by_variant[min(others, key=lambda variant: others[variant])] if others else None
-    best_other = (
-        f"{duration(others[other['variant']])} ({other['printed_name']})" if other else NOTHING
-    )
-    row = [config, duration(totals.get(NAIVE)), duration(totals.get(SDPA))]
-    if not ours:
+    times = _median_times(cells)
+    best, other = _fastest(cells, times)
+    ratios, floor = _best_ratios(cells), noise_floor(cells)
+    best_other = NOTHING
+    if other is not None:
+        best_other = f"{duration(times[other['variant']])} ({other['printed_name']})"
+    row = [config, duration(times.get(NAIVE)), duration(times.get(SDPA))]
+    if best is None:
         return [*row, *[NOTHING] * (len(SUMMARY_HEADER) - len(row) - 2), best_other, NOTHING]
-    best = by_variant[min(ours, key=lambda variant: ours[variant])]
-    naive, sdpa = (paired_ratio(best, by_variant.get(base)) for base in (NAIVE, SDPA))
-    floor = noise_floor(cells)
-    flops_per_s = best["flops"] / ours[best["variant"]] * 1e9
+    sdpa = ratios["vs SDPA"]
+    flops_per_s = best["flops"] / times[best["variant"]] * 1e9
     return [
         *row,
-        f"{duration(ours[best['variant']])} ({best['printed_name']})",
-        _times(naive.median if naive else None),
-        _times(sdpa.median if sdpa else None),
+        f"{duration(times[best['variant']])} ({best['printed_name']})",
+        _times(_middle(ratios["vs naive"])),
+        _times(_middle(sdpa)),
         NOTHING if sdpa is None or floor is None else verdict(sdpa, floor),
         _percent(floor),
         _percent(flops_per_s / ceiling if ceiling else None, digits=0),
-        _times(_error_ratio(best, by_variant.get(SDPA))),
+        _times(error_ratio(best, by_variant.get(SDPA))),
         best_other,
-        _against(paired_ratio(best, other), floor),
+        _against(ratios["ours / best other"], floor),
     ]
 
 
-def _error_ratio(cell: Cell, base: Cell | None) -> float | None:
-    """The largest error of a cell over that of another, which ran and is not exact."""
+def _median_times(cells: Sequence[Cell]) -> dict[str, float]:
+    """The median nanoseconds of each variant that has a time."""
+    rows = measure(cells).iter_rows(named=True)
+    return {row["variant"]: row["total_ns"] for row in rows if row["total_ns"] is not None}
+
+
+def _fastest(cells: Sequence[Cell], times: Mapping[str, float]) -> tuple[Cell | None, Cell | None]:
+    """The compiled variant with the smallest median, and that of the others."""
+
+    def smallest(wanted: Iterable[Cell]) -> Cell | None:
+        timed = [cell for cell in wanted if cell["variant"] in times]
+        return min(timed, key=lambda cell: times[cell["variant"]], default=None)
+
+    ours = (cell for cell in cells if is_ours(cell["variant"], cell["group"]))
+    others = (c for c in cells if c["variant"] in (NAIVE, SDPA) or c["group"] == LEAGUE)
+    return smallest(ours), smallest(others)
+
+
+def _best_ratios(cells: Sequence[Cell]) -> dict[str, Interval | None]:
+    """The best compiled variant over each of what the summary sets beside it, by column."""
+    by_variant = {cell["variant"]: cell for cell in cells}
+    best, other = _fastest(cells, _median_times(cells))
+    bases = {
+        "vs naive": by_variant.get(NAIVE),
+        "vs SDPA": by_variant.get(SDPA),
+        "ours / best other": other,
+    }
+    return {name: paired_ratio(best, base) if best else None for name, base in bases.items()}
+
+
+def _middle(ratio: Interval | None) -> float | None:
+    return ratio.median if ratio else None
+
+
+def error_ratio(cell: Cell, base: Cell | None) -> float | None:
+    """The largest error of a cell over that of another that ran; None where one is not known."""
     if base is None or base["status"] != "ok" or not base["max_abs_error"]:
+        return None
+    if cell["max_abs_error"] is None:
         return None
     return float(cell["max_abs_error"] / base["max_abs_error"])
 

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
 
 from .configs import UsageError
-from .interrupt import Interrupted, interrupt
+from .interrupt import EXIT_FAILED, EXIT_USAGE, Interrupted, interrupt, shown
 from .options import listing, make_parser, make_request, refuse_with_resume
 from .progress import make_progress
 from .run import Run, new_run, resume_run
 from .table import print_run
-
-EXIT_USAGE = 2
-EXIT_FAILED = 1
-
-
-def shown(path: Path) -> str:
-    """A path relative to the current directory where that is shorter."""
-    relative = os.path.relpath(path)
-    return relative if not relative.startswith("..") else str(path)
 
 
 def _report(run: Run, console: Console) -> None:
@@ -41,7 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 1: done, but a cell is incorrect or failed, or a row could not be written; 2: the
     request was refused; 130 and 143: interrupted by Ctrl-C and SIGTERM.
     """
-    options = make_parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if any(word.partition("=")[0] == "--suite" for word in given):
+        from .suites.command import main as run_suite
+
+        return run_suite(given)
+    options = make_parser().parse_args(given)
     console = Console(no_color=options.no_color or None, width=None)
     if options.list:
         console.print(listing(), soft_wrap=True, highlight=False, markup=False)

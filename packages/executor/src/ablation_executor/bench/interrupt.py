@@ -1,10 +1,16 @@
-"""Ctrl-C and SIGTERM, as one exception that a run can put its affairs in order for."""
+"""How a command ends: exit statuses, the paths that it tells, and Ctrl-C and SIGTERM as one
+exception that a run can put its affairs in order for."""
 
 from __future__ import annotations
 
+import os
 import signal
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+
+EXIT_USAGE = 2
+EXIT_FAILED = 1
 
 
 class Interrupted(BaseException):
@@ -20,3 +26,9 @@ def interrupt(number: int, frame: FrameType | None) -> NoReturn:
     for again in (signal.SIGINT, signal.SIGTERM):
         signal.signal(again, signal.SIG_IGN)
     raise Interrupted(number)
+
+
+def shown(path: Path) -> str:
+    """A path relative to the current directory where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith("..") else str(path)

@@ -95,7 +95,7 @@ def describe_machine() -> dict[str, Any]:
 def versions() -> dict[str, str | None]:
     """Installed versions, without importing anything; None for what is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
-    own = ("numpy", "torch", "ablation-kernels", "ablation-executor")
+    own = ("numpy", "torch", "triton", "ablation-kernels", "ablation-executor")
     for name in dict.fromkeys((*own, *DISTRIBUTIONS)):
         try:
             found[name.replace("-", "_")] = metadata.version(name)

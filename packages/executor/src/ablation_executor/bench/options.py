@@ -81,7 +81,8 @@ def make_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         description="Measure a transformer block under every variant of the ablation ladder, "
         "each checked against a float64 reference before it is timed.",
-        epilog="Names are taken without regard to case; --list prints them.",
+        epilog="Names are taken without regard to case; --list prints them. Other suites: --suite "
+        "attention-sweep, lm-step, attention-backward or attention-parts, each with --help.",
     )
     add = parser.add_argument
     add("--configs", metavar="A,B", help="model sizes (default: all nine)")

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -91,10 +92,18 @@ def worker_command(runtime: str, threads: int, module: str) -> list[str]:
 class WorkerProcess:
     """One worker, in a process group of its own so that Ctrl-C reaches only the bench."""
 
-    def __init__(self, runtime: str, threads: int, log: Path, module: str = "worker") -> None:
+    def __init__(
+        self,
+        runtime: str,
+        threads: int,
+        log: Path,
+        module: str = "worker",
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start it, with `variables` beside those of this process."""
         self.runtime = runtime
         self._log = log
-        environment = dict(os.environ)
+        environment = {**os.environ, **(variables or {})}
         for name in THREAD_VARIABLES:
             environment[name] = str(threads)
         with log.open("wb") as errors:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from .schedule import ConfigRun, Progress
 SAME_MACHINE = ("cpu_model", "cores", "arch", "os", "isa_flags")
 SAME_BUILD = ("compiler", "flags", "sanitizer", "isa_used", "blas_library")
 BUSY_SHARE = 0.1
+CEILING_RATES = ("multiply_add_flops_per_s", "memory_bytes_per_s")
 PROVIDER_KEYS = ("simd", "parallel", "blas", "blas_core", "clock")
 
 
@@ -40,13 +42,20 @@ print(json.dumps(dataclasses.asdict(ablation_kernels.measure_ceilings())))
 """
 
 
-def measure_ceilings(threads: int) -> dict[str, Any] | None:
-    """ablation_kernels.measure_ceilings() in a process of its own; None where that fails."""
+def measure_ceilings(threads: int, before: dict[str, Any] | None) -> dict[str, Any] | None:
+    """ablation_kernels.measure_ceilings() in a process of its own, or `before` where that fails.
+
+    The highest rates of both stand: on a shared machine a measurement can meet two cores that
+    share one, and a ceiling below what runs under it is none.
+    """
     command = [sys.executable, "-c", _CEILINGS_PROGRAM, str(threads)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
-        return None
+        return before
     found: dict[str, Any] = json.loads(ended.stdout)
+    if before is not None:
+        found.update({rate: max(found[rate], before[rate]) for rate in CEILING_RATES})
+        found["fork_join_ns"] = min(found["fork_join_ns"], before.get("fork_join_ns", math.inf))
     return found
 
 
@@ -65,9 +74,7 @@ class Run:
         if not self.missing:
             return
         info = self.folder.info
-        if info["ceilings"] is None:
-            info["ceilings"] = measure_ceilings(self._settings.threads)
-            self.folder.write_info()
+        self._measure_ceilings()
         identity = RunIdentity(
             info["run_id"], info["sessions"], self._settings.threads, self._settings.seed
         )
@@ -81,10 +88,17 @@ class Run:
                     progress.note(f"{told}: times will be noisy")
                 write = self.folder.append
                 ConfigRun(config, variants, self._settings, identity, write, progress).run()
+                self._measure_ceilings()
             info["finished_utc"] = utc_now()
         finally:
             info["elapsed_s"] = round(self._elapsed_before + time.monotonic() - self._start, 3)
             self.folder.write_info()
+
+    def _measure_ceilings(self) -> None:
+        """Before the first config and after each."""
+        info = self.folder.info
+        info["ceilings"] = measure_ceilings(self._settings.threads, info["ceilings"])
+        self.folder.write_info()
 
 
 def new_run(request: Request, out: Path | None) -> Run:

@@ -20,6 +20,7 @@ from ablation_report.charts.theme import (
     SKY,
     VERMILION,
     finish,
+    panel_room,
     span,
 )
 from ablation_report.metrics import median_interval, rounds_ns, rounds_ratio
@@ -155,6 +156,7 @@ def chart(run: AttentionRun) -> alt.FacetChart:
     )
     # One thread and two would share an axis that hides what one thread does
     apart: alt.FacetChart = panels.resolve_scale(y="independent")
+    apart.usermeta = panel_room(frame["panel"].n_unique(), aside=5, each=68, least=200)
     return finish(apart, run.path.name, _notes(frame))
 
 

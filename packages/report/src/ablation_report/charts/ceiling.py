@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from ablation_report.charts.frames import Schema, ends, frame_of, why_no_time
-from ablation_report.charts.theme import BLUE, DIGITS, GRAY, GREEN, ORANGE, finish, span
+from ablation_report.charts.theme import BLUE, DIGITS, GRAY, GREEN, ORANGE, finish, room, span
 from ablation_report.ladder import LEAGUE, SDPA
 from ablation_report.sources import Source
 
@@ -140,6 +140,7 @@ def chart(source: Source) -> alt.LayerChart:
     )
     layers = alt.LayerChart(layer=[limit, bars, intervals])
     sized = layers.properties(width="container", height=300)
+    sized.usermeta = room(aside=65, each=44, count=len(source.configs))
     return finish(sized, source.label, _notes(source, shown))
 
 

@@ -18,7 +18,16 @@ from ablation_report.charts.frames import (
     ratio_columns,
     why_no_time,
 )
-from ablation_report.charts.theme import BLUE, GRAY, ROW_HEIGHT, VERMILION, finish, names_axis, span
+from ablation_report.charts.theme import (
+    BLUE,
+    GRAY,
+    ROW_HEIGHT,
+    VERMILION,
+    finish,
+    names_axis,
+    room,
+    span,
+)
 from ablation_report.ladder import NAIVE, SDPA
 from ablation_report.metrics import Cell, is_different
 from ablation_report.sources import Comparison, Source
@@ -85,7 +94,7 @@ def chart(source: Source) -> alt.LayerChart:
     )
     color = alt.Color(
         "ratio:Q",
-        title=f"time over {source.printed(base_of(source) or NAIVE)} (ratio, logarithmic)",
+        title=f"time over {source.printed(base_of(source) or NAIVE)} (ratio)",
         scale=alt.Scale(
             type="log",
             domain=[0.25, 1, 4],
@@ -120,6 +129,7 @@ def chart(source: Source) -> alt.LayerChart:
     )
     layers = alt.LayerChart(layer=[cells, figures, missing])
     sized = layers.properties(width="container", height=alt.Step(ROW_HEIGHT))
+    sized.usermeta = room(aside=135, each=42, count=len(source.configs))
     return finish(sized, source.label, _notes(source))
 
 

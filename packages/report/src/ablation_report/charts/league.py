@@ -24,6 +24,7 @@ from ablation_report.charts.theme import (
     finish,
     log_axis,
     names_axis,
+    panel_room,
     span,
     status_text,
     verdict_color,
@@ -135,6 +136,8 @@ def chart(source: Source) -> alt.FacetChart:
     panels = layers.properties(width=170, height=alt.Step(18)).facet(
         facet=alt.Facet("config:N", title=None, sort=list(source.configs)), columns=COLUMNS
     )
+    count = frame["config"].n_unique()
+    panels.usermeta = panel_room(count, aside=125, each=22, least=165)
     return finish(panels, source.label, _notes(source))
 
 

@@ -134,6 +134,7 @@ def finish(chart: AnyChart, headline: str, notes: Sequence[str] = ()) -> AnyChar
             titleFontSize=12,
             titleFontWeight="normal",
         ),
+        axisQuantitative=alt.AxisConfig(labelOverlap="greedy"),
         header=alt.HeaderConfig(labelFontSize=12, title=None),
         legend=alt.LegendConfig(
             labelFontSize=11,
@@ -154,6 +155,23 @@ def finish(chart: AnyChart, headline: str, notes: Sequence[str] = ()) -> AnyChar
         view=alt.ViewConfig(stroke=None),
     )
     return styled
+
+
+def panel_room(count: int, aside: int, each: int, least: int) -> dict[str, dict[str, int]]:
+    """What a page needs to know to fit a chart of several panels into its width, in pixels.
+
+    Args:
+        count: how many panels there are.
+        aside: what stands once beside them, such as names at the left.
+        each: what every panel takes beside its own width.
+        least: the smallest width of a panel.
+    """
+    return {"panels": {"count": count, "aside": aside, "each": each, "least": least}}
+
+
+def room(aside: int, each: int, count: int) -> dict[str, int]:
+    """The least width of a chart of so many columns, in pixels; below that it scrolls."""
+    return {"least": aside + each * count}
 
 
 def sentence_chart(sentence: str) -> alt.Chart:

@@ -100,7 +100,7 @@ def chart(source: Source, config: str) -> alt.LayerChart:
     """Draw the rows: a bar from the time before to the time after, by verdict, and the ratio."""
     frame, unit = rows(source, config), unit_for(source, config)
     time, before = f"time_{unit.suffix}", f"from_time_{unit.suffix}"
-    scale, axis = log_axis([*frame[time], *frame[before]], room=0.1)
+    scale, axis = log_axis([*frame[time], *frame[before]], room=0.18)
     title = f"time of a call ({unit.symbol}, logarithmic)"
     x = alt.X(f"{time}:Q", title=title, scale=scale, axis=axis)
     base = (

@@ -20,6 +20,7 @@ from ablation_report.site.kernel_pages import (
     kernel_page_path,
 )
 from ablation_report.site.navigation import Entry, navigation, write_config
+from ablation_report.site.pictures import add_pictures
 from ablation_report.site.run_pages import run_page_text
 from ablation_report.site.suite_pages import suite_pages
 from ablation_report.site.text import run_page
@@ -50,6 +51,7 @@ def build_site(
     """
     entries = write_pages(gathered, docs, out, kernels, root)
     write_assets(out)
+    add_pictures(out)
     config = out.parent / "zensical.toml"
     write_config(root / "zensical.toml", config, out, entries)
     return config

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablation_report.site.attention_pages import attention_block, attention_targets_block
 from ablation_report.site.choose import main_run
 from ablation_report.site.config_pages import configs_block
 from ablation_report.site.figures import home_figure
@@ -14,7 +15,12 @@ from ablation_report.site.finding_pages import findings_block, home_findings_blo
 from ablation_report.site.kernel_pages import Kernel, kernels_block
 from ablation_report.site.ladder_pages import NO_RUN, floors_block, ladder_block, league_block
 from ablation_report.site.pass_pages import passes_block
-from ablation_report.site.run_pages import attention_block, runs_block
+from ablation_report.site.run_pages import runs_block
+from ablation_report.site.target_pages import (
+    instruction_sets_block,
+    rungs_beyond_block,
+    targets_block,
+)
 from ablation_report.site.text import join, origin
 from ablation_report.sources import Gathered
 
@@ -44,6 +50,10 @@ BLOCKS: Mapping[str, Callable[[Inputs], str]] = {
     "configs": lambda inputs: configs_block(inputs.gathered),
     "league": lambda inputs: league_block(inputs.gathered),
     "attention": lambda inputs: attention_block(inputs.gathered),
+    "attention-targets": lambda inputs: attention_targets_block(inputs.gathered),
+    "league-targets": lambda inputs: targets_block(inputs.gathered),
+    "rungs-beyond": lambda inputs: rungs_beyond_block(inputs.gathered),
+    "instruction-sets": lambda inputs: instruction_sets_block(inputs.gathered),
     "runs": lambda inputs: runs_block(inputs.gathered),
     "passes": lambda inputs: passes_block(inputs.passes, inputs.gathered),
     "kernels": lambda inputs: kernels_block(inputs.kernels),

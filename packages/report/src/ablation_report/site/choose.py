@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 from ablation_report.ladder import LEAGUE, PARENTS
-from ablation_report.sources import Gathered, Source
+from ablation_report.sources import Gathered, Source, hardware
 
 # A run with fewer of the rungs than this part of what the fullest has does not cover a config
 COVERING = 0.6
@@ -51,11 +54,16 @@ def is_quick(source: Source) -> bool:
 
 
 def fuller_run(gathered: Gathered, config: str) -> Source | None:
-    """The run with the most rungs of a config, where the run shown has fewer; else None."""
+    """The run with the most rungs of a config, where the run shown has fewer; else None.
+
+    A quick run stands back where there is another.
+    """
     shown = shown_run(gathered, config)
     if shown is None:
         return None
-    fullest = max(recorded(gathered, config), key=lambda run: timed_rungs(run, config))
+    runs = recorded(gathered, config)
+    runs = [run for run in runs if not is_quick(run)] or runs
+    fullest = max(runs, key=lambda run: timed_rungs(run, config))
     return fullest if timed_rungs(fullest, config) > timed_rungs(shown, config) else None
 
 
@@ -77,3 +85,45 @@ def main_run(gathered: Gathered) -> Source | None:
 def league_runs(gathered: Gathered) -> list[Source]:
     """The recorded runs that have a row of another runtime, newest first."""
     return [run for run in recorded(gathered) if any(cell["group"] == LEAGUE for cell in run.cells)]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The runs that were made alike: on one machine, with as many threads, by one instruction set.
+
+    `runs` has the newest first, quick ones last. `is_whole` is true where the runs use all cores
+    and the best instruction set that the build found there.
+    """
+
+    runs: tuple[Source, ...]
+    hardware: str
+    threads: int
+    simd: str | None
+    is_whole: bool
+
+    def first(self, config: str, *variants: str) -> Source | None:
+        """The first run that has a time of each of the variants at a config."""
+        return next((r for r in self.runs if all(r.time(config, v) for v in variants)), None)
+
+
+def settings(runs: Iterable[Source]) -> list[Setting]:
+    """Group recorded runs by how they were made, those that use the whole machine first."""
+    groups: dict[tuple[str, int, str | None], list[Source]] = {}
+    # sorted keeps the order of what is equal: the newest stays first
+    for run in sorted(runs, key=is_quick):
+        if run.header is not None:
+            key = hardware(run.header), run.header["threads"], run.header["providers"].get("simd")
+            groups.setdefault(key, []).append(run)
+    found = [Setting(tuple(group), *key, _is_whole(group[0])) for key, group in groups.items()]
+    return sorted(found, key=lambda setting: not setting.is_whole)
+
+
+def _is_whole(run: Source) -> bool:
+    if run.header is None:
+        return False
+    build = run.header["build_info"]
+    # The build lists the best first
+    best = next(iter(build.get("isa_available", ())), None)
+    return bool(
+        run.header["threads"] == run.header["machine"]["cores"] and build.get("isa_used") == best
+    )

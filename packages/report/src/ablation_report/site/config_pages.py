@@ -11,6 +11,7 @@ import polars as pl
 from ablation_report.charts import against_published
 from ablation_report.ladder import CONFIGS, PARENTS, SDPA
 from ablation_report.load import load
+from ablation_report.means import geometric_mean
 from ablation_report.metrics import is_different
 from ablation_report.site.choose import fuller_run, published, recorded, shown_run
 from ablation_report.site.figures import CONFIG_CHARTS, figure, figures
@@ -18,6 +19,7 @@ from ablation_report.site.text import details, escape, join, measures, origin, r
 from ablation_report.sources import Comparison, Gathered, Source
 from ablation_report.tables import (
     LEGEND,
+    MEAN_HEADER,
     NOTHING,
     config_tables,
     duration,
@@ -63,10 +65,14 @@ def rungs(source: Source) -> str:
         if any(found.values()):
             base = next(worth.base for worth in found.values() if worth)
             names = [escape(source.printed(name)) for name in (variant, base)]
-            rows.append([*names, *(_worth(found[config]) for config in source.configs)])
+            ratios = {c: worth.ratio.median if worth else None for c, worth in found.items()}
+            worths = [_worth(found[config]) for config in source.configs]
+            mean = [geometric_mean(ratios).text()] if len(source.configs) > 1 else []
+            rows.append([*names, *worths, *mean])
     if not rows:
         return "*No rung has a time beside its parent's.*"
-    return table(["Rung", "over", *map(escape, source.configs)], rows, n_left=2)
+    mean = [MEAN_HEADER] if len(source.configs) > 1 else []
+    return table(["Rung", "over", *map(escape, source.configs), *mean], rows, n_left=2)
 
 
 def _worth(found: Comparison | None) -> str:

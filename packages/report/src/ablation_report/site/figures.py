@@ -12,6 +12,7 @@ from ablation_report.charts import ATTENTION, CHARTS, ChartSpec, Subject
 from ablation_report.site.text import details, escape, join, measures, slug
 from ablation_report.sources import Source
 
+NO_SCRIPT = "A chart is drawn by JavaScript; its figures are in the table below."
 # The chart on the first page, and its config where it is of one
 HOME_CHART = CHARTS[0]
 HOME_CONFIG = "GPT-2"
@@ -44,7 +45,7 @@ def figure(spec: ChartSpec, subject: Subject, name: str, config: str | None = No
 
 
 def fragment(name: str, spec: ChartSpec, drawn: Mapping[str, Any]) -> str:
-    """The HTML of a chart, which charts.js draws; without JavaScript the table below speaks.
+    """The HTML of a chart, which charts.js draws; `pictures.py` adds a picture for pages without.
 
     A browser may not fetch a file beside a page that it opened from the disk, so the specification
     stands in the page.
@@ -55,7 +56,7 @@ def fragment(name: str, spec: ChartSpec, drawn: Mapping[str, Any]) -> str:
         '<figure class="chart">\n'
         f'<div class="vega-chart" id="{name}" role="img" aria-label="{label}"></div>\n'
         f'<script type="application/json" data-chart="{name}">{content}</script>\n'
-        "<noscript>A chart is drawn by JavaScript; its figures are in the table below.</noscript>\n"
+        f"<noscript>{NO_SCRIPT}</noscript>\n"
         f"<figcaption>{escape(spec.caption)}</figcaption>\n"
         "</figure>"
     )

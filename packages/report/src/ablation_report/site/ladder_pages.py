@@ -20,9 +20,10 @@ from ablation_report.site.config_pages import (
     summary,
 )
 from ablation_report.site.figures import LADDER_CHARTS, LEAGUE_CHARTS, figures
-from ablation_report.site.text import code, details, escape, join, origin, run_page, slug, table
+from ablation_report.site.text import code, details, escape, join, origin, rows_of, slug, table
 from ablation_report.sources import Gathered, Source
 from ablation_report.tables import NOTHING, duration
+from ablation_report.traffic import least_bytes, memory_share
 
 NO_RUN = "*No run has been recorded: there is nothing to show.*"
 # What a row calls the axis that its rung changes, in words
@@ -132,26 +133,37 @@ def league_table(run: Source, config: str) -> str:
 
 
 def floors_block(gathered: Gathered) -> str:
-    """For each config the least time that its FLOPs need, and how near the best variant comes."""
+    """For each config the least time that its FLOPs need, and how near the best variant comes.
+
+    The last share is of the memory's rate, where the least that is moved cannot stay in a cache.
+    """
     rows = []
+    runs: dict[str, Source] = {}
     for config in all_configs(gathered):
         run = shown_run(gathered, config)
         best = run.best(config) if run else None
         time = run.time(config, best) if run and best else None
         if run is None or best is None or time is None or run.ceiling_flops_per_s is None:
             continue
-        floor_ns = run.by_config[config][best]["flops"] / run.ceiling_flops_per_s * 1e9
+        cell = run.by_config[config][best]
+        floor_ns = cell["flops"] / run.ceiling_flops_per_s * 1e9
         sdpa = run.time(config, SDPA)
+        moved = least_bytes(cell)
+        machine = run.header["machine"] if run.header else {}
+        share = memory_share(cell, time.median, machine, run.ceilings)
         rows.append(
             [
                 f"[{escape(config)}]({config_page_path(config)})",
                 duration(floor_ns),
                 f"{duration(time.median)} ({escape(run.printed(best))})",
                 f"{floor_ns / time.median:.0%}",
+                NOTHING if moved is None else f"{moved / 2**20:.3g} MiB",
+                NOTHING if share is None else f"{share:.0%}",
                 duration(sdpa.median if sdpa else None),
-                f"[{escape(run.name)}]({run_page(run)})",
             ]
         )
+        runs[run.name] = run
     if not rows:
         return "*No run has measured its ceiling: no floor is known.*\n"
-    return table(["Config", "Floor", "Best compiled", "Of ceiling", "PT SDPA", "Run"], rows)
+    header = ["Config", "Floor", "Best compiled", "Of ceiling", "Least traffic", "Of memory rate"]
+    return join(table([*header, "PT SDPA"], rows), rows_of(runs.values()))

@@ -88,8 +88,6 @@ def write_config(base: Path, out: Path, docs: Path, entries: Sequence[Entry]) ->
     """
     config = tomllib.loads(base.read_text(encoding="utf-8"))
     project = config["project"]
-    python = project["plugins"]["mkdocstrings"]["handlers"]["python"]
-    python["paths"] = [str((base.parent / path).resolve()) for path in python["paths"]]
     project |= {"docs_dir": docs.name, "nav": list(entries)}
     out.write_text(f"project = {to_toml(project)}\n", encoding="utf-8")
 

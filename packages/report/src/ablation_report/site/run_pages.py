@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ablation_report.attention_rows import AttentionRun
-from ablation_report.attention_tables import LEGEND, attention_tables
 from ablation_report.schema import Problem
 from ablation_report.site import suite_pages
 from ablation_report.site.choose import published, recorded
@@ -18,13 +17,10 @@ from ablation_report.site.config_pages import (
     rungs,
     summary,
 )
-from ablation_report.site.figures import attention_figure
 from ablation_report.site.text import (
     code,
-    details,
     escape,
     join,
-    measures,
     run_page,
     slug,
     table,
@@ -117,8 +113,8 @@ def _machines(headers: Sequence[Mapping[str, Any] | None]) -> str:
             continue
         machine = header["machine"]
         key = f"{machine['cpu_model']} {machine['cores']} {machine['os']} {header['providers']}"
-        # Of runs with several numbers of threads, the one with the most says the most
-        if key not in chosen or _ceiling_threads(header) > _ceiling_threads(chosen[key]):
+        # The run on the most threads says the most, and of several the highest ceiling is the one
+        if key not in chosen or _ceiling_rank(header) > _ceiling_rank(chosen[key]):
             chosen[key] = header
     if not chosen:
         return "*No machine is known: the runs name it, and there is none.*"
@@ -138,9 +134,9 @@ def _machine(header: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _ceiling_threads(header: Mapping[str, Any]) -> int:
+def _ceiling_rank(header: Mapping[str, Any]) -> tuple[int, float]:
     ceilings = header.get("ceilings")
-    return int(ceilings["threads"]) if ceilings else 0
+    return (ceilings["threads"], ceilings["multiply_add_flops_per_s"]) if ceilings else (0, 0.0)
 
 
 def _gib(n_bytes: int | None) -> str:
@@ -154,13 +150,12 @@ def _rates(ceilings: Mapping[str, Any]) -> str:
 
 def run_page_text(source: Source) -> str:
     """The page of one source: how it was made, its summary, and the table of each config."""
-    facts = _facts(source.header) if source.header else "Published elsewhere, kept as data."
-    ceilings = source.header["ceilings"] if source.header else None
+    made = facts(source.header) if source.header else "Published elsewhere, kept as data."
     return join(
         f"# {escape(source.label)}",
         f"Rows: `{source.path.as_posix()}`",
-        facts,
-        f"- Ceilings: {_rates(ceilings)}" if ceilings else None,
+        made,
+        f"- Ceilings: {_rates(source.ceilings)}" if source.ceilings else None,
         summary(source, "## Summary"),
         "## What each rung is worth",
         rungs(source),
@@ -172,7 +167,7 @@ def run_page_text(source: Source) -> str:
     )
 
 
-def _facts(header: Mapping[str, Any]) -> str:
+def facts(header: Mapping[str, Any]) -> str:
     """When, by which command, where and with what."""
     machine = header["machine"]
     ended = header["finished_utc"] or "not finished"
@@ -189,23 +184,3 @@ def _facts(header: Mapping[str, Any]) -> str:
     ]
     command = f"- Command: {code(' '.join(header['command']))}"
     return "\n".join([*(f"- {escape(line)}" for line in lines), command])
-
-
-def attention_block(gathered: Gathered) -> str:
-    """The tables of each run of attention alone, newest first."""
-    runs = sorted(gathered.attention, key=lambda run: str(run.header["created_utc"]), reverse=True)
-    if not runs:
-        return "*No run of attention alone has been recorded.*\n"
-    parts = []
-    for run in runs:
-        parts += [
-            f"## {escape(run.path.name)} {{ #{slug(run.path.name)} }}",
-            f"Rows: `{run.path.as_posix()}`",
-            _facts(run.header),
-        ]
-        if not run.rows:
-            parts.append("*It was stopped before its first case: nothing can be said.*")
-        parts.append(attention_figure(run))
-        for found in attention_tables(run.rows, run.header["impls"]):
-            parts.append(measures(found, f"### {escape(found.title)}"))
-    return join(*parts, details("What the columns mean", escape(" ".join(LEGEND))))

@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
+from ablation_report.findings.words import counted
 from ablation_report.sources import Source
 from ablation_report.tables import Table
 
@@ -64,8 +65,14 @@ def origin(source: Source, root: str = "") -> str:
         return f"Rows: {link}, `{source.path.as_posix()}`."
     return (
         f"Rows: {link}, `{source.path.as_posix()}`, {escape(source.machine)}, "
-        f"{source.threads} threads, {source.header['created_utc'][:10]}."
+        f"{counted(source.threads or 0, 'thread')}, {source.header['created_utc'][:10]}."
     )
+
+
+def rows_of(runs: Iterable[Source]) -> str:
+    """A sentence with the runs that a table was made from."""
+    links = {run.name: f"[{escape(run.name)}]({run_page(run)})" for run in runs}
+    return f"Rows: {', '.join(links.values())}."
 
 
 def join(*parts: str | None) -> str:

@@ -1,1 +1,0 @@
-"""Attention alone: PyTorch's and ours over sequence length, heads, mask and threads."""

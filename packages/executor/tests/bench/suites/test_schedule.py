@@ -1,0 +1,159 @@
+"""A case from admission to rows, whatever an implementation does."""
+
+from __future__ import annotations
+
+import pytest
+
+from ablation_executor.bench.suites import peaks, schedule
+from ablation_executor.bench.suites.peaks import Peaks
+from ablation_executor.bench.suites.rows import MEASURED_KEYS
+from ablation_executor.bench.suites.suite import Flops, Needs
+from ablation_executor.bench.suites.trial import Trial
+
+from .conftest import Measure, settings
+from .fake_suite import HUNGRY_BYTES
+
+
+def trial(estimate_ns: int) -> Trial:
+    return Trial("fwd", Needs(0, 0), Flops(None), estimate_ns=estimate_ns)
+
+
+def test_rounds_fill_the_wanted_time_between_the_least_and_the_most() -> None:
+    quick, full = settings(), settings(is_quick=False)
+    assert trial(1000).wanted_rounds(quick) == 10
+    assert trial(1000).wanted_rounds(full) == 20
+    assert trial(150_000_000).wanted_rounds(quick) == 6
+    assert trial(1_000_000_000).wanted_rounds(quick) == 6
+    assert trial(6_000_000_000).wanted_rounds(quick) == 3
+
+
+def test_every_phase_has_a_turn_in_every_round(near: Measure) -> None:
+    rows, team = near(["right", "two_phases"])
+    assert [(row["impl"], row["phase"]) for row in rows] == [
+        ("right", "fwd"),
+        ("two_phases", "fwd"),
+        ("two_phases", "bwd"),
+    ]
+    for row in rows:
+        assert row["status"] == "ok"
+        assert row["interleaved"] is True
+        assert set(row["sample_rounds"]) == set(range(10))
+        assert len(row["cpu_ns"]) == len(row["samples_ns"])
+        assert row["n_warmup"] >= 4
+        assert row["details"]["calls"] > 10
+    assert rows[1]["published_name"] == "published_two"
+    rounds = [team.turns[i : i + 3] for i in range(0, len(team.turns), 3)]
+    assert all(sorted(one) == ["right", "two_phases", "two_phases"] for one in rounds)
+    assert len({tuple(one) for one in rounds}) > 1
+
+
+def test_a_wide_row_has_more_rounds_unless_the_run_is_quick(
+    near: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for is_wide, rounds in ((True, 60), (False, 20)):
+        monkeypatch.setattr(Trial, "is_wide", is_wide)
+        (row,), _ = near(["right"], is_quick=False)
+        assert set(row["sample_rounds"]) == set(range(rounds))
+    monkeypatch.setattr(Trial, "is_wide", True)
+    (row,), _ = near(["right"])
+    assert set(row["sample_rounds"]) == set(range(10))
+
+
+def test_what_cannot_be_loaded_fails_alone(near: Measure) -> None:
+    rows, _ = near(["right", "raises", "unsupported", "refused"])
+    found = {row["impl"]: (row["status"], row["reason"], row["attempted"]) for row in rows}
+    assert found == {
+        "right": ("ok", None, True),
+        "raises": ("error", "ValueError", True),
+        "unsupported": ("unsupported", "isa", True),
+        "refused": ("unsupported", "shape", False),
+    }
+
+
+def test_what_does_not_fit_is_not_attempted(near: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "available_bytes", lambda limit: limit)
+    rows, _ = near(["right", "hungry"], memory_limit_bytes=HUNGRY_BYTES // 2)
+    hungry = rows[1]
+    assert (hungry["status"], hungry["reason"]) == ("oom", "predicted")
+    assert hungry["attempted"] is False
+    assert hungry["mem_predicted_bytes"] == HUNGRY_BYTES + 1000
+    assert hungry["mem_available_bytes"] == HUNGRY_BYTES // 2
+    assert rows[0]["status"] == "ok"
+
+
+def test_what_fits_only_alone_runs_alone(near: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "available_bytes", lambda limit: limit)
+    rows, team = near(["right", "two_phases"], memory_limit_bytes=2500)
+    assert [row["status"] for row in rows] == ["ok"] * 3
+    assert [row["interleaved"] for row in rows] == [False] * 3
+    # One after the other, not by turns
+    first = team.turns[0]
+    assert team.turns == sorted(team.turns, key=lambda name: name != first)
+
+
+def test_a_rate_beyond_the_machine_is_an_error(
+    near: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = [{"multiply_add_flops_per_s": 2.0}, {"multiply_add_flops_per_s": 1e18}]
+    monkeypatch.setattr(peaks, "_measure_peak", lambda threads: again.pop(0))
+    slow = {"1": {"multiply_add_flops_per_s": 1.0}}
+    rows, _ = near(["right"], peaks=Peaks(slow))
+    assert slow["1"]["multiply_add_flops_per_s"] == 2.0
+    assert (rows[0]["status"], rows[0]["reason"]) == ("error", "impossible_rate")
+    assert all(rows[0][key] is None for key in MEASURED_KEYS)
+    # The first measurement of the machine may have been the one that was wrong
+    assert near(["right"], peaks=Peaks(slow))[0][0]["status"] == "ok"
+    assert again == []
+
+
+def test_threads_bound_each_other() -> None:
+    rates = {"1": 10.0, "2": 15.0, "4": 50.0}
+    bound = Peaks({n: {"multiply_add_flops_per_s": rate} for n, rate in rates.items()})
+    assert [bound.flops_per_s(n) for n in (1, 2, 3, 4)] == [10.0, 20.0, 30.0, 50.0]
+    assert Peaks({"1": {}}).flops_per_s(1) is None
+
+
+def test_without_the_device_nothing_is_started(near: Measure) -> None:
+    rows, team = near(["right", "raises"], has_device=False)
+    assert {(row["status"], row["reason"]) for row in rows} == {("unsupported", "no_cuda")}
+    assert team.turns == []
+
+
+def test_processes_that_hang_or_die_cost_their_own_rows(far: Measure) -> None:
+    names = ["right", "sleeps", "aborts", "killed", "two_phases"]
+    rows, _ = far(names, budget_s=3.0)
+    found = {(row["impl"], row["phase"]): row for row in rows}
+    assert found["right", "fwd"]["status"] == "ok"
+    assert found["two_phases", "bwd"]["status"] == "ok"
+    asleep = found["sleeps", "fwd"]
+    assert (asleep["status"], asleep["reason"]) == ("timeout", "first_call")
+    aborted = found["aborts", "fwd"]
+    assert (aborted["status"], aborted["reason"], aborted["signal"]) == ("error", "SIGABRT", 6)
+    killed = found["killed", "fwd"]
+    assert (killed["status"], killed["reason"], killed["signal"]) == ("error", "SIGKILL", 9)
+    for row in rows:
+        if row["status"] != "ok":
+            assert all(row[key] is None for key in MEASURED_KEYS)
+            assert row["reason_text"]
+
+
+def test_an_allocation_beyond_the_limit_is_told(far: Measure) -> None:
+    rows, _ = far(["right", "hungry"], memory_limit_bytes=HUNGRY_BYTES // 2, forces_attempt=True)
+    assert rows[0]["status"] == "ok"
+    assert (rows[1]["status"], rows[1]["reason"]) == ("oom", "alloc_failed")
+    assert rows[1]["attempted"] is True
+
+
+def test_the_budget_of_a_row_ends_it(far: Measure) -> None:
+    rows, _ = far(["slow"], budget_s=2.5)
+    row = rows[0]
+    # Enough samples stand; too few are a timeout
+    if row["status"] == "ok":
+        assert 3 <= len(row["samples_ns"]) < 10
+    else:
+        assert (row["status"], row["reason"]) == ("timeout", "budget")
+
+
+def test_memory_is_measured_in_a_process_of_its_own(far: Measure) -> None:
+    rows, _ = far(["right"], tier="long")
+    assert rows[0]["mem_out_bytes"] == 2 * 3 * 83 * 16 * 4
