@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from suite_samples import (
     suite_source,
 )
 
-from ablation_report.charts import to_svg, to_table
-from ablation_report.charts.suites import SuiteChart, suite_charts
+from ablation_report import charts
+from ablation_report.charts import ChartSpec, to_svg, to_table
+from ablation_report.charts.suites import suite_charts
 from ablation_report.charts.suites_bars import MOST_PANELS
 from ablation_report.charts.suites_heatmap import two_or_three_digits
 from ablation_report.sources import gather
@@ -64,12 +66,37 @@ def parts(folder: Path) -> SuiteSource:
     return suite_source(folder, *rows)
 
 
-def chart_of(source: SuiteSource, key: str) -> SuiteChart:
+@dataclass(frozen=True)
+class Bound:
+    """A chart with the source that it is of."""
+
+    spec: ChartSpec
+    source: SuiteSource
+
+    def rows(self) -> pl.DataFrame:
+        """The frame behind it."""
+        return charts.rows(self.spec, self.source)
+
+    def draw(self) -> dict[str, Any]:
+        """The picture."""
+        return charts.draw(self.spec, self.source)
+
+    def needs(self) -> str | None:
+        """Why it cannot be drawn."""
+        return charts.needs(self.spec, self.source)
+
+
+def charts_of(source: SuiteSource) -> list[Bound]:
+    """Every chart of a source."""
+    return [Bound(spec, source) for spec in suite_charts(source)]
+
+
+def chart_of(source: SuiteSource, key: str) -> Bound:
     """The chart of a source by the beginning of its key."""
-    return next(chart for chart in suite_charts(source) if chart.key.startswith(key))
+    return next(chart for chart in charts_of(source) if chart.spec.key.startswith(key))
 
 
-def drawn_rows(chart: SuiteChart) -> list[dict[str, Any]]:
+def drawn_rows(chart: Bound) -> list[dict[str, Any]]:
     """The rows that the picture holds."""
     drawn = chart.draw()
     (rows,) = drawn["datasets"].values()
@@ -168,29 +195,29 @@ def test_the_plane_has_what_has_both_time_and_scratch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make", [sweep, steps, parts])
 def test_a_picture_holds_exactly_the_rows_of_its_table(tmp_path: Path, make: Any) -> None:
-    charts = [chart for chart in suite_charts(make(tmp_path / "run")) if not chart.needs()]
-    assert charts
-    for chart in charts:
+    drawable = [chart for chart in charts_of(make(tmp_path / "run")) if not chart.needs()]
+    assert drawable
+    for chart in drawable:
         frame = chart.rows()
-        assert drawn_rows(chart) == json.loads(frame.write_json()), chart.key
+        assert drawn_rows(chart) == json.loads(frame.write_json()), chart.spec.key
         assert len(to_table(frame).rows) == frame.height
 
 
 def test_published_charts_name_the_true_device_and_are_hollow() -> None:
     sources = [s for s in gather(PUBLISHED).suite_sources if s.name.startswith("attention forward")]
-    for chart in suite_charts(sources[0]):
+    for chart in charts_of(sources[0]):
         if chart.needs():
             continue
         drawn = chart.draw()
-        assert any("RTX 3090" in line for line in drawn["title"]["subtitle"]), chart.key
-        if chart.key != "heatmap":
+        assert any("RTX 3090" in line for line in drawn["title"]["subtitle"]), chart.spec.key
+        if chart.spec.key != "heatmap":
             marks = json.dumps(drawn["spec"])
-            assert '"filled": false' in marks or '"fillOpacity": 0.0' in marks, chart.key
+            assert '"filled": false' in marks or '"fillOpacity": 0.0' in marks, chart.spec.key
 
 
 def test_no_chart_sets_two_sources_side_by_side() -> None:
     for source in gather(PUBLISHED).suite_sources:
-        for chart in suite_charts(source):
+        for chart in charts_of(source):
             devices = {m["device_name"] for m in source.measures}
             assert "ratio" not in chart.rows().columns
             assert len(devices) == 1 or source.suite == STEP
@@ -202,13 +229,13 @@ def test_a_source_without_a_time_says_so(tmp_path: Path, status: str) -> None:
     for suite in (BACKWARD, PARTS):
         row = make_failed_suite_row("naive", status, reasons[status], suite=suite)
         source = suite_source(tmp_path / suite, row)
-        assert all(chart.needs() for chart in suite_charts(source))
-        assert all(chart.draw()["datasets"] for chart in suite_charts(source))
+        assert all(chart.needs() for chart in charts_of(source))
+        assert all(chart.draw()["datasets"] for chart in charts_of(source))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vl_convert") is None, reason="needs vl-convert")
 @pytest.mark.parametrize("make", [sweep, steps, parts])
 def test_pictures_become_svg(tmp_path: Path, make: Any) -> None:
-    for chart in suite_charts(make(tmp_path / "run")):
+    for chart in charts_of(make(tmp_path / "run")):
         svg = to_svg(chart.draw())
         assert svg.startswith("<svg") and "NaN" not in svg and "undefined" not in svg

@@ -179,6 +179,18 @@ def test_a_table_has_each_row_with_its_status_and_baseline(tmp_path: Path) -> No
     assert "naive: oom, oom of naive" in table.notes
 
 
+def test_a_table_says_what_a_compiler_did(tmp_path: Path) -> None:
+    rows = [
+        make_suite_row("torch_unfused_lse_compiled", lowered_to_sdpa=1, graph_breaks=0),
+        make_suite_row("torch_flex_compiled", graph_breaks=2, recompiles_timed=1),
+    ]
+    table, *_ = suite_tables(suite_source(tmp_path / "run", *rows))
+    assert [line[-1] for line in table.rows] == [
+        "ok, lowered to SDPA",
+        "ok, 2 graph breaks, 1 recompilations while timed",
+    ]
+
+
 def test_what_is_usual_is_not_repeated_in_the_name_of_a_case(tmp_path: Path) -> None:
     parameters = {"scale": 1, "block_q": 32, "block_k": 64, "softmax": "safe", "inputs": "ramp"}
     rows = [

@@ -13,6 +13,7 @@ from suite_samples import (
     STEP,
     SWEEP,
     make_failed_suite_row,
+    make_suite_header,
     make_suite_row,
     suite_source,
     write_suite,
@@ -23,6 +24,8 @@ from ablation_report.findings.base import VERDICTS, Outcome
 from ablation_report.findings.suites_registry import SUITE_FINDINGS, evaluate_suites
 from ablation_report.findings.text import rows_text
 from ablation_report.sources import gather
+from ablation_report.suite_rows import load_suite_run
+from ablation_report.suite_sources import recorded_source
 
 PUBLISHED = Path(__file__).parents[3] / "data/published"
 Rows = Sequence[dict[str, Any]]
@@ -293,6 +296,16 @@ def test_the_published_memory_of_flash_is_its_output() -> None:
 def test_the_published_threads_leave_the_algorithm_open() -> None:
     outcome = published("suite-flash-slower", "four-part CPU attention, course")
     assert outcome.verdict == "not resolved" and "not told apart" in outcome.sentence
+
+
+def test_a_limit_that_was_asked_for_says_nothing_of_the_machine(tmp_path: Path) -> None:
+    rows = CASES["suite-first-oom"]["holds"]
+    header = make_suite_header(rows, limits={"memory_limit_bytes": 2**30})
+    source = recorded_source(load_suite_run(write_suite(tmp_path / "run", rows, header)))
+    (outcome,) = (o for f, _, o in evaluate_suites([source]) if f.key == "suite-first-oom")
+    assert outcome.verdict == "not resolved"
+    assert outcome.sentence.startswith("Under a limit of 1.0 GiB for an implementation: ")
+    assert "first runs out at N 16384 (predicted), 2.0 GiB" in outcome.sentence
 
 
 def test_the_size_named_two_point_seven_has_three_point_four(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ def test_every_published_name_is_explained() -> None:
     for source in gather(ROOT / "data/published").suite_sources:
         if source.name.startswith(("pytorch", "onnxruntime")):
             continue
-        explained = ", ".join(name.published for name in NAMES[source.suite]).split(", ")
-        assert {measure["impl"] for measure in source.measures} <= set(explained)
+        explained = {told for name in NAMES[source.suite] for told in name.published}
+        assert {measure["impl"] for measure in source.measures} <= explained
 
 
 def test_each_suite_and_each_run_has_a_page_in_the_navigation(
@@ -115,7 +115,7 @@ def test_without_a_run_each_page_says_so(tmp_path: Path) -> None:
         assert "No run of this suite has been recorded" in text and "vega-chart" not in text
 
 
-def test_the_newest_full_run_of_each_device_is_shown(tmp_path: Path) -> None:
+def test_runs_are_shown_that_add_a_device_or_a_tier(tmp_path: Path) -> None:
     row = make_suite_row()
     gpu = make_suite_row(device="cuda", device_name="Test GPU", dtype="float16")
     for name, day, rows, is_quick in (
@@ -124,12 +124,13 @@ def test_the_newest_full_run_of_each_device_is_shown(tmp_path: Path) -> None:
         ("quick", 3, [row], True),
         ("timeless", 4, [make_failed_suite_row("naive")], False),
         ("gpu", 1, [gpu], True),
+        ("quick-odd", 1, [row, make_suite_row(tier="odd")], True),
     ):
         created = f"2026-01-0{day}T00:00:00Z"
         header = make_suite_header(rows, created_utc=created, quick=is_quick)
         write_suite(tmp_path / name, rows, header)
     shown = shown_runs(gather(tmp_path), SWEEP)
-    assert [run.name for run in shown] == ["new", "gpu"]
+    assert [run.name for run in shown] == ["new", "gpu", "quick-odd"]
 
 
 def test_a_run_that_stopped_early_and_a_damaged_one_are_told(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ LEGEND = (
     "threads. over BASELINE: time over that of the baseline in the same rounds, with its 95%",
     "interval; ~: fewer than six common rounds, nothing is resolved. Peak: bytes of one call above",
     "what was there before, its result included; * where two ways to measure it disagree. Error:",
-    "the largest of any output against float64, over the largest value there.",
+    "the largest of any output against float64, over the largest value there. lowered to SDPA: the",
+    "compiler put PyTorch's fused attention in the place of what was written.",
 )
 _MIB = 2**20
 
@@ -81,8 +82,22 @@ def _row(source: SuiteSource, measure: Measure) -> list[str]:
         *_against(source, measure),
         _peak(measure),
         _error(measure),
-        "noisy" if timing.is_noisy else "ok",
+        _remarks(measure),
     ]
+
+
+def _remarks(measure: Measure) -> str:
+    """Write what a time is to be read with: its noise, and what a compiler made of the program."""
+    told = ["noisy"] if measure.timing and measure.timing.is_noisy else ["ok"]
+    if measure.is_published:
+        return told[0]
+    if measure["lowered_to_sdpa"]:
+        told.append("lowered to SDPA")
+    if measure["graph_breaks"]:
+        told.append(f"{measure['graph_breaks']} graph breaks")
+    if measure["recompiles_timed"]:
+        told.append(f"{measure['recompiles_timed']} recompilations while timed")
+    return ", ".join(told)
 
 
 def status_text(measure: Measure) -> str:

@@ -25,12 +25,14 @@ from ablation_report.charts import (
 )
 from ablation_report.charts.theme import GRAY, sentence_chart
 from ablation_report.sources import Source
+from ablation_report.suite_sources import SuiteSource
 from ablation_report.tables import NOTHING, Table
 
 __all__ = [
     "ATTENTION",
     "CHARTS",
     "ChartSpec",
+    "Subject",
     "against_published",
     "draw",
     "needs",
@@ -151,7 +153,7 @@ def against_published(other: Source) -> ChartSpec:
     )
 
 
-Subject = Source | AttentionRun
+Subject = Source | AttentionRun | SuiteSource
 
 
 def needs(spec: ChartSpec, source: Subject, config: str | None = None) -> str | None:

@@ -1,16 +1,13 @@
-"""The charts of the further suites: which a source has, each as rows, as a picture and a table."""
+"""The charts of the further suites, and which of them a source has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import altair as alt
-import polars as pl
-
 from ablation_report.charts import (
+    ChartSpec,
     suites_bars,
     suites_heatmap,
     suites_memory,
@@ -18,30 +15,8 @@ from ablation_report.charts import (
     suites_scaling,
     suites_steps,
 )
-from ablation_report.charts.theme import sentence_chart
 from ablation_report.suite_sources import SuiteSource
 from ablation_report.suite_tables import tier_title
-
-
-@dataclass(frozen=True)
-class SuiteChart:
-    """A chart of one source: how pages name it, and its three functions, as those of `ChartSpec`
-    but of a source that is known."""
-
-    key: str
-    title: str
-    caption: str
-    rows: Callable[[], pl.DataFrame]
-    chart: Callable[[], alt.TopLevelMixin]
-    needs: Callable[[], str | None]
-
-    def draw(self) -> dict[str, Any]:
-        """Return the chart as Vega-Lite; where it cannot be drawn, a sentence that says why."""
-        why_not = self.needs()
-        drawn: dict[str, Any]
-        drawn = sentence_chart(why_not).to_dict() if why_not else self.chart().to_dict()
-        return drawn
-
 
 _WORDS: Mapping[str, tuple[Any, str, str]] = {
     "heatmap": (
@@ -70,6 +45,8 @@ _WORDS: Mapping[str, tuple[Any, str, str]] = {
         "Down and to the left is better. Both axes are logarithmic.",
     ),
 }
+_BARS = "Median of a call, with the 5th and 95th of a hundred."
+_ABSENT = "What has no time is named at the axis."
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "attention-sweep": ("heatmap", "scaling", "memory"),
     "lm-step": ("steps", "heatmap"),
@@ -78,24 +55,24 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def suite_charts(source: SuiteSource) -> list[SuiteChart]:
+def suite_charts(source: SuiteSource) -> list[ChartSpec]:
     """Return the charts of a source: those of its suite, then the bars of each of its tiers."""
     found = []
     for key in _KEYS[source.suite]:
         module, title, caption = _WORDS[key]
-        functions = [partial(f, source) for f in (module.rows, module.chart, module.needs)]
-        found.append(SuiteChart(key, title, caption, *functions))
+        found.append(ChartSpec(key, title, caption, False, module.rows, module.chart, module.needs))
+    caption = "The published figure of a call." if source.is_published else _BARS
     for tier, threads in suites_bars.groups(source):
-        functions = [
-            partial(f, source, tier, threads)
-            for f in (suites_bars.rows, suites_bars.chart, suites_bars.needs)
-        ]
-        title = f"Times of {tier_title(source, tier, threads)}"
-        caption = (
-            "Median of a call, with the 5th and 95th of a hundred. What has no time is named at "
-            "the axis."
+        which: dict[str, Any] = {"tier": tier, "threads": threads}
+        found.append(
+            ChartSpec(
+                f"bars {tier} {threads or ''}".rstrip(),
+                f"Times of {tier_title(source, tier, threads)}",
+                f"{caption} {_ABSENT}",
+                False,
+                partial(suites_bars.rows, **which),
+                partial(suites_bars.chart, **which),
+                partial(suites_bars.needs, **which),
+            )
         )
-        if source.is_published:
-            caption = "The published figure of a call. What has no time is named at the axis."
-        found.append(SuiteChart(f"bars {tier} {threads or ''}", title, caption, *functions))
     return found

@@ -13,14 +13,15 @@ from ablation_report.charts.suites_common import (
     ORIGIN_COLORS,
     device_of,
     identity,
+    layered,
     names_of,
-    threads_text,
     tooltips,
     why_no_time,
 )
 from ablation_report.charts.theme import DIGITS, GRAY, finish, log_axis, span
 from ablation_report.suite_series import short_case
 from ablation_report.suite_sources import Measure, SuiteSource
+from ablation_report.suite_tables import tier_title
 
 # More panels than this are a wall; the map and the lines show those tiers
 MOST_PANELS = 16
@@ -55,7 +56,7 @@ def rows(source: SuiteSource, tier: str, threads: int | None) -> pl.DataFrame:
 def _panel(source: SuiteSource, measure: Measure) -> str:
     phases = {m["phase"] for m in source.measures}
     phase = f", {measure['phase']}" if len(phases) > 1 else ""
-    return f"{short_case(measure)}{threads_text(measure)}{phase}"
+    return f"{short_case(measure)}{phase}"
 
 
 def _figures(measure: Measure) -> dict[str, Any]:
@@ -124,12 +125,12 @@ def chart(source: SuiteSource, tier: str, threads: int | None) -> alt.FacetChart
         )
     )
     panels = frame["panel"].unique(maintain_order=True).to_list()
-    layers = alt.LayerChart(layer=[bars, whiskers, absent])
-    sized = layers.properties(width=250, height=alt.Step(15))
+    layers = layered(frame, ("time_ms", bars), ("p05_ms", whiskers), ("panel", absent))
+    sized = layers.properties(width=230, height=alt.Step(15))
     faceted: alt.FacetChart = sized.facet(
         facet=alt.Facet("panel:N", title=None, sort=panels), columns=2 if len(panels) > 1 else 1
     )
-    return finish(faceted, f"{source.label}: {tier}", _notes(source))
+    return finish(faceted, f"{source.label}: {tier_title(source, tier, threads)}", _notes(source))
 
 
 def _notes(source: SuiteSource) -> list[str]:

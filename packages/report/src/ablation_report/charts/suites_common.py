@@ -56,6 +56,12 @@ def threads_text(measure: Measure) -> str:
     return f", {threads} thread{'s' if threads > 1 else ''}"
 
 
+def layered(frame: pl.DataFrame, *layers: tuple[str, alt.Chart]) -> alt.LayerChart:
+    """Lay charts over each other whose column has a value: Vega has no extent for nothing."""
+    drawn = [chart for column, chart in layers if frame[column].count()]
+    return alt.LayerChart(layer=drawn)
+
+
 def names_of(measures: Iterable[Measure]) -> list[str]:
     """Return the implementations in order of their rows."""
     return list(dict.fromkeys(str(measure["impl"]) for measure in measures))

@@ -91,7 +91,7 @@ def chart(source: SuiteSource) -> alt.LayerChart:
         "impl:N",
         title=None,
         scale=alt.Scale(domain=names),
-        axis=alt.Axis(orient="top", labelAngle=-40, domain=False, ticks=False, labelLimit=160),
+        axis=alt.Axis(orient="top", labelAngle=-40, domain=False, ticks=False, labelLimit=240),
     )
     y = alt.Y("column:N", title=None, scale=alt.Scale(domain=cases), axis=alt.Axis(labelLimit=330))
     base = alt.Chart(frame).encode(x=x, y=y)

@@ -13,6 +13,7 @@ from ablation_report.charts.suites_common import (
     color_by_impl,
     device_of,
     identity,
+    layered,
     names_of,
     shape_by_impl,
     tooltips,
@@ -140,8 +141,16 @@ def chart(source: SuiteSource) -> alt.FacetChart:
     tops = unknown.mark_point(shape=CROSS, size=70, strokeWidth=2, opacity=1).encode(
         y=alt.value(6), tooltip=tips
     )
-    layers = alt.LayerChart(layer=[lines, predicted, limit, dots, crosses, tops])
-    sized = layers.properties(width=250, height=200)
+    layers = layered(
+        frame,
+        ("measured_mib", lines),
+        ("predicted_mib", predicted),
+        ("limit_mib", limit),
+        ("measured_mib", dots),
+        ("predicted_mib", crosses),
+        ("panel", tops),
+    )
+    sized = layers.properties(width=230, height=200)
     faceted: alt.FacetChart = sized.facet(
         facet=alt.Facet("panel:N", title=None, sort=panels), columns=2 if len(panels) > 1 else 1
     )

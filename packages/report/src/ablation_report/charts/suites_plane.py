@@ -13,6 +13,7 @@ from ablation_report.charts.suites_common import (
     color_by_impl,
     device_of,
     identity,
+    layered,
     names_of,
     shape_by_impl,
     threads_text,
@@ -92,7 +93,9 @@ def chart(source: SuiteSource) -> alt.FacetChart:
             alt.Tooltip("formula_bytes:Q", title="by formula (bytes)", format=","),
         ),
     )
-    layers = alt.LayerChart(layer=[whiskers, dots]).properties(width=250, height=200)
+    layers = layered(frame, ("p05_ms", whiskers), ("time_ms", dots)).properties(
+        width=230, height=200
+    )
     faceted: alt.FacetChart = layers.facet(
         facet=alt.Facet("panel:N", title=None, sort=panels), columns=2 if len(panels) > 1 else 1
     )

@@ -14,6 +14,7 @@ from ablation_report.charts.suites_common import (
     color_by_impl,
     device_of,
     identity,
+    layered,
     names_of,
     shape_by_impl,
     tooltips,
@@ -124,7 +125,9 @@ def chart(source: SuiteSource) -> alt.FacetChart:
             alt.Tooltip("power:N", title=f"slope over N of {MIN_LENGTH} and more"),
         ),
     )
-    layers = alt.LayerChart(layer=[lines, fits, whiskers, dots]).properties(width=250, height=200)
+    layers = layered(
+        frame, ("time_ms", lines), ("fitted_ms", fits), ("p05_ms", whiskers), ("time_ms", dots)
+    ).properties(width=230, height=200)
     faceted: alt.FacetChart = layers.facet(
         facet=alt.Facet("panel:N", title=None, sort=panels), columns=2 if len(panels) > 1 else 1
     ).resolve_scale(y="independent")

@@ -12,6 +12,7 @@ from ablation_report.charts.suites_common import (
     IDENTITY,
     device_of,
     identity,
+    layered,
     threads_text,
     tooltips,
 )
@@ -125,8 +126,8 @@ def chart(source: SuiteSource) -> alt.FacetChart:
             tooltip=tooltips(alt.Tooltip("status:N"), alt.Tooltip("reason:N")),
         )
     )
-    layers = alt.LayerChart(layer=[bars, whiskers, absent])
-    sized = layers.properties(width=250, height=alt.Step(17))
+    layers = layered(frame, ("part_ms", bars), ("step_p05_ms", whiskers), ("panel", absent))
+    sized = layers.properties(width=230, height=alt.Step(17))
     faceted: alt.FacetChart = sized.facet(
         facet=alt.Facet("panel:N", title=None, sort=panels), columns=2 if len(panels) > 1 else 1
     ).resolve_scale(x="independent")

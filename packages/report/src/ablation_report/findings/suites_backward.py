@@ -243,7 +243,13 @@ def first_oom(source: SuiteSource) -> Outcome:
     flash = [m["Nk"] for m in timed(source, *FLASH_FORMS)]
     tail = f" Flash forms run up to N {max(flash)}." if flash else ""
     used += [m for m in timed(source, *FLASH_FORMS) if m["Nk"] == max(flash)]
-    return outcome(combine(verdicts), f"{'; '.join(words)}.{tail}", used)
+    sentence = f"{'; '.join(words)}.{tail}"
+    limit = ((source.header or {}).get("limits") or {}).get("memory_limit_bytes")
+    if limit is None:
+        return outcome(combine(verdicts), sentence, used)
+    # A limit that was asked for says nothing of the machine
+    sentence = f"Under a limit of {limit / 2**30:.1f} GiB for an implementation: {sentence}"
+    return outcome("not resolved", sentence, used)
 
 
 def _oom_of(series: Series) -> tuple[OutcomeVerdict, str, Measure | None]:
@@ -251,7 +257,8 @@ def _oom_of(series: Series) -> tuple[OutcomeVerdict, str, Measure | None]:
     oom = series.first_oom
     if oom is not None and oom["Nk"] <= LAST_LENGTH:
         arrays = two_digits(FLOAT32_BYTES * oom["B"] * oom["H"] * oom["Nk"] ** 2 / 2**30)
-        text = f"{series.impl} first runs out at N {oom['Nk']}, {arrays} GiB an array of scores"
+        text = f"{series.impl} first runs out at N {oom['Nk']} ({oom['reason']}), "
+        text += f"{arrays} GiB an array of scores"
         return "holds", text, oom
     last = next((m for m in series.measures if m["Nk"] == LAST_LENGTH), None)
     if last is None:

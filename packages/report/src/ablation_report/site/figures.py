@@ -8,8 +8,7 @@ from typing import Any
 
 from ablation_report import charts
 from ablation_report.attention_rows import AttentionRun
-from ablation_report.charts import ATTENTION, CHARTS, ChartSpec
-from ablation_report.charts.suites import SuiteChart
+from ablation_report.charts import ATTENTION, CHARTS, ChartSpec, Subject
 from ablation_report.site.text import details, escape, join, measures, slug
 from ablation_report.sources import Source
 
@@ -28,9 +27,7 @@ def figures(specs: Iterable[ChartSpec], source: Source, config: str | None = Non
     return join(*(figure(spec, source, source.name, config) for spec in specs)).rstrip()
 
 
-def figure(
-    spec: ChartSpec, subject: Source | AttentionRun, name: str, config: str | None = None
-) -> str:
+def figure(spec: ChartSpec, subject: Subject, name: str, config: str | None = None) -> str:
     """One chart with its heading, caption and table; what it lacks where it cannot be drawn.
 
     `name` is that of the run or file, for the anchor.
@@ -47,7 +44,7 @@ def figure(
     ).rstrip()
 
 
-def fragment(name: str, spec: ChartSpec | SuiteChart, drawn: Mapping[str, Any]) -> str:
+def fragment(name: str, spec: ChartSpec, drawn: Mapping[str, Any]) -> str:
     """The HTML of a chart, which charts.js draws; `pictures.py` adds a picture for pages without.
 
     A browser may not fetch a file beside a page that it opened from the disk, so the specification

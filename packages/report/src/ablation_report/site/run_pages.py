@@ -8,6 +8,7 @@ from typing import Any
 
 from ablation_report.attention_rows import AttentionRun
 from ablation_report.schema import Problem
+from ablation_report.site import suite_pages
 from ablation_report.site.choose import published, recorded
 from ablation_report.site.config_pages import (
     config_page_path,
@@ -16,7 +17,6 @@ from ablation_report.site.config_pages import (
     rungs,
     summary,
 )
-from ablation_report.site.suite_pages import suites_list
 from ablation_report.site.text import (
     code,
     escape,
@@ -40,7 +40,7 @@ def runs_block(gathered: Gathered) -> str:
         "## Recorded",
         _run_list(runs) if runs else "*No run has been recorded.*",
         _attention_list(gathered.attention),
-        suites_list(gathered),
+        suite_pages.suites_list(gathered),
         "## Published",
         _published_list(gathered),
         "## Machines",

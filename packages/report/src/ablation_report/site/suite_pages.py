@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ablation_report.charts import to_table
-from ablation_report.charts.suites import SuiteChart, suite_charts
+from ablation_report.charts.suites import suite_charts
 from ablation_report.charts.suites_common import device_of
 from ablation_report.findings.base import Outcome
 from ablation_report.findings.suites_registry import SUITE_FINDINGS, evaluate_suites
-from ablation_report.site.figures import fragment
+from ablation_report.site.figures import figure
 from ablation_report.site.finding_pages import finding_section
 from ablation_report.site.text import code, details, escape, join, measures, slug, table
 from ablation_report.sources import Gathered
@@ -42,13 +41,17 @@ def recorded_suites(gathered: Gathered, suite: str | None = None) -> list[SuiteS
 
 
 def shown_runs(gathered: Gathered, suite: str) -> list[SuiteSource]:
-    """The runs that a suite's page draws: of each device the newest that is not quick and has a
-    time, or else the newest quick one."""
-    shown: dict[str, SuiteSource] = {}
-    runs = [r for r in recorded_suites(gathered, suite) if any(m.timing for m in r.measures)]
+    """The runs that a suite's page draws: the newest first, those that are quick last, each that
+    has times of a device and tier which none before it has."""
+    shown: list[SuiteSource] = []
+    covered: set[tuple[str, str]] = set()
+    runs = recorded_suites(gathered, suite)
     for run in sorted(runs, key=lambda run: bool((run.header or {})["quick"])):
-        shown.setdefault(device_of(run), run)
-    return list(shown.values())
+        timed = {(m["device_name"], m["tier"]) for m in run.measures if m.timing}
+        if timed - covered:
+            shown.append(run)
+            covered |= timed
+    return shown
 
 
 def suite_pages(gathered: Gathered) -> dict[str, str]:
@@ -78,7 +81,11 @@ def suite_page(gathered: Gathered, suite: str) -> str:
 
 def _names(suite: str) -> str:
     rows = [
-        [code(name.published), code(name.impl) if name.impl else NOTHING, escape(name.what)]
+        [
+            ", ".join(map(code, name.published)),
+            code(name.impl) if name.impl else NOTHING,
+            escape(name.what),
+        ]
         for name in NAMES[suite]
     ]
     return table(["Published as", "Here", "What it really is"], rows, n_left=3)
@@ -143,21 +150,8 @@ def _published(source: SuiteSource) -> str:
 
 
 def _charts(source: SuiteSource) -> str:
-    return join(*(_figure(source, chart) for chart in suite_charts(source))).rstrip()
-
-
-def _figure(source: SuiteSource, chart: SuiteChart) -> str:
-    """One chart with its heading, caption and table; what it lacks where it cannot be drawn."""
-    anchor = slug(f"{chart.key} {source.suite} {source.name}")
-    heading = f"### {escape(chart.title)} {{ #{anchor} }}"
-    if why_not := chart.needs():
-        return f"{heading}\n\n*Not drawn: {escape(why_not)}*"
-    found = to_table(chart.rows())
-    return join(
-        heading,
-        fragment(f"chart-{anchor}", chart, chart.draw()),
-        details(found.title, measures(found)),
-    ).rstrip()
+    name = f"{source.suite} {source.name}"
+    return join(*(figure(spec, source, name) for spec in suite_charts(source))).rstrip()
 
 
 def _run_list(runs: Sequence[SuiteSource]) -> str:
