@@ -51,8 +51,15 @@ TORCH = (
         "matmul, masked_fill, logsumexp, exp, matmul",
         "vectorized_torch",
     ),
-    Implementation("torch_unfused_lse_compiled", "inductor", "torch_unfused_lse by torch.compile"),
-    Implementation(TRITON, "triton", "our FlashAttention-2 forward in Triton", "triton"),
+    Implementation(
+        "torch_unfused_lse_compiled",
+        "inductor",
+        "torch_unfused_lse by torch.compile",
+        "vectorized_torch_compiled",
+    ),
+    Implementation(
+        TRITON, "triton", "our FlashAttention-2 forward in Triton", "flash_attention_triton"
+    ),
     Implementation("torch_sdpa_flash", "torch", "PyTorch's SDPA by its flash backend"),
     Implementation("torch_sdpa_math", "torch", "PyTorch's SDPA by its math backend"),
     Implementation("torch_flex_compiled", "inductor", "PyTorch's flex_attention by torch.compile"),
