@@ -23,8 +23,9 @@
 // Values
 //   lse is -infinity where every score of a row is, and attention_backward takes such a row for one
 //   without keys: it adds nothing to any gradient. A score more than 87 below lse has the weight 0.
-//   lse and output must be those of q, k and v: they are not checked. NaN and infinity propagate,
-//   but not from keys that causal hides.
+//   lse and output must be those of q, k and v: they are not checked. NaN and infinity propagate;
+//   one in q, k or grad_output may also reach pairs that causal hides in the same register tile
+//   (0 * NaN), one in v does not.
 // Threads
 //   The result is the same, bit by bit, for any number of threads. The gradient of q is summed over
 //   groups of keys in an order that depends on the shape, the caches and the cores of the process.
