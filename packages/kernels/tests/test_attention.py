@@ -328,6 +328,14 @@ def test_inputs_are_left_alone(kernel: str, random: np.random.Generator) -> None
         np.testing.assert_array_equal(array, copy)
 
 
+def test_the_error_does_not_grow_with_the_number_of_keys(random: np.random.Generator) -> None:
+    """Packed flash sums a tile of keys by itself; one sum over all of them breaks the bound."""
+    qkv = make(random, (1, 1, 64, 16384, 64))
+    expected = reference.attention(*qkv).value
+    actual = ablation_kernels.attention(*qkv, kernel="flash_packed_simd_parallel")
+    assert np.abs(actual - expected).max() < 2e-6 * np.abs(expected).max()
+
+
 def head_off_by_one(q: Float32, k: Float32, v: Float32, causal: bool) -> reference.Array:
     def next_head(x: Float32) -> Float32:
         return np.roll(x.reshape(-1, *x.shape[2:]), -1, axis=0).reshape(x.shape)
