@@ -53,11 +53,26 @@ def test_sizes_are_refused_by_a_suite_without_them(
     assert "fake takes no sizes, got '5:5'" in capsys.readouterr().err
 
 
+def tiers_of(*arguments: str) -> list[str]:
+    """The tiers that a request of the sweep ends up with."""
+    return make_request(make_parser().parse_args([*SWEEP, *arguments])).tiers
+
+
+def test_a_run_that_names_no_tier_takes_those_that_a_device_can_end() -> None:
+    cpu, cuda = tiers_of(), tiers_of("--device", "cuda")
+    assert "cpu" in cpu and "paper" not in cpu and "crossover" not in cpu
+    assert "paper" in cuda
+    assert set(tiers_of("--tiers", "All")) >= {*cpu, *cuda, "crossover"}
+    assert tiers_of("--tiers", "odd") == ["odd"]
+
+
 def test_the_list_names_tiers_and_implementations(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SWEEP, "--list"]) == 0
     told = capsys.readouterr().out
     for name in ("paper", "crossover", "torch_sdpa_flash", "ablation_flash", "triton_flash"):
         assert name in told
+    assert "* cpu " in told
+    assert "  paper " in told
     assert "published as scaled_dot_prod_attention" in told
 
 

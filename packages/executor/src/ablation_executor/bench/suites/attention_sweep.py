@@ -100,6 +100,11 @@ class AttentionSweep(Suite):
     baseline = "torch_sdpa_flash"
     tiers = TIERS
 
+    def default_tiers(self, device: str) -> Sequence[str]:
+        """On a CPU not the published sizes, where the longest call takes a minute, nor the grid of
+        the crossover."""
+        return ("cpu", "rect", "odd", "half") if device == "cpu" else ("paper", "rect", "odd")
+
     def cases(self, tier: str, threads: Sequence[int], device: str) -> list[Case]:
         """The cases of a tier; on a GPU in float16, as published, on a CPU in float32."""
         usual = "float16" if device == "cuda" else "float32"

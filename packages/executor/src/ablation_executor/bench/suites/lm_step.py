@@ -126,6 +126,11 @@ class LanguageModelStep(Suite):
         PARALLEL: "tiny and small, data parallel over processes",
     }
 
+    def default_tiers(self, device: str) -> Sequence[str]:
+        """The longer contexts and the published batches are for a GPU."""
+        usual = (TINY_TIER, "course", WARM_UP, PARALLEL)
+        return usual if device == "cpu" else (*usual, "course-512", "published")
+
     def cases(self, tier: str, threads: Sequence[int], device: str) -> list[Case]:
         """Each size without autocast and with bfloat16; studies without."""
         found = (case for count in threads for case in self._tier(tier, count, device))

@@ -16,6 +16,7 @@ from .suite import SUITES, Implementation, Suite, find_suite
 from .trial import FULL_BUDGET_S, QUICK_BUDGET_S
 
 PROGRAM = "ablation-bench"
+ALL = "all"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -31,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--suite", required=True, metavar="NAME", help=", ".join(SUITES))
     add("--quick", action="store_true", help="a selection of under three minutes on two cores")
     add("--device", metavar="NAME", help=f"{' or '.join(DEVICES)} ({DEVICES[0]})")
-    tiers = "tiers, or sizes as Q:K[:head_dim[:heads[:batch]]] (default: all tiers)"
+    tiers = "tiers, all, or sizes as Q:K[:head_dim[:heads[:batch]]] (default: see --list)"
     add("--tiers", metavar="A,B", help=tiers)
     add("--impls", metavar="A,B", help="implementations (default: all)")
     add("--threads", metavar="A,B", help="numbers of threads (default: all cores)")
@@ -101,7 +102,10 @@ def chosen_cases(
     A quick run has its own selection, of which named tiers keep their part. UsageError for an
     unknown tier, or for sizes that the suite does not take.
     """
-    given = split_names(text) if text is not None else list(suite.tiers)
+    if text is None:
+        given = list(suite.tiers if is_quick else suite.default_tiers(device))
+    else:
+        given = list(suite.tiers) if text.casefold() == ALL else split_names(text)
     names = [name for name in given if not is_custom(name)]
     quick = suite.quick_cases(threads, device) if is_quick else []
     known = resolve_tiers(suite, names) if names else []
@@ -181,9 +185,11 @@ def listing(suite: Suite, device: str) -> str:
     threads = [affinity_cores()]
     quick = len(suite.quick_cases(threads, device))
     lines = [f"{suite.name}: {suite.what}", "tiers"]
+    usual = suite.default_tiers(device)
     for name, what in suite.tiers.items():
-        lines.append(f"  {name:<12} {len(suite.cases(name, threads, device)):>4} cases  {what}")
-    lines += [f"  --quick      {quick:>4} cases", "implementations"]
+        count, mark = len(suite.cases(name, threads, device)), "*" if name in usual else " "
+        lines.append(f"{mark} {name:<12} {count:>4} cases  {what}")
+    lines += [f"  --quick      {quick:>4} cases", "* without --tiers", "implementations"]
     for way in suite.implementations(device):
         published = f" (published as {way.published_name})" if way.published_name else ""
         lines.append(f"  {way.name:<44} {way.what}{published}")

@@ -178,6 +178,10 @@ class Suite(ABC):
     tiers: Mapping[str, str]
     devices: Sequence[str] = ("cpu", "cuda")
 
+    def default_tiers(self, device: str) -> Sequence[str]:
+        """The tiers of a run that names none and is not quick; all unless overridden."""
+        return tuple(self.tiers)
+
     @abstractmethod
     def cases(self, tier: str, threads: Sequence[int], device: str) -> list[Case]:
         """The cases of a tier, `threads` outermost."""
