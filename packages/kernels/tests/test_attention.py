@@ -328,6 +328,42 @@ def test_inputs_are_left_alone(kernel: str, random: np.random.Generator) -> None
         np.testing.assert_array_equal(array, copy)
 
 
+@each_kernel
+@pytest.mark.parametrize("causal", [False, True])
+def test_heads_in_another_order(kernel: str, causal: bool, random: np.random.Generator) -> None:
+    """Each head is attended by itself: the same bits at its new place."""
+    qkv = make(random, (2, 3, 70, 70, 24))
+    order = [2, 0, 1]
+    plain = ablation_kernels.attention(*qkv, causal=causal, kernel=kernel)
+    moved = [np.ascontiguousarray(array[:, order]) for array in qkv]
+    result = ablation_kernels.attention(*moved, causal=causal, kernel=kernel)
+    np.testing.assert_array_equal(result, plain[:, order])
+
+
+@each_kernel
+def test_causal_rows_do_not_know_later_keys(kernel: str, random: np.random.Generator) -> None:
+    q, k, v = make(random, (1, 2, 150, 150, 24))
+    seen = 77
+    plain = ablation_kernels.attention(q, k, v, causal=True, kernel=kernel)
+    k[:, :, seen:] *= -3
+    v[:, :, seen:] += 100
+    result = ablation_kernels.attention(q, k, v, causal=True, kernel=kernel)
+    np.testing.assert_array_equal(result[:, :, :seen], plain[:, :, :seen])
+    assert np.abs(result - plain)[:, :, seen:].min(axis=-1).max() > 1
+
+
+@each_kernel
+@pytest.mark.parametrize("causal", [False, True])
+def test_equal_values_are_the_output(
+    kernel: str, causal: bool, random: np.random.Generator
+) -> None:
+    """Weights sum to 1, whatever they are."""
+    q, k, v = make(random, (1, 2, 90, 90, 24))
+    v[:] = v[:, :, :1]
+    result = ablation_kernels.attention(q, k, v, causal=causal, kernel=kernel)
+    np.testing.assert_allclose(result, v, rtol=1e-5)
+
+
 def test_the_error_does_not_grow_with_the_number_of_keys(random: np.random.Generator) -> None:
     """Packed flash sums a tile of keys by itself; one sum over all of them breaks the bound."""
     qkv = make(random, (1, 1, 64, 16384, 64))

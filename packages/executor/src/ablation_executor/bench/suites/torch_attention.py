@@ -161,10 +161,14 @@ class TorchAttention(TorchProgram):
             self.synchronize()
 
     def _attend(self, case: Case, inputs: Inputs) -> tuple[Inputs, dict[str, npt.NDArray[Any]]]:
-        """Run a case; one of this shape on what is compiled already."""
+        """Run a case: one of this shape on what is compiled already, another one on strided
+        inputs, as a model has them that projects to (B, N, H * d)."""
         is_own = case.q_shape == self._case.q_shape and case.k_shape == self._case.k_shape
         forward = self._forward if is_own else FORWARDS[self._name](case)
         tensors = self._tensors(inputs, case)
+        if not is_own:
+            q, k, v = (tensor.transpose(1, 2).contiguous().transpose(1, 2) for tensor in tensors)
+            tensors = (q, k, v)
         result = forward(*tensors)
         outputs = result if isinstance(result, tuple) else (result,)
         rounded = tuple(tensor.float().cpu().numpy() for tensor in tensors)
