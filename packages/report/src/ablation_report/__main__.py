@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ablation_report import __version__
-from ablation_report.attention_rows import is_attention, load_attention
+from ablation_report.attention_rows import AttentionRun, is_attention, load_attention
 from ablation_report.attention_tables import LEGEND as ATTENTION_LEGEND
 from ablation_report.attention_tables import attention_tables
 from ablation_report.compare import compare_runs, compare_tables, differences
+from ablation_report.crossover_rows import SUITE, TIER, crossover_run
 from ablation_report.findings.text import findings_text
 from ablation_report.load import check, load, load_run
 from ablation_report.metrics import order_agreement, sound_ceilings
-from ablation_report.schema import SchemaError
+from ablation_report.schema import Problem, SchemaError
 from ablation_report.site import command as site
 from ablation_report.sources import gather, read_source
-from ablation_report.suite_rows import is_suite_run
+from ablation_report.suite_rows import is_suite_run, load_suite_run
 from ablation_report.suite_text import show_suite, with_suites
 from ablation_report.summary import summarize
 from ablation_report.tables import LEGEND, config_tables, frame_markdown, rungs_table, summary_table
@@ -84,7 +85,7 @@ def show_attention(path: Path, layout: str) -> str:
         SchemaError: the folder is no such run, or a file of it breaks a rule; lists every fault.
         OSError: a file cannot be read.
     """
-    run = load_attention(path)
+    run = _attention_run(path)
     markdown = layout == "md"
     tables = attention_tables(run.rows, run.header["impls"])
     parts = [table.markdown() if markdown else table.text() for table in tables]
@@ -95,6 +96,17 @@ def show_attention(path: Path, layout: str) -> str:
     )
     facts["Seed"] = str(header["seed"])
     return "\n\n".join([_list_facts(facts, markdown), *parts, "\n".join(ATTENTION_LEGEND)])
+
+
+def _attention_run(path: Path) -> AttentionRun:
+    """Read a run of attention alone, or the crossover tier of a run of attention-sweep."""
+    if not is_suite_run(path):
+        return load_attention(path)
+    run = crossover_run(load_suite_run(path))
+    if run is None:
+        message = f"no row of tier {TIER} of {SUITE}: ablation-report show shows the run"
+        raise SchemaError([Problem(path, None, None, message)])
+    return run
 
 
 def agree(first: Path, second: Path) -> str:

@@ -91,11 +91,13 @@ HEADER_COLUMNS: Mapping[str, Column] = {
 
 @dataclass(frozen=True)
 class AttentionRun:
-    """A recorded run: its header as in run.json, and its rows in order of writing."""
+    """A recorded run: its header as in run.json, and its rows in order of writing; a row that does
+    not stand in the line of its place has that under "line"."""
 
     path: Path
     header: dict[str, Any]
     rows: list[dict[str, Any]]
+    rows_name: str = ROWS_NAME
 
 
 def is_attention(path: Path) -> bool:

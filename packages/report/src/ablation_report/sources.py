@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from ablation_report import published
 from ablation_report.attention_rows import AttentionRun, is_attention, load_attention
+from ablation_report.crossover_rows import crossover_run
 from ablation_report.ladder import CONFIGS, PARENTS, PRINTED_NAMES, is_ours
 from ablation_report.load import found_paths, load_run
 from ablation_report.metrics import (
@@ -204,7 +205,10 @@ def gather(*paths: Path | str) -> Gathered:
                 suites += [row for _, row in rows]
                 suite_sources += published_sources(path, rows)
             elif is_suite_run(path):
-                suite_sources.append(recorded_source(load_suite_run(path)))
+                run = load_suite_run(path)
+                suite_sources.append(recorded_source(run))
+                crossover = crossover_run(run)
+                attention += [crossover] if crossover else []
             else:
                 sources.append(read_source(path))
         except SchemaError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ablation_report.attention_rows import ROWS_NAME, AttentionRun
+from ablation_report.attention_rows import AttentionRun
 from ablation_report.attention_tables import Case, cases_of
 from ablation_report.findings.base import Outcome, OutcomeVerdict, not_measured
 from ablation_report.findings.flash_crossover import crossover
@@ -38,8 +38,8 @@ Point = tuple[int, Verdict, Interval]
 def evaluate(run: AttentionRun) -> Outcome:
     """Look for the crossover in each series of lengths; each form by its fastest kernel."""
     rows = [
-        {**row, "path": str(run.path / ROWS_NAME), "line": line}
-        for line, row in enumerate(run.rows, start=1)
+        {"line": place, **row, "path": str(run.path / run.rows_name)}
+        for place, row in enumerate(run.rows, start=1)
     ]
     series: dict[str, list[Point]] = {}
     used: list[Cell] = []
