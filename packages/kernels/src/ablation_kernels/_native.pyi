@@ -35,6 +35,15 @@ def best_kernel(
     attributes: dict[str, Any],
     constants: Sequence[str] = (),
 ) -> str: ...
+def attention_bf16(
+    q: Any,
+    k: Any,
+    v: Any,
+    causal: bool,
+    scale: float | None,
+    with_lse: bool,
+    out: Any | None,
+) -> tuple[Any, NDArray[np.float32] | None]: ...
 def teaching_attention(
     q: Any,
     k: Any,
