@@ -9,6 +9,7 @@
 #include "attention/attention_bf16.h"
 #include "bindings_convert.h"
 #include "core/check.h"
+#include "core/parallel.h"
 
 namespace ablation {
 
@@ -67,6 +68,16 @@ nb::tuple call_attention_bf16(nb::handle q, nb::handle k, nb::handle v, bool cau
     return nb::make_tuple(result.object, with_lse ? lse.object : nb::none());
 }
 
+std::int64_t scratch_bytes(const nb::handle& q, const nb::handle& k, bool causal, int threads) {
+    if (threads < 1 || threads > kMaxThreads) {
+        reject(kFunction, "threads", "is " + std::to_string(threads),
+               "1 to " + std::to_string(kMaxThreads));
+    }
+    const TensorView queries{.shape = shape_from(kFunction, "q", q), .present = true};
+    const TensorView keys{.shape = shape_from(kFunction, "k", k), .present = true};
+    return attention_bf16_scratch(attention_bf16_sizes(queries, keys, keys), causal, threads);
+}
+
 }  // namespace
 
 void bind_bf16(nb::module_& module) {
@@ -75,6 +86,8 @@ void bind_bf16(nb::module_& module) {
                nb::arg("out").none(),
                "Checks one call and runs it; returns out, or a new NumPy array of uint16, and lse "
                "or None.");
+    module.def("attention_bf16_scratch_bytes", &scratch_bytes, nb::arg("q"), nb::arg("k"),
+               nb::arg("causal"), nb::arg("threads"));
 }
 
 }  // namespace ablation

@@ -7,7 +7,6 @@
 #include <cstdint>
 
 #include "attention/attention.h"
-#include "attention/attention_backward.h"
 #include "attention/flash_bf16.h"
 #include "attention/flash_schedule.h"
 #include "core/aligned_bytes.h"
@@ -40,46 +39,69 @@ std::int64_t keys_of_tile(const FlashBf16Provider& provider, std::int64_t d) {
     return std::max(fitting / provider.columns, std::int64_t{1}) * provider.columns;
 }
 
+/// Sizes of a native call.
+struct Plan {
+    std::int64_t tile_q, tile_k;
+    std::int64_t key_elements, item_bytes;  ///< packed, of an item
+    std::int64_t group;                     ///< items packed at a time
+    std::int64_t worker_bytes;
+    int threads;
+
+    std::int64_t scratch_bytes() const { return group * item_bytes + threads * worker_bytes; }
+};
+
+Plan make_plan(const AttentionSizes& sizes, bool causal, const FlashBf16Provider& provider,
+               int threads) {
+    Plan plan{};
+    plan.tile_q = flash_query_rows(sizes, causal, provider.rows);
+    plan.tile_k = round_up(std::min(keys_of_tile(provider, sizes.d), sizes.sk), provider.columns);
+    plan.key_elements = round_up(sizes.sk, provider.columns) * 2 * pairs_of(sizes.d);
+    const std::int64_t value_elements =
+        round_up(sizes.d, provider.columns) * 2 * pairs_of(sizes.sk);
+    plan.item_bytes =
+        align_up((plan.key_elements + value_elements) * static_cast<std::int64_t>(sizeof(Bf16)));
+    plan.worker_bytes = flash_bf16_bytes(provider, plan.tile_q, plan.tile_k, sizes.d);
+    plan.threads = sizes.serial_ns(causal) < kMinimumParallelNs ? 1 : threads;
+    plan.group = flash_group(sizes, plan.item_bytes, plan.threads);
+    return plan;
+}
+
 void attend_native(const AttentionBf16& problem, const FlashBf16Provider& provider) {
     const AttentionSizes& sizes = problem.sizes;
-    const auto [batch, heads, sq, sk, d] = sizes;
-    const std::int64_t tile_q = flash_query_rows(sizes, problem.causal, provider.rows);
-    const std::int64_t tile_k = round_up(std::min(keys_of_tile(provider, d), sk), provider.columns);
-    const std::int64_t key_elements = round_up(sk, provider.columns) * 2 * pairs_of(d);
-    const std::int64_t value_elements = round_up(d, provider.columns) * 2 * pairs_of(sk);
-    const std::int64_t item_bytes =
-        align_up((key_elements + value_elements) * static_cast<std::int64_t>(sizeof(Bf16)));
-    const std::int64_t worker_bytes = flash_bf16_bytes(provider, tile_q, tile_k, d);
-    const int threads = worthwhile_threads(sizes.serial_ns(problem.causal));
-    const std::int64_t group = flash_group(sizes, item_bytes, threads);
-
-    const auto memory = aligned_bytes(group * item_bytes + threads * worker_bytes);
+    const Plan plan = make_plan(sizes, problem.causal, provider, num_threads());
+    const auto memory = aligned_bytes(plan.scratch_bytes());
     const auto packed = [&](std::int64_t place) {
-        return reinterpret_cast<Bf16*>(memory.get() + place * item_bytes);
+        return reinterpret_cast<Bf16*>(memory.get() + place * plan.item_bytes);
     };
+    std::byte* const workers = memory.get() + plan.group * plan.item_bytes;
     run_in_groups(
-        sizes, group, tile_q, threads,
-        [&, sk = sk, d = d](std::int64_t item, std::int64_t place, std::int64_t key) {
-            provider.pack({problem.k + item * sk * d, problem.v + item * sk * d, key,
-                           std::min(key + kPackedKeys, sk), sk, d, packed(place),
-                           packed(place) + key_elements});
+        sizes, plan.group, plan.tile_q, plan.threads,
+        [&](std::int64_t item, std::int64_t place, std::int64_t key) {
+            const std::int64_t first = item * sizes.sk * sizes.d;
+            provider.pack({.k = problem.k + first,
+                           .v = problem.v + first,
+                           .begin = key,
+                           .end = std::min(key + kPackedKeys, sizes.sk),
+                           .sk = sizes.sk,
+                           .d = sizes.d,
+                           .keys = packed(place),
+                           .values = packed(place) + plan.key_elements});
         },
-        [&, sq = sq, sk = sk, d = d](std::int64_t item, std::int64_t place, std::int64_t query,
-                                     int worker) {
-            const std::int64_t row = item * sq + query;
-            provider.attend({.q = problem.q + row * d,
+        [&](std::int64_t item, std::int64_t place, std::int64_t query, int worker) {
+            const std::int64_t row = item * sizes.sq + query;
+            provider.attend({.q = problem.q + row * sizes.d,
                              .keys = packed(place),
-                             .values = packed(place) + key_elements,
-                             .output = problem.output + row * d,
+                             .values = packed(place) + plan.key_elements,
+                             .output = problem.output + row * sizes.d,
                              .lse = problem.lse == nullptr ? nullptr : problem.lse + row,
                              .begin = query,
-                             .rows = std::min(tile_q, sq - query),
-                             .sk = sk,
-                             .d = d,
-                             .tile_k = tile_k,
+                             .rows = std::min(plan.tile_q, sizes.sq - query),
+                             .sk = sizes.sk,
+                             .d = sizes.d,
+                             .tile_k = plan.tile_k,
                              .scale = problem.scale,
                              .causal = problem.causal,
-                             .scratch = memory.get() + group * item_bytes + worker * worker_bytes});
+                             .scratch = workers + worker * plan.worker_bytes});
         });
 }
 
@@ -113,42 +135,44 @@ void round(Bf16* to, const float* from, std::int64_t n) {
     });
 }
 
-void attend_widened(const AttentionBf16& problem) {
-    const auto [batch, heads, sq, sk, d] = problem.sizes;
-    const std::int64_t queries = problem.sizes.items() * sq * d;
-    const std::int64_t keys = problem.sizes.items() * sk * d;
-    const std::int64_t rows = problem.sizes.items() * sq;
-    const bool with_lse = problem.lse != nullptr;
-
+/// The float32 call of a widened one, without arrays and scratch.
+Call widened_call(const AttentionSizes& sizes, float scale, bool causal, int threads) {
     Call call;
-    call.attributes = AttentionAttributes{.scale = problem.scale, .causal = problem.causal};
-    call.threads = num_threads();
-    const Shape q_shape{batch, heads, sq, d};
-    const Shape kv_shape{batch, heads, sk, d};
-    call.inputs[0] = {.shape = q_shape, .present = true};
-    call.inputs[1] = {.shape = kv_shape, .present = true};
+    call.attributes = AttentionAttributes{.scale = scale, .causal = causal};
+    call.threads = threads;
+    call.inputs[0] = {.shape = {sizes.batch, sizes.heads, sizes.sq, sizes.d}, .present = true};
+    call.inputs[1] = {.shape = {sizes.batch, sizes.heads, sizes.sk, sizes.d}, .present = true};
     call.inputs[2] = call.inputs[1];
-    call.output.shape = with_lse ? infer_attention_lse(call) : q_shape;
-    const std::int64_t scratch = with_lse ? attention_lse_scratch(call, call.threads)
-                                          : attention_flash_packed_scratch(call, call.threads);
+    call.output = {.shape = call.inputs[0].shape, .present = true};
+    return call;
+}
 
-    const auto memory = aligned_bytes(
-        align_up((2 * (queries + keys) + rows) * static_cast<std::int64_t>(sizeof(float))) +
-        scratch);
+/// Bytes of q, k, v, the output and lse in float32.
+std::int64_t widened_bytes(const AttentionSizes& sizes) {
+    const std::int64_t floats = sizes.items() * (2 * (sizes.sq + sizes.sk) * sizes.d + sizes.sq);
+    return align_up(floats * static_cast<std::int64_t>(sizeof(float)));
+}
+
+void attend_widened(const AttentionBf16& problem) {
+    const AttentionSizes& sizes = problem.sizes;
+    const std::int64_t queries = sizes.items() * sizes.sq * sizes.d;
+    const std::int64_t keys = sizes.items() * sizes.sk * sizes.d;
+    Call call = widened_call(sizes, problem.scale, problem.causal, num_threads());
+    const std::int64_t own = attention_flash_packed_scratch(call, call.threads);
+    const auto memory = aligned_bytes(own + widened_bytes(sizes));
     call.scratch = memory.get();
-    call.inputs[0].data = reinterpret_cast<float*>(memory.get() + scratch);
+    call.inputs[0].data = reinterpret_cast<float*>(memory.get() + own);
     call.inputs[1].data = call.inputs[0].data + queries;
     call.inputs[2].data = call.inputs[1].data + keys;
     call.output.data = call.inputs[2].data + keys;
-    call.output.present = true;
     widen(call.inputs[0].data, problem.q, queries);
     widen(call.inputs[1].data, problem.k, keys);
     widen(call.inputs[2].data, problem.v, keys);
-    if (with_lse) {
-        attention_lse_flash_packed_simd_parallel(call);
-        std::copy_n(call.output.data + queries, rows, problem.lse);
-    } else {
+    if (problem.lse == nullptr) {
         attention_flash_packed_simd_parallel(call);
+    } else {
+        attention_lse_flash_packed_simd_parallel(call);
+        std::copy_n(call.output.data + queries, sizes.items() * sizes.sq, problem.lse);
     }
     round(problem.output, call.output.data, queries);
 }
@@ -161,6 +185,14 @@ void attention_bf16(const AttentionBf16& problem) {
     } else {
         attend_widened(problem);
     }
+}
+
+std::int64_t attention_bf16_scratch(const AttentionSizes& sizes, bool causal, int threads) {
+    if (const FlashBf16Provider* provider = native_provider()) {
+        return make_plan(sizes, causal, *provider, threads).scratch_bytes();
+    }
+    const Call call = widened_call(sizes, 1.0F, causal, threads);
+    return attention_flash_packed_scratch(call, threads) + widened_bytes(sizes);
 }
 
 std::string_view attention_bf16_instruction_set() {

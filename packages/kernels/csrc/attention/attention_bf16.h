@@ -50,6 +50,9 @@ AttentionSizes attention_bf16_sizes(const TensorView& q, const TensorView& k, co
 /// scratch does not fit.
 void attention_bf16(const AttentionBf16& problem);
 
+/// Bytes of scratch of a call on that many threads.
+std::int64_t attention_bf16_scratch(const AttentionSizes& sizes, bool causal, int threads);
+
 /// Whose products attention_bf16 uses: "avx512_bf16", or where it widens those of
 /// vector_instruction_set().
 std::string_view attention_bf16_instruction_set();

@@ -14,6 +14,7 @@ from ablation_kernels.bfloat16 import (
     attention_bf16,
     attention_bf16_instruction_set,
     attention_bf16_lse,
+    attention_bf16_scratch_bytes,
 )
 from ablation_kernels.functions import (
     add,
@@ -64,6 +65,7 @@ __all__ = [
     "attention_bf16",
     "attention_bf16_instruction_set",
     "attention_bf16_lse",
+    "attention_bf16_scratch_bytes",
     "attention_lse",
     "best_kernel",
     "bias_relu",

@@ -44,6 +44,9 @@ def attention_bf16(
     with_lse: bool,
     out: Any | None,
 ) -> tuple[Any, NDArray[np.float32] | None]: ...
+def attention_bf16_scratch_bytes(
+    q: Sequence[int], k: Sequence[int], causal: bool, threads: int
+) -> int: ...
 def teaching_attention(
     q: Any,
     k: Any,

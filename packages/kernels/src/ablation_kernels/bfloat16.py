@@ -8,6 +8,7 @@ becomes a tensor by `torch.from_numpy(y).view(torch.bfloat16)`, neither with a c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -17,7 +18,12 @@ from numpy.typing import NDArray
 from ablation_kernels import _native
 from ablation_kernels.functions import Array, Float32Array
 
-__all__ = ["attention_bf16", "attention_bf16_instruction_set", "attention_bf16_lse"]
+__all__ = [
+    "attention_bf16",
+    "attention_bf16_instruction_set",
+    "attention_bf16_lse",
+    "attention_bf16_scratch_bytes",
+]
 
 
 def _reject_type(argument: str, value: object, accepted: str) -> TypeError:
@@ -82,6 +88,16 @@ def attention_bf16_lse(
     output, lse = _call(q, k, v, causal, scale, True, out)
     assert lse is not None
     return output, lse
+
+
+def attention_bf16_scratch_bytes(
+    q: Sequence[int], k: Sequence[int], *, causal: bool = False, threads: int
+) -> int:
+    """Bytes of scratch of a call on that many threads, for shapes of q and k.
+
+    Raises ValueError for shapes that do not fit and for threads below 1 or above 1024.
+    """
+    return _native.attention_bf16_scratch_bytes(q, k, causal, threads)
 
 
 def attention_bf16_instruction_set() -> str:
