@@ -15,8 +15,8 @@ forms a matrix of scores: what is saved for the backward pass is q, k, v, the ou
 log-sum-exp. Gradients are the same, bit by bit, for any number of threads, which
 `ablation_kernels.set_num_threads` sets.
 
-In bfloat16 the forward is `ablation_kernels.attention_bf16`, which tells whether this CPU multiplies
-bfloat16 or converts; the backward converts to float32, its gradients are rounded once.
+In bfloat16 the forward is `ablation_kernels.attention_bf16`, which multiplies bfloat16 where the
+CPU does; the backward converts to float32, and its gradients are rounded once.
 
 The output has a first derivative; one of the second order raises RuntimeError when it is asked for,
 and the log-sum-exp counts as a constant. Source of the algorithm: Dao, FlashAttention-2 (2023).
@@ -30,7 +30,6 @@ from typing import Any
 import torch
 
 import ablation_kernels
-
 
 DTYPES = (torch.float32, torch.bfloat16)
 

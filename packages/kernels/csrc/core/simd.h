@@ -50,8 +50,8 @@ struct SimdProvider {
 };
 
 /// The provider in use: the best that the CPU can run, or a lower one forced by ABLATION_SIMD
-/// (avx512, avx2, neon, baseline, vdsp; avx512_bf16 is avx512 with simd_multiplies_bf16()). Throws std::runtime_error naming the valid values if it is
-/// not one of them.
+/// (avx512, avx2, neon, baseline, vdsp; avx512_bf16 is avx512 with simd_multiplies_bf16()). Throws
+/// std::runtime_error naming the valid values if it is not one of them.
 const SimdProvider& simd();
 /// The instruction set that code with registers of its own uses: that of simd(), or the best below
 /// it where the provider has none (vdsp): "avx512", "avx2", "neon" or "baseline".

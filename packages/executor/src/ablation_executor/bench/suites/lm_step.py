@@ -186,10 +186,9 @@ class LanguageModelStep(Suite):
             if used > there:
                 text = f"{used} threads on {there} cores would wait for each other"
                 return Refusal("skipped", "policy", text)
-        if name.removesuffix(COMPILED_SUFFIX) == ABLATION:
-            if case.device != "cpu":
-                text = f"the operator computes on the CPU; device {case.device}"
-                return Refusal("unsupported", "no_kernel", text)
+        if name.removesuffix(COMPILED_SUFFIX) == ABLATION and case.device != "cpu":
+            text = f"the operator computes on the CPU; device {case.device}"
+            return Refusal("unsupported", "no_kernel", text)
         return torch_refusal(implementation, case)
 
     def quick_refusal(self, implementation: Implementation, case: Case) -> Refusal | None:
