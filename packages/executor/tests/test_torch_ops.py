@@ -19,6 +19,9 @@ SHAPES = [(1, 1, 1, 1, 1), (2, 3, 33, 65, 17), (1, 2, 150, 90, 64), (2, 1, 90, 2
 
 #: Rounding of float32 in sums of at most 200 terms of size 1, relative to the largest element.
 TOLERANCE = 5e-6
+#: Of bfloat16, whose output the backward reads as it was rounded; and the size below which a
+#: gradient is what is left of terms of size 1 that cancel.
+BF16_TOLERANCE, BF16_SMALLEST = 2.5e-2, 0.1
 
 
 def make(shape: Sizes, seed: int = 0) -> list[torch.Tensor]:
@@ -82,6 +85,22 @@ def test_agrees_with_scaled_dot_product_attention(causal: bool) -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+def rounded(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The same in bfloat16, with gradients of their own."""
+    short = [x.detach().bfloat16() for x in tensors]
+    return [*(x.requires_grad_() for x in short[:3]), short[3]]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@each_causal
+def test_bfloat16_output_and_gradients(shape: Sizes, causal: bool) -> None:
+    tensors = rounded(make(shape))
+    for mine, wanted in zip(run(tensors, causal=causal), expected_of(tensors, causal), strict=True):
+        assert mine.dtype == torch.bfloat16 and mine.shape == wanted.shape
+        error = float((mine.double() - wanted).abs().max())
+        assert error <= BF16_TOLERANCE * max(float(wanted.abs().max()), BF16_SMALLEST)
+
+
 def test_derivative_along_a_direction() -> None:
     """The gradient against differences of the function itself, through a float64 shim.
 
@@ -122,6 +141,18 @@ def test_opcheck(shape: Sizes, causal: bool) -> None:
     for query in (q, q.detach(), transposed):
         torch.library.opcheck(torch.ops.ablation.flash_attention, (query, k, v, causal, 0.25))
     output, lse = torch.ops.ablation.flash_attention(q, k, v, causal, 0.25)
+    arguments = (x.detach() for x in (q, k, v, output, lse, grad_output))
+    torch.library.opcheck(torch.ops.ablation.flash_attention_backward, (*arguments, causal, 0.25))
+
+
+@each_causal
+def test_opcheck_of_bfloat16(causal: bool) -> None:
+    q, k, v, grad_output = rounded(make(SHAPES[1]))
+    transposed = q.detach().mT.contiguous().mT.requires_grad_()
+    for query in (q, q.detach(), transposed):
+        torch.library.opcheck(torch.ops.ablation.flash_attention, (query, k, v, causal, 0.25))
+    output, lse = torch.ops.ablation.flash_attention(q, k, v, causal, 0.25)
+    assert (output.dtype, lse.dtype) == (torch.bfloat16, torch.float32)
     arguments = (x.detach() for x in (q, k, v, output, lse, grad_output))
     torch.library.opcheck(torch.ops.ablation.flash_attention_backward, (*arguments, causal, 0.25))
 
@@ -173,12 +204,20 @@ def test_second_derivatives_are_refused() -> None:
         gradient.sum().backward()
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int32])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int32])
 @pytest.mark.parametrize("at,name", [(0, "q"), (1, "k"), (2, "v")])
 def test_other_dtypes_are_refused(dtype: torch.dtype, at: int, name: str) -> None:
     tensors = [x.detach() for x in make(SHAPES[1])[:3]]
     tensors[at] = tensors[at].to(dtype)
     with pytest.raises(TypeError, match=f"'{name}' has dtype {dtype}; accepted: torch.float32"):
+        flash_attention(*tensors)
+
+
+@pytest.mark.parametrize("at,name", [(1, "k"), (2, "v")])
+def test_mixed_dtypes_are_refused(at: int, name: str) -> None:
+    tensors = [x.detach() for x in make(SHAPES[1])[:3]]
+    tensors[at] = tensors[at].bfloat16()
+    with pytest.raises(TypeError, match=f"'{name}' has dtype torch.bfloat16; .*that of q"):
         flash_attention(*tensors)
 
 

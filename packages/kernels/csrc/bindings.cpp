@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/vector.h>
 
+#include "attention/attention_bf16.h"
 #include "bindings_convert.h"
 #include "core/blas.h"
 #include "core/ceilings.h"
@@ -73,6 +74,7 @@ nb::dict build_info() {
     info["isa_available"] = simd_available();
     info["isa_used"] = simd().name;
     info["isa_packed"] = std::string(vector_instruction_set());
+    info["isa_bf16"] = std::string(attention_bf16_instruction_set());
     info["simd"] = simd().name;
     info["parallel"] = parallel_provider();
     info["blas"] = blas_info().provider;
@@ -126,6 +128,7 @@ NB_MODULE(_native, m) {
     m.def("clock_overhead_ns", &clock_overhead_ns);
     m.def("measure_ceilings", &ceilings_row);
     bind_functions(m);
+    bind_bf16(m);
     bind_program(m);
     bind_teaching(m);
 }

@@ -31,17 +31,40 @@ std::string prefix(const char* function, const char* argument) {
     return std::string(function) + ": argument '" + argument + "' ";
 }
 
-constexpr const char* kAccepted = "; accepted: a C-contiguous float32 array on the CPU";
+/// How an element is told, found and laid.
+struct ElementInfo {
+    const char* accepted;
+    std::string_view buffer_format;
+    std::uintptr_t bytes;
+};
+const ElementInfo& info_of(Element element) {
+    static constexpr ElementInfo kFloat32{"; accepted: a C-contiguous float32 array on the CPU",
+                                          "f", sizeof(float)};
+    static constexpr ElementInfo kBfloat16{
+        "; accepted: a C-contiguous array on the CPU of bfloat16, or of uint16 that holds its bits",
+        "H", sizeof(std::uint16_t)};
+    return element == Element::float32 ? kFloat32 : kBfloat16;
+}
+
+bool is_of(nb::dlpack::dtype dtype, Element element) {
+    if (element == Element::float32) return dtype == nb::dtype<float>();
+    const bool is_bfloat =
+        dtype.code == static_cast<std::uint8_t>(nb::dlpack::dtype_code::Bfloat) &&
+        dtype.bits == 16 && dtype.lanes == 1;
+    return is_bfloat || dtype == nb::dtype<std::uint16_t>();
+}
 
 template <class NdArray>
-Array checked(const char* function, const char* argument, nb::handle object, const NdArray& array) {
+Array checked(const char* function, const char* argument, nb::handle object, const NdArray& array,
+              Element element) {
+    const auto& [accepted, format, bytes] = info_of(element);
     if (array.device_type() != nb::device::cpu::value) {
         raise_type_error(prefix(function, argument) + "is on device type " +
-                         std::to_string(array.device_type()) + kAccepted);
+                         std::to_string(array.device_type()) + accepted);
     }
-    if (array.dtype() != nb::dtype<float>()) {
+    if (!is_of(array.dtype(), element)) {
         raise_type_error(prefix(function, argument) + "has dtype " + dtype_of(array.dtype()) +
-                         kAccepted);
+                         accepted);
     }
     if (array.ndim() > static_cast<std::size_t>(kMaxRank)) {
         throw ValueError(prefix(function, argument) + "has " + std::to_string(array.ndim()) +
@@ -63,13 +86,14 @@ Array checked(const char* function, const char* argument, nb::handle object, con
             throw ValueError(prefix(function, argument) + "is not C-contiguous: shape " +
                              result.view.shape.str() + ", stride of axis " + std::to_string(axis) +
                              " is " + std::to_string(array.stride(static_cast<std::size_t>(axis))) +
-                             " elements" + kAccepted);
+                             " elements" + accepted);
         }
         stride *= result.view.shape[axis];
     }
     result.view.data = const_cast<float*>(static_cast<const float*>(array.data()));
-    if (reinterpret_cast<std::uintptr_t>(result.view.data) % alignof(float) != 0) {
-        throw ValueError(prefix(function, argument) + "is not aligned to 4 bytes" + kAccepted);
+    if (reinterpret_cast<std::uintptr_t>(result.view.data) % bytes != 0) {
+        throw ValueError(prefix(function, argument) + "is not aligned to " + std::to_string(bytes) +
+                         " bytes" + accepted);
     }
     result.object = nb::borrow(object);
     result.memory = nb::ndarray<nb::ro>(array);
@@ -78,7 +102,7 @@ Array checked(const char* function, const char* argument, nb::handle object, con
 
 // The quick way for what is right and has the buffer protocol (NumPy). False for everything else:
 // the slow way takes it or explains what is wrong.
-bool import_buffer(nb::handle object, bool writable, Array& result) {
+bool import_buffer(nb::handle object, bool writable, Element element, Array& result) {
     if (!PyObject_CheckBuffer(object.ptr())) return false;
     const int flags = PyBUF_ND | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
     auto storage = std::make_unique<Py_buffer>();
@@ -87,9 +111,10 @@ bool import_buffer(nb::handle object, bool writable, Array& result) {
         return false;
     }
     std::unique_ptr<Py_buffer, ReleaseBuffer> buffer(storage.release());
-    if (buffer->format == nullptr || std::string_view(buffer->format) != "f" ||
+    if (buffer->format == nullptr ||
+        std::string_view(buffer->format) != info_of(element).buffer_format ||
         buffer->ndim > kMaxRank || buffer->len == 0 ||
-        reinterpret_cast<std::uintptr_t>(buffer->buf) % alignof(float) != 0) {
+        reinterpret_cast<std::uintptr_t>(buffer->buf) % info_of(element).bytes != 0) {
         return false;
     }
     for (int axis = 0; axis < buffer->ndim; ++axis) result.view.shape.append(buffer->shape[axis]);
@@ -245,11 +270,14 @@ bool set_attribute(std::string_view op, Attributes& all, std::string_view name, 
 
 void raise_type_error(const std::string& message) { throw nb::type_error(message.c_str()); }
 
-Array import_array(const char* function, const char* argument, nb::handle object, bool writable) {
-    if (Array array; import_buffer(object, writable, array)) return array;
+Array import_array(const char* function, const char* argument, nb::handle object, bool writable,
+                   Element element) {
+    if (Array array; import_buffer(object, writable, element, array)) return array;
     if (writable) {
         nb::ndarray<> array;
-        if (nb::try_cast(object, array, false)) return checked(function, argument, object, array);
+        if (nb::try_cast(object, array, false)) {
+            return checked(function, argument, object, array, element);
+        }
         nb::ndarray<nb::ro> readable;
         if (nb::try_cast(object, readable, false)) {
             throw ValueError(prefix(function, argument) +
@@ -257,21 +285,25 @@ Array import_array(const char* function, const char* argument, nb::handle object
         }
     } else {
         nb::ndarray<nb::ro> array;
-        if (nb::try_cast(object, array, false)) return checked(function, argument, object, array);
+        if (nb::try_cast(object, array, false)) {
+            return checked(function, argument, object, array, element);
+        }
     }
     raise_type_error(
         prefix(function, argument) + "is " + type_of(object) +
         ", which shares no memory by DLPack or the buffer protocol (detach a tensor that "
         "requires grad)" +
-        kAccepted);
+        info_of(element).accepted);
 }
 
-Array new_array(const Shape& shape) {
+Array new_array(const Shape& shape, Element element) {
     // Handles that are never given back: a destructor would run after the interpreter's end.
     static const nb::handle empty = nb::getattr(nb::module_::import_("numpy"), "empty").release();
     static const nb::handle float32 =
         nb::getattr(nb::module_::import_("numpy"), "float32").release();
-    return import_array("empty", "out", empty(shape_to_tuple(shape), float32), true);
+    static const nb::handle uint16 = nb::getattr(nb::module_::import_("numpy"), "uint16").release();
+    const nb::handle dtype = element == Element::float32 ? float32 : uint16;
+    return import_array("empty", "out", empty(shape_to_tuple(shape), dtype), true, element);
 }
 
 Shape shape_from(const char* function, const char* argument, nb::handle object) {

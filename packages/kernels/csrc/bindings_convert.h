@@ -32,12 +32,17 @@ struct Array {
     nb::ndarray<nb::ro> memory;
 };
 
-/// A C-contiguous float32 CPU array. Throws TypeError (not an array, wrong dtype or device) or
-/// ValueError (layout, rank, size 0). `function` and `argument` are named in the message.
-Array import_array(const char* function, const char* argument, nb::handle object, bool writable);
+/// What an array may hold. bfloat16 comes as such by DLPack, or as uint16 that holds the bits.
+enum class Element : std::uint8_t { float32, bfloat16 };
 
-/// A new uninitialized NumPy array.
-Array new_array(const Shape& shape);
+/// A C-contiguous CPU array. Throws TypeError (not an array, wrong dtype or device) or ValueError
+/// (layout, rank, size 0). `function` and `argument` are named in the message. The view's data
+/// points to what the elements are, whatever its type says.
+Array import_array(const char* function, const char* argument, nb::handle object, bool writable,
+                   Element element = Element::float32);
+
+/// A new uninitialized NumPy array, float32, or uint16 for the bits of bfloat16.
+Array new_array(const Shape& shape, Element element = Element::float32);
 
 Shape shape_from(const char* function, const char* argument, nb::handle object);
 nb::tuple shape_to_tuple(const Shape& shape);
@@ -47,6 +52,7 @@ Attributes attributes_from(std::string_view op, const nb::dict& given, const Cal
 
 [[noreturn]] void raise_type_error(const std::string& message);
 
+void bind_bf16(nb::module_& module);
 void bind_functions(nb::module_& module);
 void bind_program(nb::module_& module);
 void bind_teaching(nb::module_& module);

@@ -1,29 +1,17 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <memory>
-#include <new>
 #include <string>
 #include <vector>
 
 #include "bindings_convert.h"
+#include "core/aligned_bytes.h"
 #include "core/check.h"
 #include "core/parallel.h"
 
 namespace ablation {
 
 namespace {
-
-struct AlignedFree {
-    void operator()(std::byte* memory) const {
-        ::operator delete[](memory, std::align_val_t{static_cast<std::size_t>(kAlignment)});
-    }
-};
-
-std::unique_ptr<std::byte[], AlignedFree> aligned_bytes(std::int64_t bytes) {
-    return std::unique_ptr<std::byte[], AlignedFree>(new (std::align_val_t{
-        static_cast<std::size_t>(kAlignment)}) std::byte[static_cast<std::size_t>(bytes)]);
-}
 
 // Imports the arguments in slot order, checks the call, runs the kernel with the GIL released.
 nb::object call_op(const char* op_name, const nb::tuple& arguments, const nb::dict& attributes,

@@ -108,6 +108,32 @@ def lse(expected: reference.AttentionLse, head_dim: int) -> Array:
     return np.asarray(from_scores + from_sums + 2 * UNIT * np.abs(expected.lse))
 
 
+#: Unit roundoff of bfloat16: eight significant bits.
+BF16_UNIT = 2.0**-8
+#: Relative error of the exponential where its result becomes a bfloat16 anyway.
+_BF16_EXP = 4e-6
+
+
+def attention_bf16(
+    expected: reference.Attention, v: reference.AnyArray, head_dim: int, rounds_weights: bool
+) -> Array:
+    """As attention; then one rounding of the output.
+
+    Weights that are rounded to bfloat16 move the output, which is their mean of the values, by at
+    most a unit of the mean distance of a value from it.
+    """
+    output = np.abs(expected.value)
+    error = attention(expected, v, head_dim)
+    if rounds_weights:
+        error = error + (BF16_UNIT + _BF16_EXP) * (expected.value_magnitude + output)
+    return np.asarray(error * (1 + BF16_UNIT) + BF16_UNIT * output + TINY)
+
+
+def lse_bf16(expected: reference.AttentionLse, head_dim: int) -> Array:
+    """As lse, with the coarser exponential."""
+    return np.asarray(lse(expected, head_dim) + _BF16_EXP)
+
+
 def attention_lse(expected: reference.AttentionLse, v: reference.AnyArray, head_dim: int) -> Array:
     """Both parts, flat."""
     parts = (attention(expected.attention, v, head_dim), lse(expected, head_dim))

@@ -15,6 +15,9 @@ forms a matrix of scores: what is saved for the backward pass is q, k, v, the ou
 log-sum-exp. Gradients are the same, bit by bit, for any number of threads, which
 `ablation_kernels.set_num_threads` sets.
 
+In bfloat16 the forward is `ablation_kernels.attention_bf16`, which multiplies bfloat16 where the
+CPU does; the backward converts to float32, and its gradients are rounded once.
+
 The output has a first derivative; one of the second order raises RuntimeError when it is asked for,
 and the log-sum-exp counts as a constant. Source of the algorithm: Dao, FlashAttention-2 (2023).
 """
@@ -28,6 +31,8 @@ import torch
 
 import ablation_kernels
 
+DTYPES = (torch.float32, torch.bfloat16)
+
 
 def flash_attention(
     q: torch.Tensor,
@@ -39,11 +44,11 @@ def flash_attention(
 ) -> torch.Tensor:
     """softmax(scale * q @ k^T) @ v for each batch and head, differentiable in q, k and v.
 
-    q is (batch, heads, Sq, head_dim), k and v are (batch, heads, Sk, head_dim): float32 on the CPU,
-    no axis of size 0; what is not contiguous is copied. causal hides key j from query i where
-    j > i, counted from the top left as in torch's is_causal. scale None is 1 / sqrt(head_dim).
-    Returns a contiguous tensor of the shape of q. Raises TypeError for another dtype or device and
-    ValueError for shapes that do not fit.
+    q is (batch, heads, Sq, head_dim), k and v are (batch, heads, Sk, head_dim): all float32 or all
+    bfloat16, on the CPU, no axis of size 0; what is not contiguous is copied. causal hides key j
+    from query i where j > i, counted from the top left as in torch's is_causal. scale None is
+    1 / sqrt(head_dim). Returns a contiguous tensor of the shape and type of q. Raises TypeError for
+    another dtype or device and ValueError for shapes that do not fit.
     """
     _check(q, k, v)
     factor = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
@@ -54,8 +59,11 @@ def flash_attention(
 def _check(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         given = f"flash_attention: argument '{name}' "
-        if tensor.dtype != torch.float32:
-            raise TypeError(f"{given}has dtype {tensor.dtype}; accepted: torch.float32")
+        if tensor.dtype not in DTYPES:
+            accepted = ", ".join(map(str, DTYPES))
+            raise TypeError(f"{given}has dtype {tensor.dtype}; accepted: {accepted}")
+        if tensor.dtype != q.dtype:
+            raise TypeError(f"{given}has dtype {tensor.dtype}; accepted: that of q, {q.dtype}")
         if tensor.device.type != "cpu":
             raise TypeError(f"{given}is on device {tensor.device}; accepted: cpu")
         if tensor.ndim != 4:
@@ -76,12 +84,19 @@ def _check(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
 
 
 def _array(tensor: torch.Tensor) -> Any:
-    return tensor.detach().contiguous().numpy()
+    return tensor.detach().float().contiguous().numpy()
 
 
 def _forward(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
+    if q.dtype == torch.bfloat16:
+        rounded = torch.empty_like(q, memory_format=torch.contiguous_format)
+        tensors = (x.detach().contiguous() for x in (q, k, v))
+        _, lse = ablation_kernels.attention_bf16_lse(
+            *tensors, causal=causal, scale=scale, out=rounded
+        )
+        return rounded, torch.from_numpy(lse)
     arrays = (_array(x) for x in (q, k, v))
     output, lse = ablation_kernels.attention_lse(*arrays, causal=causal, scale=scale)
     return torch.from_numpy(output), torch.from_numpy(lse)
@@ -99,14 +114,14 @@ def _backward(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     arrays = (_array(x) for x in (q, k, v, output, lse, grad_output))
     gradients = ablation_kernels.attention_backward(*arrays, causal=causal, scale=scale)
-    grad_q, grad_k, grad_v = (torch.from_numpy(gradient) for gradient in gradients)
+    grad_q, grad_k, grad_v = (torch.from_numpy(gradient).to(q.dtype) for gradient in gradients)
     return grad_q, grad_k, grad_v
 
 
 def _fake_forward(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    return q.new_empty(q.shape), q.new_empty(q.shape[:-1])
+    return q.new_empty(q.shape), q.new_empty(q.shape[:-1], dtype=torch.float32)
 
 
 def _fake_backward(

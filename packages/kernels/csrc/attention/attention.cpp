@@ -7,6 +7,7 @@
 #include <string_view>
 #include <variant>
 
+#include "attention/attention_bf16.h"
 #include "attention/tiles.h"
 #include "core/blas.h"
 #include "core/check.h"
@@ -119,6 +120,19 @@ Shape infer_attention_lse(const Call& call) {
     require_keys(kOp, call, AttentionLayout::bhsd);
     require_blas_sizes(kOp, call, attention_sizes(call));
     return {q.count() + q.count() / q[-1]};
+}
+
+AttentionSizes attention_bf16_sizes(const TensorView& q, const TensorView& k, const TensorView& v) {
+    constexpr const char* kOp = "attention_bf16";
+    Call call;
+    call.attributes = AttentionAttributes{};
+    call.inputs[0] = q;
+    call.inputs[1] = k;
+    call.inputs[2] = v;
+    require_axes(kOp, "q", q, AttentionLayout::bhsd);
+    require_keys(kOp, call, AttentionLayout::bhsd);
+    require_blas_sizes(kOp, call, attention_sizes(call));
+    return attention_sizes(call);
 }
 
 Shape infer_attention_backward(const Call& call) {

@@ -3,9 +3,7 @@
 // each call; and the softmax of a block of rows happens in L1 between its two products. The inner
 // work is flash_packed_body.h's.
 //
-// Scheduling: (batch, head) items go in groups. All threads pack the keys and values of a group,
-// then take its query tiles, those that see the most keys first. One item is enough to keep every
-// thread busy.
+// Scheduling is flash_schedule.h's. One item is enough to keep every thread busy.
 //
 // Cost: 4 Sq Sk D FLOPs an item; 2 Sk D elements packed.
 #include <algorithm>
@@ -16,6 +14,7 @@
 #include "attention/attention.h"
 #include "attention/attention_backward.h"
 #include "attention/flash_packed.h"
+#include "attention/flash_schedule.h"
 #include "attention/tiles.h"
 #include "core/parallel.h"
 #include "core/simd.h"
@@ -48,15 +47,6 @@ const FlashPackedProvider& flash_packed_provider() {
 
 namespace {
 
-/// Blocks of rows that share a tile of keys in L2, and pieces of an item for each thread: enough
-/// that the last ones end together.
-constexpr std::int64_t kBlocks = 8;
-constexpr std::int64_t kPiecesPerThread = 8;
-constexpr std::int64_t kPackedKeys = 256;  ///< keys that one piece of packing takes
-
-std::int64_t divide_up(std::int64_t size, std::int64_t part) { return (size + part - 1) / part; }
-std::int64_t round_up(std::int64_t size, std::int64_t part) { return divide_up(size, part) * part; }
-
 /// Keys of a tile: its packed keys and values take a quarter of the L2 cache, and the scores of a
 /// block of rows stay about in L1. Half as many keys cost 1 to 2 % (the ends of rows weigh more),
 /// twice as many gain nothing.
@@ -65,12 +55,6 @@ std::int64_t keys_of_tile(const FlashPackedProvider& provider, std::int64_t d) {
     const std::int64_t fitting =
         std::min(half_l2_floats() / 2 / (2 * d), kScoreFloats / provider.rows);
     return std::max(fitting / provider.columns, std::int64_t{1}) * provider.columns;
-}
-
-/// A group's packed keys and values, for each thread, unless one item takes more: four times L2, in
-/// a shared cache where there is one, and few enough joins of the threads.
-std::int64_t group_bytes() {
-    return 8 * half_l2_floats() * static_cast<std::int64_t>(sizeof(float));
 }
 
 struct Plan {
@@ -86,33 +70,21 @@ struct Plan {
     }
 };
 
-/// Rows of a query tile. Not a matter of the threads in use, so that results are not either.
-std::int64_t query_rows(const AttentionSizes& sizes, bool causal,
-                        const FlashPackedProvider& provider) {
-    static const std::int64_t cores = available_cores();
-    const bool splits = sizes.serial_ns(causal) >= kMinimumParallelNs;
-    const std::int64_t pieces =
-        splits ? divide_up(kPiecesPerThread * cores, sizes.items()) : std::int64_t{1};
-    const std::int64_t blocks = divide_up(sizes.sq, provider.rows);
-    const std::int64_t share = std::clamp<std::int64_t>(blocks / pieces, 1, kBlocks);
-    return divide_up(sizes.sq, divide_up(blocks, share));
-}
-
 Plan make_plan(const Call& call, int threads) {
     const FlashPackedProvider& provider = flash_packed_provider();
     const auto& attributes = std::get<AttentionAttributes>(call.attributes);
     Plan plan{};
     plan.sizes = attention_sizes(call);
     const auto [batch, heads, sq, sk, d] = plan.sizes;
-    plan.tile_q = attributes.tile_q > 0 ? std::min(attributes.tile_q, sq)
-                                        : query_rows(plan.sizes, attributes.causal, provider);
+    plan.tile_q = attributes.tile_q > 0
+                      ? std::min(attributes.tile_q, sq)
+                      : flash_query_rows(plan.sizes, attributes.causal, provider.rows);
     const std::int64_t tile_k =
         attributes.tile_k > 0 ? attributes.tile_k : keys_of_tile(provider, d);
     plan.tile_k = round_up(std::min(tile_k, sk), provider.columns);
     plan.key_floats = round_up(sk, provider.columns) * d;
     plan.value_floats = round_up(d, provider.columns) * sk;
-    const std::int64_t fitting = threads * group_bytes() / plan.item_bytes();
-    plan.group = threads == 1 ? 1 : std::clamp<std::int64_t>(fitting, 1, plan.sizes.items());
+    plan.group = flash_group(plan.sizes, plan.item_bytes(), threads);
     plan.worker_bytes = align_up(flash_packed_floats(provider, plan.tile_q, plan.tile_k, d) *
                                  static_cast<std::int64_t>(sizeof(float)));
     return plan;
@@ -162,22 +134,16 @@ void run(const Call& call, const Plan& plan) {
     const bool causal = std::get<AttentionAttributes>(call.attributes).causal;
     const MaskView mask = mask_view(call);
     const int threads = std::min(call.threads, worthwhile_threads(plan.sizes.serial_ns(causal)));
-    // On one thread an item is packed where the L2 cache still has it for the products.
+    // Of the scratch's places one thread uses the first alone.
     const std::int64_t group = threads == 1 ? 1 : plan.group;
-    const std::int64_t pieces = divide_up(plan.sizes.sk, kPackedKeys);
-    const std::int64_t tiles = divide_up(plan.sizes.sq, plan.tile_q);
-    for (std::int64_t first = 0; first < plan.sizes.items(); first += group) {
-        const std::int64_t items = std::min(group, plan.sizes.items() - first);
-        parallel_items(items * pieces, threads, [&](std::int64_t index, int) {
-            const std::int64_t place = index / pieces;
-            pack_piece(call, plan, first + place, place, index % pieces * kPackedKeys);
+    run_in_groups(
+        plan.sizes, group, plan.tile_q, threads,
+        [&](std::int64_t item, std::int64_t place, std::int64_t key) {
+            pack_piece(call, plan, item, place, key);
+        },
+        [&](std::int64_t item, std::int64_t place, std::int64_t query, int worker) {
+            attend_tile(call, plan, mask, item, place, query, worker);
         });
-        parallel_items(items * tiles, threads, [&](std::int64_t index, int worker) {
-            const std::int64_t place = index / tiles;
-            const std::int64_t tile = tiles - 1 - index % tiles;
-            attend_tile(call, plan, mask, first + place, place, tile * plan.tile_q, worker);
-        });
-    }
 }
 
 }  // namespace

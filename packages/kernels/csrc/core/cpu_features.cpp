@@ -17,6 +17,7 @@ CpuFeatures detect() {
     unsigned eax = 7, ebx = 0, ecx = 0, edx = 0;
     __asm__ volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
     features.amx_bf16 = features.avx512 && ((edx >> 22U) & 1U) != 0;
+    features.avx512_bf16 = features.avx512 && __builtin_cpu_supports("avx512bf16");
 #elif defined(__aarch64__)
     features.neon = true;  // part of the architecture
 #endif

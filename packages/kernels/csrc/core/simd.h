@@ -50,8 +50,8 @@ struct SimdProvider {
 };
 
 /// The provider in use: the best that the CPU can run, or a lower one forced by ABLATION_SIMD
-/// (avx512, avx2, neon, baseline, vdsp). Throws std::runtime_error naming the valid values if it is
-/// not one of them.
+/// (avx512, avx2, neon, baseline, vdsp; avx512_bf16 is avx512 with simd_multiplies_bf16()). Throws
+/// std::runtime_error naming the valid values if it is not one of them.
 const SimdProvider& simd();
 /// The instruction set that code with registers of its own uses: that of simd(), or the best below
 /// it where the provider has none (vdsp): "avx512", "avx2", "neon" or "baseline".
@@ -65,6 +65,9 @@ const Provider& provider_in_use(const std::array<const Provider*, n>& built) {
     }
     return *built.back();
 }
+/// True where kernels of bfloat16 multiply it as it is: the CPU has AVX512_BF16, and ABLATION_SIMD
+/// is empty or avx512_bf16.
+bool simd_multiplies_bf16();
 /// FLOPs per nanosecond of independent multiply-adds of one provider on one core, the best of
 /// several runs of some 10 us. 0 if it is not built, can't run here or has no registers of its own.
 double multiply_add_flops_per_ns(const std::string& provider);

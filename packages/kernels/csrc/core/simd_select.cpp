@@ -3,6 +3,8 @@
 #include <array>
 #include <cstdlib>
 #include <stdexcept>
+#include <string>
+#include <string_view>
 
 #include "clock.h"
 #include "cpu_features.h"
@@ -44,14 +46,23 @@ constexpr std::array kCandidates = {
     Candidate{&baseline_provider, [] { return true; }},
 };
 
-const SimdProvider& choose() {
+/// A set above avx512 that only the kernels of bfloat16 know.
+constexpr std::string_view kBf16 = "avx512_bf16";
+
+std::string forced_name() {
     const char* forced = std::getenv("ABLATION_SIMD");
-    const std::string name = forced == nullptr ? "" : forced;
+    return forced == nullptr ? "" : forced;
+}
+
+const SimdProvider& choose() {
+    const std::string name = forced_name();
+    const bool has_bf16 = cpu_features().avx512_bf16;
+    const std::string wanted = has_bf16 && name == kBf16 ? "avx512" : name;
     for (const Candidate& candidate : kCandidates) {
         if (!candidate.runs_here()) continue;
-        if (name.empty() || name == candidate.provider->name) return *candidate.provider;
+        if (wanted.empty() || wanted == candidate.provider->name) return *candidate.provider;
     }
-    std::string valid;
+    std::string valid = has_bf16 ? std::string(kBf16) : "";
     for (const std::string& available : simd_available()) {
         valid += (valid.empty() ? "" : ", ") + available;
     }
@@ -63,6 +74,14 @@ const SimdProvider& choose() {
 const SimdProvider& simd() {
     static const SimdProvider& chosen = choose();
     return chosen;
+}
+
+bool simd_multiplies_bf16() {
+    static const bool multiplies = [] {
+        const std::string name = forced_name();
+        return cpu_features().avx512_bf16 && (name.empty() || name == kBf16);
+    }();
+    return multiplies;
 }
 
 double multiply_add_flops_per_ns(const std::string& provider) {

@@ -10,6 +10,12 @@ from pathlib import Path
 
 from ablation_kernels import _native, teaching
 from ablation_kernels._native import Program
+from ablation_kernels.bfloat16 import (
+    attention_bf16,
+    attention_bf16_instruction_set,
+    attention_bf16_lse,
+    attention_bf16_scratch_bytes,
+)
 from ablation_kernels.functions import (
     add,
     attention,
@@ -56,6 +62,10 @@ __all__ = [
     "add",
     "attention",
     "attention_backward",
+    "attention_bf16",
+    "attention_bf16_instruction_set",
+    "attention_bf16_lse",
+    "attention_bf16_scratch_bytes",
     "attention_lse",
     "best_kernel",
     "bias_relu",

@@ -35,6 +35,18 @@ def best_kernel(
     attributes: dict[str, Any],
     constants: Sequence[str] = (),
 ) -> str: ...
+def attention_bf16(
+    q: Any,
+    k: Any,
+    v: Any,
+    causal: bool,
+    scale: float | None,
+    with_lse: bool,
+    out: Any | None,
+) -> tuple[Any, NDArray[np.float32] | None]: ...
+def attention_bf16_scratch_bytes(
+    q: Sequence[int], k: Sequence[int], causal: bool, threads: int
+) -> int: ...
 def teaching_attention(
     q: Any,
     k: Any,

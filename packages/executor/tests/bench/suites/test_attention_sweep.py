@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import ablation_kernels
 from ablation_executor.bench.suites.attention_check import (
     attention_reference,
     make_inputs,
@@ -22,6 +23,7 @@ from ablation_executor.bench.suites.attention_sweep import (
     triton_refusal,
 )
 from ablation_executor.bench.suites.case import Case, make_case
+from ablation_executor.bench.suites.kernel_bf16 import FLASH_BF16, NATIVE
 from ablation_executor.bench.suites.suite import Program
 
 CASE = make_case("attention-sweep", "cpu", (2, 2, 300, 45, 16), causal=True)
@@ -102,6 +104,43 @@ def test_whole_scores_need_what_they_take() -> None:
     flash = SUITE.needs(WAYS[FLASH], dataclasses.replace(CASE, Nq=8192, Nk=8192), "fwd")
     large = dataclasses.replace(CASE, Nq=8192, Nk=8192)
     assert flash.total_bytes < SUITE.needs(WAYS["torch_unfused_lse"], large, "fwd").total_bytes / 10
+
+
+def test_bfloat16_has_a_kernel_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = dataclasses.replace(CASE, dtype="bfloat16")
+    assert refusal(FLASH_BF16, CASE) == "unsupported/dtype_not_accelerated"
+    for used, expected in ((NATIVE, None), ("avx2", "unsupported/isa")):
+        monkeypatch.setattr(ablation_kernels, "attention_bf16_instruction_set", lambda u=used: u)
+        assert refusal(FLASH_BF16, short) == expected
+    needs = SUITE.needs(WAYS[FLASH_BF16], short, "fwd")
+    assert needs.resident_bytes == short.input_bytes
+    assert needs.transient_bytes > short.output_bytes
+    cases = {(case.dtype, case.Nq, case.causal) for case in SUITE.cases("half", [1], "cpu")}
+    assert cases == {
+        ("bfloat16", 1024, False),
+        ("bfloat16", 1024, True),
+        ("bfloat16", 4096, True),
+        ("float16", 1024, True),
+    }
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_bfloat16_kernel_is_right(causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the path of this machine, whichever it is; and wrong where it forgets the scale."""
+    case = dataclasses.replace(CASE, causal=causal, dtype="bfloat16")
+    loaded = SUITE.load(FLASH_BF16, case, 0)
+    assert loaded.probe().reason is None
+    verdict = loaded.check(["fwd"])
+    assert verdict.reason is None
+    assert verdict.errors["o"] > 1e-5
+    facts = loaded.facts("fwd")
+    assert facts["kernels"] == [f"attention_bf16:{ablation_kernels.build_info()['isa_bf16']}"]
+    assert facts["mem_scratch_bytes"] > 0
+    right = ablation_kernels.attention_bf16
+    monkeypatch.setattr(
+        ablation_kernels, "attention_bf16", lambda *qkv, scale, **rest: right(*qkv, scale=1, **rest)
+    )
+    assert "o is off by" in str(loaded.check(["fwd"]).reason)
 
 
 @pytest.fixture

@@ -139,7 +139,7 @@ def refusal(name: str, case: Case) -> tuple[str, str] | None:
 
 def test_what_is_refused() -> None:
     assert refusal("ablation", small_case()) is None
-    assert refusal("ablation", small_case(autocast="bfloat16")) == ("unsupported", "no_kernel")
+    assert refusal("ablation", small_case(autocast="bfloat16")) is None
     assert refusal("ablation_compiled", small_case(device="cuda")) == ("unsupported", "no_kernel")
     assert refusal("sdpa", small_case(autocast="bfloat16")) is None
     assert refusal("data_parallel_1", small_case()) == ("skipped", "policy")
@@ -173,7 +173,7 @@ def test_processes_need_their_weights_and_a_copy_of_the_gradients_each() -> None
 
 
 @pytest.mark.parametrize("autocast", ["none", "bfloat16"])
-@pytest.mark.parametrize("attention", [UNFUSED, "sdpa"])
+@pytest.mark.parametrize("attention", [UNFUSED, "sdpa", "ablation"])
 def test_a_program_is_right_in_every_phase(attention: str, autocast: str) -> None:
     case = small_case(autocast=autocast)
     program = SUITE.load(attention, case, 0)
@@ -198,6 +198,8 @@ def test_a_program_is_right_in_every_phase(attention: str, autocast: str) -> Non
     assert 8 * n_params < details["mem_opt_bytes"] < 8 * n_params + 4096
     assert details["last_loss"] < details["first_loss"]
     assert (details["bfloat16"] is None) == (autocast == "none")
+    is_ours = attention == "ablation" and autocast == "bfloat16"
+    assert ("attention_bf16" in str(program.facts("step").get("kernels"))) == is_ours
     forward = program.facts("fwd_nograd")["details"]
     assert forward["mem_grads_bytes"] is forward["mem_opt_bytes"] is forward["parts_ns"] is None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from ablation_executor.bench.suites import peaks, schedule
@@ -10,6 +12,7 @@ from ablation_executor.bench.suites.rows import MEASURED_KEYS
 from ablation_executor.bench.suites.suite import Flops, Needs
 from ablation_executor.bench.suites.trial import Trial
 
+from . import fake_suite
 from .conftest import Measure, settings
 from .fake_suite import HUNGRY_BYTES
 
@@ -104,6 +107,22 @@ def test_a_rate_beyond_the_machine_is_an_error(
     # The first measurement of the machine may have been the one that was wrong
     assert near(["right"], peaks=Peaks(slow))[0][0]["status"] == "ok"
     assert again == []
+
+
+def test_rates_of_bfloat16_have_no_float32_bound(
+    near: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peaks, "_measure_peak", lambda threads: {"multiply_add_flops_per_s": 1.0})
+    (plain,) = fake_suite.SUITE.cases("small", [1], "cpu")
+    for case, status in (
+        (plain, "error"),
+        (plain.with_parameters(autocast="none"), "error"),
+        (plain.with_parameters(autocast="bfloat16"), "ok"),
+        (dataclasses.replace(plain, dtype="bfloat16"), "ok"),
+    ):
+        monkeypatch.setattr(fake_suite.SUITE, "cases", lambda *_, case=case: [case])
+        rows, _ = near(["right"], peaks=Peaks({"1": {"multiply_add_flops_per_s": 1.0}}))
+        assert rows[0]["status"] == status
 
 
 def test_threads_bound_each_other() -> None:

@@ -9,6 +9,7 @@ import ablation_kernels
 
 from .case import Case, CustomTier, make_case
 from .kernel_attention import OP, kernel_needs, unfused_needs
+from .kernel_bf16 import FLASH_BF16, FUNCTION, bf16_needs, bf16_refusal
 from .refusals import torch_refusal
 from .suite import Implementation, Needs, Program, Refusal, Suite
 
@@ -34,7 +35,8 @@ TIERS: Mapping[str, str] = {
     "cpu": "B1 H12 d64, causal and full, N from 256 to 4096",
     "rect": "B1 H12 d64, fewer or more queries than keys, one query among them",
     "odd": "N 1000, d 80: what no block divides",
-    "half": "B1 H12 d64 N 1024 in bfloat16 and float16",
+    "half": "B1 H12 d64 in 16 bits: bfloat16 at N 1024 full and causal and 4096 causal, float16 at "
+    "N 1024 causal",
     "crossover": "B1 d64, N from 128 to 8192 by 1, 4 and 12 heads: where tiles win over scores",
 }
 
@@ -159,12 +161,17 @@ class AttentionSweep(Suite):
             Implementation(name, "ablation", f"all scores in memory, products by {kernel}")
             for name, kernel in products().items()
         ]
+        ours.append(
+            Implementation(FLASH_BF16, "ablation", f"{FUNCTION}: the packed flash form on bfloat16")
+        )
         return (*TORCH, *ours)
 
     def supports(self, implementation: Implementation, case: Case) -> Refusal | None:
         """Packages and devices that are not here, types that are not fast here."""
         if implementation.name == TRITON:
             return triton_refusal(case)
+        if implementation.name == FLASH_BF16:
+            return bf16_refusal(case)
         if implementation.origin == "ablation":
             return _kernel_refusal(implementation.name, case)
         if case.device == "cpu" and case.dtype == "float16":
@@ -190,6 +197,8 @@ class AttentionSweep(Suite):
         name = implementation.name
         if name in products():
             return unfused_needs(products()[name], case)
+        if name == FLASH_BF16:
+            return bf16_needs(case)
         if name in attention_kernels():
             return kernel_needs(attention_kernels()[name], case)
         mask = case.Nq * case.Nk if case.causal else 0
@@ -209,7 +218,7 @@ class AttentionSweep(Suite):
 
     def start(self, implementation: str, threads: int) -> None:
         """PyTorch for its own, the kernels for ours."""
-        if implementation in (*products(), *attention_kernels()):
+        if implementation in (*products(), *attention_kernels(), FLASH_BF16):
             ablation_kernels.set_num_threads(threads)
         else:
             from .torch_attention import start_torch
@@ -218,6 +227,10 @@ class AttentionSweep(Suite):
 
     def load(self, implementation: str, case: Case, seed: int) -> Program:
         """The program of an implementation."""
+        if implementation == FLASH_BF16:
+            from .kernel_bf16 import Bf16Attention
+
+            return Bf16Attention(case, seed)
         if implementation in (*products(), *attention_kernels()):
             from .kernel_attention import AttentionKernel, UnfusedKernels
 
@@ -240,8 +253,9 @@ def _shapes(tier: str) -> Iterator[tuple[tuple[int, int, int, int, int], bool, s
                 for length in CROSSOVER_LENGTHS:
                     yield (1, heads, length, length, 64), causal, None
     elif tier == "half":
-        for dtype in ("bfloat16", "float16"):
-            yield (1, 12, 1024, 1024, 64), True, dtype
+        yield (1, 12, 1024, 1024, 64), False, "bfloat16"
+        for length, dtype in ((1024, "bfloat16"), (1024, "float16"), (4096, "bfloat16")):
+            yield (1, 12, length, length, 64), True, dtype
     else:
         pairs = {
             "cpu": [(length, length) for length in CPU_LENGTHS],
@@ -270,7 +284,7 @@ def triton_refusal(case: Case) -> Refusal | None:
 
 def _kernel_refusal(name: str, case: Case) -> Refusal | None:
     if case.dtype != "float32":
-        text = f"our kernels compute in float32, the case is {case.dtype}"
+        text = f"this kernel computes in float32, the case is {case.dtype}"
         return Refusal("unsupported", "dtype_not_accelerated", text)
     kernel = attention_kernels().get(name)
     if kernel in serial_kernels() and case.B * case.Nq * case.Nk > SERIAL_PAIRS:

@@ -42,7 +42,7 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def ablation(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Flash attention of our kernels, forward and backward: float32 on the CPU."""
+    """Flash attention of our kernels, forward and backward, in the type of q on the CPU."""
     from ...torch_ops import flash_attention
 
     return flash_attention(q, k, v, causal=True)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+import ablation_kernels
+
 from ..machine import isa_flags
 from ..worker import is_out_of_memory
 from .case import Case
@@ -273,7 +275,11 @@ class StepProgram(TorchProgram):
             "last_loss": self._finite_loss() if phase == "step" else None,
             "bfloat16": bfloat16_instructions() if self._is_short_on_cpu else None,
         }
-        return {**super().facts(phase), "details": details}
+        facts = {**super().facts(phase), "details": details}
+        if self._attention == "ablation" and self._is_short_on_cpu:
+            used = ablation_kernels.attention_bf16_instruction_set()
+            facts["kernels"] = [f"attention_bf16:{used}"]
+        return facts
 
     @property
     def _is_short_on_cpu(self) -> bool:

@@ -58,7 +58,7 @@ def world_size_of(name: str) -> int | None:
 _ATTENTION_WORDS = {
     UNFUSED: "attention and softmax written out, all scores in memory",
     SDPA: "PyTorch's scaled_dot_product_attention",
-    ABLATION: "flash attention of our kernels, forward and backward, float32 on the CPU",
+    ABLATION: "flash attention of our kernels, forward and backward, on the CPU",
 }
 _EAGER = tuple(
     Implementation(
@@ -178,7 +178,7 @@ class LanguageModelStep(Suite):
 
     def supports(self, implementation: Implementation, case: Case) -> Refusal | None:
         """Data parallel training has a tier of its own, the study of warm-up one attention, and our
-        operator computes in float32 on the CPU."""
+        operator computes on the CPU."""
         name = implementation.name
         world_size = world_size_of(name)
         if (world_size is not None) != (case.tier == PARALLEL):
@@ -191,11 +191,9 @@ class LanguageModelStep(Suite):
             if used > there:
                 text = f"{used} threads on {there} cores would wait for each other"
                 return Refusal("skipped", "policy", text)
-        if name.removesuffix(COMPILED_SUFFIX) == ABLATION:
-            autocast = case.get("autocast")
-            if case.device != "cpu" or autocast != "none":
-                text = f"the operator computes in float32 on the CPU; device {case.device}, "
-                return Refusal("unsupported", "no_kernel", f"{text}autocast {autocast}")
+        if name.removesuffix(COMPILED_SUFFIX) == ABLATION and case.device != "cpu":
+            text = f"the operator computes on the CPU; device {case.device}"
+            return Refusal("unsupported", "no_kernel", text)
         return torch_refusal(implementation, case)
 
     def quick_refusal(self, implementation: Implementation, case: Case) -> Refusal | None:

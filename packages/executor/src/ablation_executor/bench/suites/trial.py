@@ -127,9 +127,11 @@ class Trial:
             self.fail(failed.status, failed.reason, str(failed), failed.signal)
 
     def finish(self, case: Case, settings: Settings) -> None:
-        """Ok, or an error where the rate is higher than the machine can compute."""
+        """Ok, or an error where the rate is higher than the machine can compute in float32."""
         useful = self.flops.useful
-        if self.is_active and useful and case.device == "cpu" and case.dtype == "float32":
+        # Autocast leaves float32, and with it the peak.
+        is_float32 = case.dtype == "float32" and case.get("autocast", "none") == "none"
+        if self.is_active and useful and case.device == "cpu" and is_float32:
             rate = useful / (median(self.samples_ns) / 1e9)
             peak = settings.peaks.flops_per_s(case.threads)
             if peak and rate > RATE_SLACK * peak:

@@ -1,0 +1,69 @@
+// How the packed flash kernels share their work among the threads.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "attention/tiles.h"
+#include "core/parallel.h"
+
+namespace ablation {
+
+constexpr std::int64_t divide_up(std::int64_t size, std::int64_t part) {
+    return (size + part - 1) / part;
+}
+constexpr std::int64_t round_up(std::int64_t size, std::int64_t part) {
+    return divide_up(size, part) * part;
+}
+
+inline constexpr std::int64_t kPackedKeys = 256;  ///< keys that one piece of packing takes
+
+/// Rows of a query tile, for register tiles of `block_rows`. Not a matter of the threads in use, so
+/// that results are not either.
+inline std::int64_t flash_query_rows(const AttentionSizes& sizes, bool causal,
+                                     std::int64_t block_rows) {
+    // Blocks of rows that share a tile of keys in L2, and pieces of an item for each thread: enough
+    // that the last ones end together.
+    constexpr std::int64_t kBlocks = 8;
+    constexpr std::int64_t kPiecesPerThread = 8;
+    static const std::int64_t cores = available_cores();
+    const bool splits = sizes.serial_ns(causal) >= kMinimumParallelNs;
+    const std::int64_t pieces =
+        splits ? divide_up(kPiecesPerThread * cores, sizes.items()) : std::int64_t{1};
+    const std::int64_t blocks = divide_up(sizes.sq, block_rows);
+    const std::int64_t share = std::clamp<std::int64_t>(blocks / pieces, 1, kBlocks);
+    return divide_up(sizes.sq, divide_up(blocks, share));
+}
+
+/// Items packed at a time by `threads`, each of `item_bytes`: what four L2 caches per thread hold,
+/// in a shared cache where there is one, and few enough joins of the threads. On one thread one
+/// item, which is packed where the L2 cache still has it for the products.
+inline std::int64_t flash_group(const AttentionSizes& sizes, std::int64_t item_bytes, int threads) {
+    if (threads == 1) return 1;
+    const std::int64_t group_bytes =
+        8 * half_l2_floats() * static_cast<std::int64_t>(sizeof(float));
+    return std::clamp<std::int64_t>(threads * group_bytes / item_bytes, 1, sizes.items());
+}
+
+/// (batch, head) items go in groups. All threads pack the keys and values of a group,
+/// pack(item, place, first_key), then take its query tiles, those that see the most keys first:
+/// attend(item, place, first_query, worker). `place` is the item's within the group.
+template <class Pack, class Attend>
+void run_in_groups(const AttentionSizes& sizes, std::int64_t group, std::int64_t tile_q,
+                   int threads, Pack&& pack, Attend&& attend) {
+    const std::int64_t pieces = divide_up(sizes.sk, kPackedKeys);
+    const std::int64_t tiles = divide_up(sizes.sq, tile_q);
+    for (std::int64_t first = 0; first < sizes.items(); first += group) {
+        const std::int64_t items = std::min(group, sizes.items() - first);
+        parallel_items(items * pieces, threads, [&](std::int64_t index, int) {
+            const std::int64_t place = index / pieces;
+            pack(first + place, place, index % pieces * kPackedKeys);
+        });
+        parallel_items(items * tiles, threads, [&](std::int64_t index, int worker) {
+            const std::int64_t place = index / tiles;
+            attend(first + place, place, (tiles - 1 - index % tiles) * tile_q, worker);
+        });
+    }
+}
+
+}  // namespace ablation

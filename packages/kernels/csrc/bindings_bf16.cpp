@@ -1,0 +1,93 @@
+#include <nanobind/stl/optional.h>
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "attention/attention_bf16.h"
+#include "bindings_convert.h"
+#include "core/check.h"
+#include "core/parallel.h"
+
+namespace ablation {
+
+namespace {
+
+constexpr const char* kFunction = "attention_bf16";
+constexpr std::array kNames = {"q", "k", "v"};
+
+const Bf16* elements(const Array& array) { return reinterpret_cast<const Bf16*>(array.view.data); }
+
+void require_apart(const Array& out, const Array& input, const char* name) {
+    const Bf16* begin = elements(out);
+    const Bf16* other = elements(input);
+    if (begin + out.view.shape.count() <= other || other + input.view.shape.count() <= begin) {
+        return;
+    }
+    reject(kFunction, "out", std::string("overlaps '") + name + "'", "memory of its own");
+}
+
+// (output, lse or None).
+nb::tuple call_attention_bf16(nb::handle q, nb::handle k, nb::handle v, bool causal,
+                              std::optional<double> scale, bool with_lse, nb::handle out) {
+    const std::array given = {q, k, v};
+    std::array<Array, kNames.size()> arrays;
+    for (std::size_t slot = 0; slot < kNames.size(); ++slot) {
+        arrays[slot] = import_array(kFunction, kNames[slot], given[slot], false, Element::bfloat16);
+    }
+    const Shape& shape = arrays[0].view.shape;
+    const AttentionSizes sizes =
+        attention_bf16_sizes(arrays[0].view, arrays[1].view, arrays[2].view);
+
+    Array result;
+    if (out.is_none()) {
+        result = new_array(shape, Element::bfloat16);
+    } else {
+        result = import_array(kFunction, "out", out, true, Element::bfloat16);
+        require_shape(kFunction, "out", result.view, shape, "the output's shape");
+        for (std::size_t slot = 0; slot < kNames.size(); ++slot) {
+            require_apart(result, arrays[slot], kNames[slot]);
+        }
+    }
+    Array lse;
+    if (with_lse) lse = new_array({sizes.batch, sizes.heads, sizes.sq});
+    const double factor = scale ? *scale : 1.0 / std::sqrt(static_cast<double>(sizes.d));
+    {
+        const nb::gil_scoped_release released;
+        attention_bf16({.sizes = sizes,
+                        .q = elements(arrays[0]),
+                        .k = elements(arrays[1]),
+                        .v = elements(arrays[2]),
+                        .output = reinterpret_cast<Bf16*>(result.view.data),
+                        .lse = lse.view.data,
+                        .scale = static_cast<float>(factor),
+                        .causal = causal});
+    }
+    return nb::make_tuple(result.object, with_lse ? lse.object : nb::none());
+}
+
+std::int64_t scratch_bytes(const nb::handle& q, const nb::handle& k, bool causal, int threads) {
+    if (threads < 1 || threads > kMaxThreads) {
+        reject(kFunction, "threads", "is " + std::to_string(threads),
+               "1 to " + std::to_string(kMaxThreads));
+    }
+    const TensorView queries{.shape = shape_from(kFunction, "q", q), .present = true};
+    const TensorView keys{.shape = shape_from(kFunction, "k", k), .present = true};
+    return attention_bf16_scratch(attention_bf16_sizes(queries, keys, keys), causal, threads);
+}
+
+}  // namespace
+
+void bind_bf16(nb::module_& module) {
+    module.def("attention_bf16", &call_attention_bf16, nb::arg("q").none(), nb::arg("k").none(),
+               nb::arg("v").none(), nb::arg("causal"), nb::arg("scale").none(), nb::arg("with_lse"),
+               nb::arg("out").none(),
+               "Checks one call and runs it; returns out, or a new NumPy array of uint16, and lse "
+               "or None.");
+    module.def("attention_bf16_scratch_bytes", &scratch_bytes, nb::arg("q"), nb::arg("k"),
+               nb::arg("causal"), nb::arg("threads"));
+}
+
+}  // namespace ablation
