@@ -14,7 +14,7 @@ namespace {
 constexpr double kStreamNs = 0.1;
 constexpr double kGeluNs = 0.6;
 constexpr double kSiluNs = 0.35;
-constexpr double kRsqrtNs = 0.5;
+constexpr double kRsqrtNs = 0.3;
 
 void binary_range(const Call& call, const Broadcast& plan, SimdProvider::Binary operation,
                   std::int64_t begin, std::int64_t end) {
