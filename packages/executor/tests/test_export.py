@@ -90,6 +90,55 @@ def test_merged_projections(split: str) -> None:
     assert ops_of(graph).count("slice") == 3 and log.fired("attention") == 1
 
 
+class Written(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.weight = nn.Parameter(torch.randn(16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x, self.weight)
+
+
+def norm_by_hand(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6))
+
+
+@pytest.mark.parametrize(
+    ("module", "ops"),
+    [
+        (nn.RMSNorm(16), ["rms_norm"]),
+        (nn.RMSNorm(16, eps=0.1, elementwise_affine=False), ["rms_norm"]),
+        (nn.RMSNorm((6, 16)), ["reshape", "rms_norm", "reshape"]),
+        (Written(norm_by_hand), ["rms_norm"]),
+        (Written(lambda x, w: functional.silu(x) * (x + w)), ["add", "silu_mul"]),
+        (Written(lambda x, w: functional.silu(x + w)), ["add", "silu"]),
+        (Written(lambda x, w: x.square().mean(-1)), ["mul", "matmul", "reshape"]),
+        (Written(lambda x, w: x[0, 0].mean(0, keepdim=True)), None),
+        (Written(lambda x, w: torch.stack([x, x * w, x + w], dim=1)), None),
+        (Written(lambda x, w: torch.stack((x, x * w), dim=-1).flatten(-2)), None),
+    ],
+)
+def test_what_language_models_are_written_with(module: nn.Module, ops: list[str] | None) -> None:
+    _, optimized, _ = check(module, x_of(2, 6, 16))
+    if ops is not None:
+        assert sorted(ops_of(optimized)) == sorted(ops)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x, w: x.mean(1), "expected the last axis"),
+        (lambda x, w: x.pow(3) * w, "exponent is 3, expected 2"),
+    ],
+)
+def test_other_means_and_powers_are_refused(function: Any, message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        export(Written(function).eval(), (x_of(2, 6, 16),))
+
+
 @pytest.mark.parametrize("norm_first", [True, False])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_transformer_encoder_layer(norm_first: bool, activation: str) -> None:

@@ -39,6 +39,15 @@ HIDDEN = np.where(random(2, 3, 5) > 0, np.float32(0), np.float32(-np.inf))
 Q, K, V, MASK = random(2, 3, 4, 8), random(2, 3, 5, 8), random(2, 3, 5, 8), random(2, 1, 4, 5)
 
 
+ANGLES = random(4, 4), random(4, 4)
+
+
+def rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """The pairs of (B, H, S, D) as complex numbers, turned."""
+    pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2)
+
+
 def tensor(array: Array) -> torch.Tensor:
     return torch.from_numpy(array.astype(np.float64))
 
@@ -70,6 +79,9 @@ CASES: list[tuple[str, list[Array | None], dict[str, Any], Any]] = [
     ("relu", [X], {}, torch.relu),
     ("gelu", [X], {}, functional.gelu),
     ("gelu", [X], {"approximate": "tanh"}, lambda x: functional.gelu(x, approximate="tanh")),
+    ("silu", [X * 30], {}, functional.silu),
+    ("silu_mul", [X * 30, Y], {}, lambda a, b: functional.silu(a) * b),
+    ("rsqrt", [np.abs(X)], {}, torch.rsqrt),
     ("where", [HIDDEN, X, ROW], {}, lambda c, x, y: torch.where(c != 0, x, y)),
     ("bias_relu", [X, ROW], {}, lambda x, bias: torch.relu(x + bias)),
     ("softmax", [X * 100], {}, lambda x: torch.softmax(x, -1)),
@@ -80,6 +92,19 @@ CASES: list[tuple[str, list[Array | None], dict[str, Any], Any]] = [
         [X + 50, ROW, ROW * 2],
         {"eps": 1e-3},
         lambda x, weight, bias: functional.layer_norm(x, (5,), weight, bias, 1e-3),
+    ),
+    (
+        "rms_norm",
+        [X + 50, ROW],
+        {"eps": 1e-3},
+        lambda x, weight: functional.rms_norm(x, (5,), weight, 1e-3),
+    ),
+    ("rotary", [Q, *ANGLES], {}, rotated),
+    (
+        "rotary",
+        [np.swapaxes(Q, 1, 2), *ANGLES],
+        {"layout": "bshd"},
+        lambda x, cos, sin: rotated(x.transpose(1, 2), cos, sin).transpose(1, 2),
     ),
     ("attention", [Q, K, V], {}, functional.scaled_dot_product_attention),
     (
@@ -154,6 +179,13 @@ def test_every_op_has_a_reference_case() -> None:
         ("add", [(2, 3), (2,)], {}, "do not broadcast"),
         ("layer_norm", [(2, 3), (2,), (3,)], {}, r"a vector of \[3\]"),
         ("softmax", [()], {}, "no last axis"),
+        ("silu_mul", [(2, 3), (3,)], {}, r"shapes \[2, 3\] and \[3\] differ"),
+        ("rms_norm", [(2, 3), (2,)], {}, r"a vector of \[3\]"),
+        ("rotary", [(3, 4), (3, 2), (3, 2)], {}, r"\(B, H, S, D\) with an even D"),
+        ("rotary", [(1, 2, 3, 5), (3, 2), (3, 2)], {"layout": "bshd"}, r"\(B, S, H, D\)"),
+        ("rotary", [(1, 2, 3, 4), (3, 2), (2, 2)], {}, r"cos and sin are \[3, 2\]"),
+        ("rotary", [(1, 2, 3, 4), (3, 2), (3, 2)], {"layout": "bshd"}, r"are \[2, 2\]"),
+        ("rotary", [(1, 2, 3, 4), (3, 2), (3, 2)], {"layout": "qkv"}, "layout is 'qkv', not in"),
         ("attention", [(2, 3), (2, 3), (2, 3)], {}, r"\(B, H, S, D\)"),
         ("attention", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 6)], {}, "do not fit"),
         ("attention", [(1, 1, 3, 4), (1, 1, 5, 4), (1, 1, 5, 4), (2, 1, 3, 5)], {}, "mask"),

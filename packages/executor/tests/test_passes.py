@@ -587,8 +587,12 @@ def test_every_subset_of_the_passes_computes_the_same() -> None:
     inputs = inputs_of(graph)
     want = interpret(graph, inputs, np.float64)[0]
     sizes = set()
-    for chosen in range(2 ** len(DEFAULT_PASSES)):
-        passes = [name for bit, name in enumerate(DEFAULT_PASSES) if chosen >> bit & 1]
+    # What language models write out is not there: test_language_model_passes has those subsets
+    others = {"fuse_rms_norm", "fuse_rotary", "fuse_silu_mul"}
+    names = [name for name in DEFAULT_PASSES if name not in others]
+    assert len(names) == len(DEFAULT_PASSES) - len(others)
+    for chosen in range(2 ** len(names)):
+        passes = [name for bit, name in enumerate(names) if chosen >> bit & 1]
         GENERATOR.shuffle(passes)
         after, _ = optimize(graph, passes)
         verify(after)

@@ -178,6 +178,12 @@ AttentionLayout as_layout(std::string_view op, nb::handle value) {
     reject_value(op, "layout", value, "'bhsd', 'bshd', 'qkv'");
 }
 
+float as_eps(std::string_view op, nb::handle value) {
+    const float eps = as_float("eps", value);
+    if (!(eps >= 0.0F)) reject_value(op, "eps", value, "a number >= 0");
+    return eps;
+}
+
 PermuteAttributes as_permutation(nb::handle value, const Call& call) {
     const int rank = call.inputs[0].shape.rank;
     const std::string accepted =
@@ -206,6 +212,8 @@ Attributes defaults_of(std::string_view op, const Call& call) {
     if (op == "slice") return SliceAttributes{};
     if (op == "gelu") return GeluAttributes{};
     if (op == "layer_norm") return LayerNormAttributes{};
+    if (op == "rms_norm") return RmsNormAttributes{};
+    if (op == "rotary") return RotaryAttributes{};
     if (op.starts_with("attention")) {
         AttentionAttributes attributes;
         const Shape& q = call.inputs[0].shape;
@@ -242,9 +250,15 @@ bool set_attribute(std::string_view op, Attributes& all, std::string_view name, 
             return gelu->tanh = text == "tanh", true;
         }
     } else if (auto* layer_norm = std::get_if<LayerNormAttributes>(&all)) {
-        if (name == "eps") {
-            layer_norm->eps = as_float(name, value);
-            if (!(layer_norm->eps >= 0.0F)) reject_value(op, name, value, "a number >= 0");
+        if (name == "eps") return layer_norm->eps = as_eps(op, value), true;
+    } else if (auto* rms_norm = std::get_if<RmsNormAttributes>(&all)) {
+        if (name == "eps") return rms_norm->eps = as_eps(op, value), true;
+    } else if (auto* rotary = std::get_if<RotaryAttributes>(&all)) {
+        if (name == "layout") {
+            rotary->layout = as_layout(op, value);
+            if (rotary->layout == AttentionLayout::qkv) {
+                reject_value(op, name, value, "'bhsd', 'bshd'");
+            }
             return true;
         }
     } else if (auto* attention = std::get_if<AttentionAttributes>(&all)) {

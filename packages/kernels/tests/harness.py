@@ -149,6 +149,18 @@ def _layer_norm(random: np.random.Generator) -> Example:
     return Example((x, weight, bias), {}, expected, allowed)
 
 
+def _rms_norm(random: np.random.Generator) -> Example:
+    x, weight = normal(random, LARGE_ROWS, LARGE_LENGTH), normal(random, LARGE_LENGTH)
+    expected = reference.rms_norm(x, weight)
+    return Example((x, weight), {}, expected, tolerance.rms_norm(x, expected))
+
+
+def _rotary(random: np.random.Generator) -> Example:
+    x, cos, sin = normal(random, 3, 5, 131, 70), normal(random, 131, 35), normal(random, 131, 35)
+    expected = reference.rotary(x, cos, sin)
+    return Example((x, cos, sin), {}, expected, tolerance.rotary(x, cos, sin))
+
+
 def _softmax(random: np.random.Generator) -> Example:
     x = normal(random, LARGE_ROWS, LARGE_LENGTH, spread=4)
     expected = reference.softmax(x)
@@ -158,6 +170,27 @@ def _softmax(random: np.random.Generator) -> Example:
 def _gelu(random: np.random.Generator) -> Example:
     x = normal(random, LARGE_ROWS, LARGE_LENGTH, spread=3)
     return Example((x,), {}, reference.gelu(x), tolerance.gelu(x))
+
+
+def _silu(random: np.random.Generator) -> Example:
+    x = normal(random, LARGE_ROWS, LARGE_LENGTH, spread=3)
+    expected = reference.silu(x)
+    return Example((x,), {}, expected, tolerance.silu(expected))
+
+
+def _silu_mul(random: np.random.Generator) -> Example:
+    a, b = (
+        normal(random, LARGE_ROWS, LARGE_LENGTH, spread=3),
+        normal(random, LARGE_ROWS, LARGE_LENGTH),
+    )
+    expected = reference.silu(a) * reference.float64(b)
+    return Example((a, b), {}, expected, tolerance.silu(expected, b))
+
+
+def _rsqrt(random: np.random.Generator) -> Example:
+    x = np.abs(normal(random, LARGE_ROWS, LARGE_LENGTH))
+    expected = reference.rsqrt(x)
+    return Example((x,), {}, expected, tolerance.divide(expected))
 
 
 def _where(random: np.random.Generator) -> Example:
@@ -207,9 +240,14 @@ EXAMPLES: dict[str, Callable[[np.random.Generator], Example]] = {
     "where": _where,
     "relu": _relu,
     "gelu": _gelu,
+    "silu": _silu,
+    "silu_mul": _silu_mul,
+    "rsqrt": _rsqrt,
     "bias_relu": _bias_relu,
     "softmax": _softmax,
     "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
+    "rotary": _rotary,
     "attention": _attention,
     "attention_lse": _attention_lse,
     "attention_backward": _attention_backward,

@@ -36,6 +36,20 @@ def gelu(x: AnyArray, approximate: str = "none") -> Array:
         return np.asarray(0.5 * wide * (1 + gate))
 
 
+def silu(x: AnyArray) -> Array:
+    """x times the logistic function of x, by the exponential of -|x|, which is 1 at most."""
+    wide = float64(x)
+    with np.errstate(invalid="ignore"):
+        power = np.exp(-np.abs(wide))
+        return np.asarray(wide * np.where(wide < 0, power, 1.0) / (1 + power))
+
+
+def rsqrt(x: AnyArray) -> Array:
+    """x to the power of -1/2."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(1 / np.sqrt(float64(x)))
+
+
 def bias_relu(x: AnyArray, bias: AnyArray) -> Array:
     """max(x + bias, 0)."""
     return relu(float64(x) + float64(bias))
@@ -96,6 +110,25 @@ def layer_norm(x: AnyArray, weight: AnyArray, bias: AnyArray, eps: float = 1e-5)
         centered = wide - wide.mean(axis=-1, keepdims=True)
         variance = np.mean(centered**2, axis=-1, keepdims=True)
         return np.asarray(centered / np.sqrt(variance + eps) * float64(weight) + float64(bias))
+
+
+def rms_norm(x: AnyArray, weight: AnyArray, eps: float = 1e-5) -> Array:
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis."""
+    wide = float64(x)
+    with np.errstate(invalid="ignore"):
+        scale = np.sqrt(np.mean(wide**2, axis=-1, keepdims=True) + eps)
+        return np.asarray(wide / scale * float64(weight))
+
+
+def rotary(x: AnyArray, cos: AnyArray, sin: AnyArray, layout: str = "bhsd") -> Array:
+    """The pairs of the last axis as complex numbers, times cos + i sin of their position."""
+    wide = float64(x)
+    factors = float64(cos) + 1j * float64(sin)
+    if layout == "bshd":
+        factors = factors[:, None, :]
+    with np.errstate(invalid="ignore"):
+        turned = (wide[..., ::2] + 1j * wide[..., 1::2]) * factors
+    return np.stack([turned.real, turned.imag], axis=-1).reshape(wide.shape)
 
 
 class Attention(NamedTuple):

@@ -23,9 +23,14 @@ ARRAYS = {
     "where": ("condition", "x", "y"),
     "relu": ("x",),
     "gelu": ("x",),
+    "silu": ("x",),
+    "silu_mul": ("a", "b"),
+    "rsqrt": ("x",),
     "bias_relu": ("x", "bias"),
     "softmax": ("x",),
     "layer_norm": ("x", "weight", "bias"),
+    "rms_norm": ("x", "weight"),
+    "rotary": ("x", "cos", "sin"),
     "attention": ("q", "k", "v", "mask"),
     "attention_lse": ("q", "k", "v"),
     "attention_backward": ("q", "k", "v", "output", "lse", "grad_output"),
@@ -251,6 +256,14 @@ SHAPES: list[tuple[str, str, list[tuple[int, ...] | None]]] = [
     ("layer_norm", "weight", [(3, 4), (3,), (4,)]),
     ("layer_norm", "bias", [(3, 4), (4,), (5,)]),
     ("layer_norm", "bias", [(3, 4), (4,), (1, 4)]),
+    ("silu_mul", "b", [(3, 4), (4,)]),
+    ("silu_mul", "b", [(3, 4), (3, 1)]),
+    ("rms_norm", "x", [(), (3,)]),
+    ("rms_norm", "weight", [(3, 4), (3,)]),
+    ("rotary", "x", [(2, 3, 4), (3, 2), (3, 2)]),
+    ("rotary", "x", [(1, 2, 3, 5), (3, 2), (3, 2)]),
+    ("rotary", "cos", [(1, 2, 3, 4), (2, 2), (3, 2)]),
+    ("rotary", "sin", [(1, 2, 3, 4), (3, 2), (3, 4)]),
     ("attention", "q", [(2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 4)]),
     ("attention", "k", [(1, 2, 3, 4), (1, 2, 3), (1, 2, 3, 4)]),
     ("attention", "k", [(1, 2, 3, 4), (1, 3, 3, 4), (1, 2, 3, 4)]),
@@ -281,7 +294,7 @@ SHAPES: list[tuple[str, str, list[tuple[int, ...] | None]]] = [
 @pytest.mark.parametrize("op,argument,shapes", SHAPES)
 def test_shapes(op: str, argument: str, shapes: list[tuple[int, ...] | None]) -> None:
     arrays = [None if shape is None else zeros(*shape) for shape in shapes]
-    count = 3 if op in ("attention", "where", "layer_norm") else min(len(arrays), 2)
+    count = 3 if op in ("attention", "where", "layer_norm", "rotary") else min(len(arrays), 2)
     if op.startswith("attention_"):
         count = len(arrays)
     names = {"matmul": ("bias", "addend"), "attention": ("mask",)}.get(op, ())
@@ -317,6 +330,12 @@ VALUES: list[tuple[str, str, tuple[Any, ...], dict[str, Any], Any]] = [
     ("layer_norm", "eps", (zeros(3, 4), zeros(4), zeros(4)), {"eps": -1.0}, ValueError),
     ("layer_norm", "eps", (zeros(3, 4), zeros(4), zeros(4)), {"eps": float("nan")}, ValueError),
     ("layer_norm", "eps", (zeros(3, 4), zeros(4), zeros(4)), {"eps": "small"}, TypeError),
+    ("rms_norm", "eps", (zeros(3, 4), zeros(4)), {"eps": -1.0}, ValueError),
+    ("rms_norm", "eps", (zeros(3, 4), zeros(4)), {"eps": None}, TypeError),
+    ("rotary", "layout", (zeros(1, 2, 3, 4), zeros(3, 2), zeros(3, 2)), {"layout": "qkv"},
+     ValueError),
+    ("rotary", "cos", (zeros(1, 2, 3, 4), zeros(3, 2), zeros(3, 2)), {"layout": "bshd"},
+     ValueError),
     ("attention", "tile_q", (zeros(1, 1, 2, 3),) * 3, {"tile_q": -1}, ValueError),
     ("attention", "tile_k", (zeros(1, 1, 2, 3),) * 3, {"tile_k": 2**40}, ValueError),
     ("attention", "tile_k", (zeros(1, 1, 2, 3),) * 3, {"tile_k": 2.0}, TypeError),

@@ -1,4 +1,4 @@
-"""add, sub, mul, div, where, relu, gelu, bias_relu: broadcasting, special values, in place."""
+"""The element-wise ops: broadcasting, special values, in place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness import (
 from shapes import BROADCASTS, LARGE_LENGTH, LARGE_ROWS, LENGTHS
 
 BINARY: dict[str, Any] = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
-UNARY = ("relu", "gelu")
+UNARY = ("relu", "gelu", "silu")
 SPECIAL = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 3e38, -3e38, 1e-38, -1e-38, 1e-45)
 
 each_binary = pytest.mark.parametrize(
@@ -47,6 +47,8 @@ def check_binary(op: str, kernel: str, a: Float32, b: Float32) -> None:
 def expected_unary(op: str, x: Float32) -> tuple[reference.Array, reference.Array]:
     if op == "relu":
         return reference.relu(x), tolerance.exact(reference.relu(x))
+    if op == "silu":
+        return reference.silu(x), tolerance.silu(reference.silu(x))
     return reference.gelu(x), tolerance.gelu(x)
 
 
@@ -154,6 +156,75 @@ def test_gelu_special_values(kernel: str, approximate: str) -> None:
 def test_gelu_tolerance_tells_the_forms_apart() -> None:
     x = np.linspace(-4, 4, 101, dtype=np.float32)
     assert worst_ratio(reference.gelu(x, "tanh"), reference.gelu(x), tolerance.gelu(x)) > 10
+
+
+@pytest.mark.parametrize("kernel", kernels_of("silu"))
+def test_silu_over_its_whole_range(kernel: str) -> None:
+    """Where the sigmoid is far below 1e-7 the relative error must stay small."""
+    x = np.concatenate(
+        [
+            np.linspace(-110, 110, 8001, dtype=np.float32),
+            np.array([0.0, -0.0, 1e-30, -1e-30, 1e-6, 3e38, -3e38], np.float32),
+        ]
+    )
+    expected = reference.silu(x)
+    assert_within(guarded("silu", x.shape, x, kernel=kernel), expected, tolerance.silu(expected))
+
+
+def test_silu_tolerance_tells_it_from_an_exponential_that_overflows() -> None:
+    x = np.linspace(-87, -20, 101, dtype=np.float32)
+    expected = reference.silu(x)
+    mutant = x * (np.float32(0.5) + np.float32(0.5) * np.tanh(x / 2))
+    assert worst_ratio(mutant, expected, tolerance.silu(expected)) > 10
+
+
+@pytest.mark.parametrize("kernel", kernels_of("silu"))
+def test_silu_special_values(kernel: str) -> None:
+    x = np.resize(np.array([1.0, np.nan, np.inf, -np.inf, 1e30], np.float32), 37)
+    y = guarded("silu", x.shape, x, kernel=kernel)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(x) | np.isneginf(x))
+    np.testing.assert_array_equal(y[x == np.inf], np.inf)
+    np.testing.assert_array_equal(y[x == np.float32(1e30)], np.float32(1e30))
+
+
+@pytest.mark.parametrize("kernel", kernels_of("silu_mul"))
+@pytest.mark.parametrize("length", LENGTHS)
+def test_silu_mul(kernel: str, length: int, random: np.random.Generator) -> None:
+    a, b = normal(random, 3, length, spread=4), normal(random, 3, length, spread=100)
+    expected = reference.silu(a) * reference.float64(b)
+    actual = guarded("silu_mul", a.shape, a, b, kernel=kernel)
+    assert_within(actual, expected, tolerance.silu(expected, b))
+
+
+@pytest.mark.parametrize("kernel", kernels_of("silu_mul"))
+def test_silu_mul_large_special_and_in_place(kernel: str, random: np.random.Generator) -> None:
+    a, b = normal(random, 2, LARGE_ROWS, LARGE_LENGTH), normal(random, 2, LARGE_ROWS, LARGE_LENGTH)
+    a[0, 3, 7], a[1, 66, 2052], b[0, 5, 1], b[1, 0, 2000] = np.nan, -np.inf, np.inf, np.nan
+    with np.errstate(invalid="ignore"):
+        expected = reference.silu(a) * reference.float64(b)
+    allowed = tolerance.silu(expected, np.where(np.isfinite(b), b, 0))
+    assert_within(guarded("silu_mul", a.shape, a, b, kernel=kernel), expected, allowed)
+    left, right = a.copy(), b.copy()
+    assert_within(function_of("silu_mul")(left, b, kernel=kernel, out=left), expected, allowed)
+    assert_within(function_of("silu_mul")(a, right, kernel=kernel, out=right), expected, allowed)
+
+
+@pytest.mark.parametrize("kernel", kernels_of("rsqrt"))
+@pytest.mark.parametrize("length", [*LENGTHS, 67 * 2053])
+def test_rsqrt(kernel: str, length: int, random: np.random.Generator) -> None:
+    x = np.exp(normal(random, length, spread=20)).astype(np.float32)
+    expected = reference.rsqrt(x)
+    allowed = tolerance.divide(expected)
+    assert_within(guarded("rsqrt", x.shape, x, kernel=kernel), expected, allowed)
+    assert_within(function_of("rsqrt")(x, kernel=kernel, out=x), expected, allowed)
+
+
+@pytest.mark.parametrize("kernel", kernels_of("rsqrt"))
+def test_rsqrt_special_values(kernel: str) -> None:
+    x = np.resize(np.array([4.0, np.nan, np.inf, -np.inf, 0.0, -1.0, 3e38], np.float32), 37)
+    expected = reference.rsqrt(x)
+    allowed = tolerance.divide(expected)
+    assert_within(guarded("rsqrt", x.shape, x, kernel=kernel), expected, allowed)
 
 
 @pytest.mark.parametrize("kernel", kernels_of("bias_relu"))

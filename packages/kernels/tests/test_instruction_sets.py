@@ -20,6 +20,8 @@ FILES = (
     "test_elementwise.py",
     "test_softmax.py",
     "test_layer_norm.py",
+    "test_rms_norm.py",
+    "test_rotary.py",
     "test_attention.py",
     "test_attention_backward.py",
 )

@@ -18,7 +18,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("op", [op for op in kernels.ops() if op not in ("permute", "slice")])
 def test_every_kernel_of_an_op_is_timed_once_a_round(op: str) -> None:
-    shape = (1, 2, 5, 8) if op.startswith("attention") else (5, 8)
+    has_heads = op.startswith("attention") or op == "rotary"
+    shape = (1, 2, 5, 8) if has_heads else (5, 8)
     times = kernels.time_kernels(op, shape, rounds=3)
     assert [time.kernel for time in times] == [k.name for k in kernels.op_table() if k.op == op]
     assert all(len(time.times_ns) == 3 for time in times)
@@ -27,6 +28,7 @@ def test_every_kernel_of_an_op_is_timed_once_a_round(op: str) -> None:
 
 def test_shapes_follow_from_the_first_input() -> None:
     assert input_shapes("layer_norm", (3, 7)) == [(3, 7), (7,), (7,)]
+    assert input_shapes("rotary", (1, 2, 3, 8)) == [(1, 2, 3, 8), (3, 4), (3, 4)]
     assert input_shapes("matmul", (3, 7)) == [(3, 7), (7, 7), None, None]
     assert input_shapes("attention", (1, 2, 3, 4)) == [(1, 2, 3, 4)] * 3 + [None]
     whole, rows = (1, 2, 3, 4), (1, 2, 3)

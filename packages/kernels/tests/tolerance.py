@@ -46,6 +46,11 @@ def gelu(x: reference.AnyArray) -> Array:
     return np.asarray(6 * UNIT * np.abs(reference.float64(x)) + TINY)
 
 
+def silu(expected: Array, factor: reference.AnyArray | float = 1.0) -> Array:
+    """exp within two units in the last place, a sum, a product and a division, then the factor."""
+    return np.asarray(11 * UNIT * np.abs(expected) + TINY * (1 + np.abs(factor)))
+
+
 def matmul(length: int, magnitude: Array) -> Array:
     """A dot product of `length` terms whose magnitudes sum to `magnitude`, with bias and addend.
 
@@ -79,6 +84,21 @@ def layer_norm(
     scaled = np.abs(expected - reference.float64(bias))
     terms = gain * centering + scaled + np.abs(expected) + np.abs(reference.float64(bias))
     return np.asarray(growth * UNIT * terms + TINY)
+
+
+def rms_norm(x: reference.AnyArray, expected: Array) -> Array:
+    """Half the relative error of a sum of positive terms, a root, a division and two products."""
+    return np.asarray((_sum_growth(x.shape[-1]) / 2 + 4) * UNIT * np.abs(expected) + TINY)
+
+
+def rotary(x: reference.AnyArray, cos: reference.AnyArray, sin: reference.AnyArray) -> Array:
+    """Two products and a sum, which may cancel: by the magnitudes of the terms (layout bhsd)."""
+    wide = np.abs(reference.float64(x))
+    pair = wide.reshape(*wide.shape[:-1], -1, 2)
+    swapped = pair[..., ::-1]
+    straight, turned = (np.abs(reference.float64(table))[..., None] for table in (cos, sin))
+    terms = pair * straight + swapped * turned
+    return np.asarray(2 * UNIT * terms.reshape(wide.shape) + TINY)
 
 
 def _score_error(expected: reference.Attention, head_dim: int) -> Array:

@@ -109,7 +109,8 @@ def handles(*overloads: str) -> Callable[[_HandlerT], _HandlerT]:
     return register
 
 
-def _axis(axis: int, rank: int) -> int:
+def axis_of(axis: int, rank: int) -> int:
+    """An axis counted from the front."""
     return axis + rank if axis < 0 else axis
 
 
@@ -135,23 +136,24 @@ def _view(context: Context, x: Tensor, shape: Sequence[int]) -> Value:
     if -1 in sizes:
         known = -math.prod(sizes)
         sizes[sizes.index(-1)] = math.prod(x.shape) // known
-    return _reshape(context, x, tuple(sizes))
+    return reshaped(context, x, tuple(sizes))
 
 
-def _reshape(context: Context, x: Tensor, shape: tuple[int, ...]) -> Value:
+def reshaped(context: Context, x: Tensor, shape: tuple[int, ...]) -> Value:
+    """The same elements under a shape; no node where it is theirs already."""
     return context.value(x) if shape == x.shape else context.emit("reshape", x, shape=shape)
 
 
 @handles("flatten.using_ints")
 def _flatten(context: Context, x: Tensor, start: int = 0, end: int = -1) -> Value:
-    first, last = _axis(start, len(x.shape)), _axis(end, len(x.shape))
+    first, last = axis_of(start, len(x.shape)), axis_of(end, len(x.shape))
     merged = math.prod(x.shape[first : last + 1])
-    return _reshape(context, x, (*x.shape[:first], merged, *x.shape[last + 1 :]))
+    return reshaped(context, x, (*x.shape[:first], merged, *x.shape[last + 1 :]))
 
 
 @handles("unflatten.int")
 def _unflatten(context: Context, x: Tensor, dim: int, sizes: Sequence[int]) -> Value:
-    axis = _axis(dim, len(x.shape))
+    axis = axis_of(dim, len(x.shape))
     return _view(context, x, [*x.shape[:axis], *_fill(sizes, x.shape[axis]), *x.shape[axis + 1 :]])
 
 
@@ -162,17 +164,17 @@ def _fill(sizes: Sequence[int], total: int) -> list[int]:
 
 @handles("unsqueeze.default")
 def _unsqueeze(context: Context, x: Tensor, dim: int) -> Value:
-    axis = _axis(dim, len(x.shape) + 1)
-    return _reshape(context, x, (*x.shape[:axis], 1, *x.shape[axis:]))
+    axis = axis_of(dim, len(x.shape) + 1)
+    return reshaped(context, x, (*x.shape[:axis], 1, *x.shape[axis:]))
 
 
 @handles("squeeze.default", "squeeze.dim", "squeeze.dims")
 def _squeeze(context: Context, x: Tensor, dims: int | Sequence[int] | None = None) -> Value:
     rank = len(x.shape)
     listed = range(rank) if dims is None else [dims] if isinstance(dims, int) else dims
-    gone = {_axis(dim, rank) for dim in listed}
+    gone = {axis_of(dim, rank) for dim in listed}
     kept = tuple(size for axis, size in enumerate(x.shape) if axis not in gone or size != 1)
-    return _reshape(context, x, kept)
+    return reshaped(context, x, kept)
 
 
 @handles("expand.default")
@@ -181,22 +183,22 @@ def _expand(context: Context, x: Tensor, sizes: Sequence[int], implicit: bool = 
     wanted = tuple(old if new == -1 else int(new) for old, new in zip(padded, sizes, strict=True))
     if wanted != padded:
         raise context.unsupported("aten.expand.default", f"{list(x.shape)} to {list(wanted)}")
-    return _reshape(context, x, wanted)
+    return reshaped(context, x, wanted)
 
 
 @handles("permute.default")
 def _permute(context: Context, x: Tensor, dims: Sequence[int]) -> Value:
-    perm = tuple(_axis(int(dim), len(x.shape)) for dim in dims)
+    perm = tuple(axis_of(int(dim), len(x.shape)) for dim in dims)
     moved = [axis for axis in perm if x.shape[axis] != 1]
     if moved == sorted(moved):  # only axes of size 1 change places: the elements stay in order
-        return _reshape(context, x, tuple(x.shape[axis] for axis in perm))
+        return reshaped(context, x, tuple(x.shape[axis] for axis in perm))
     return context.emit("permute", x, perm=perm)
 
 
 @handles("transpose.int")
 def _transpose(context: Context, x: Tensor, dim0: int, dim1: int) -> Value:
     perm = list(range(len(x.shape)))
-    first, second = _axis(dim0, len(perm)), _axis(dim1, len(perm))
+    first, second = axis_of(dim0, len(perm)), axis_of(dim1, len(perm))
     perm[first], perm[second] = perm[second], perm[first]
     return _permute(context, x, perm)
 
@@ -217,7 +219,7 @@ def _slice(
 ) -> Value:
     if step != 1:
         raise context.unsupported("aten.slice.Tensor", f"step is {step}, expected 1")
-    axis = _axis(dim, len(x.shape))
+    axis = axis_of(dim, len(x.shape))
     first, last, _ = slice(start, end).indices(x.shape[axis])
     if (first, last) == (0, x.shape[axis]):
         return context.value(x)
@@ -226,10 +228,10 @@ def _slice(
 
 @handles("select.int")
 def _select(context: Context, x: Tensor, dim: int, index: int) -> Value:
-    axis = _axis(dim, len(x.shape))
-    first = _axis(index, x.shape[axis])
+    axis = axis_of(dim, len(x.shape))
+    first = axis_of(index, x.shape[axis])
     part = _slice(context, x, axis, first, first + 1)
-    return _reshape(context, part, (*x.shape[:axis], *x.shape[axis + 1 :]))
+    return reshaped(context, part, (*x.shape[:axis], *x.shape[axis + 1 :]))
 
 
 @handles("split_with_sizes.default")
@@ -242,20 +244,20 @@ def _split_sizes(
 
 @handles("split.Tensor")
 def _split(context: Context, x: Tensor, size: int, dim: int = 0) -> tuple[Value, ...]:
-    length = x.shape[_axis(dim, len(x.shape))]
+    length = x.shape[axis_of(dim, len(x.shape))]
     sizes = [min(size, length - first) for first in range(0, length, size)]
     return _split_sizes(context, x, sizes, dim)
 
 
 @handles("chunk.default")
 def _chunk(context: Context, x: Tensor, chunks: int, dim: int = 0) -> tuple[Value, ...]:
-    length = x.shape[_axis(dim, len(x.shape))]
+    length = x.shape[axis_of(dim, len(x.shape))]
     return _split(context, x, -(-length // chunks), dim)
 
 
 @handles("unbind.int")
 def _unbind(context: Context, x: Tensor, dim: int = 0) -> tuple[Value, ...]:
-    count = x.shape[_axis(dim, len(x.shape))]
+    count = x.shape[axis_of(dim, len(x.shape))]
     return tuple(_select(context, x, dim, index) for index in range(count))
 
 
@@ -308,7 +310,7 @@ def _masked_fill(context: Context, x: Tensor, mask: Tensor, value: Any) -> Value
 @handles("softmax.int", "_softmax.default")
 def _softmax(context: Context, x: Tensor, dim: int, dtype: Any = None) -> Value:
     rank = len(x.shape)
-    axis = _axis(dim, rank)
+    axis = axis_of(dim, rank)
     if axis == rank - 1:
         return context.emit("softmax", x)
     swap = [*range(axis), rank - 1, *range(axis + 1, rank - 1), axis]
@@ -330,32 +332,33 @@ def _layer_norm(
     builder = context.builder
     scale = builder.constant("ones", np.ones(size)) if weight is None else weight
     shift = builder.constant("zeros", np.zeros(size)) if bias is None else bias
-    flat = [_reshape(context, part, shape) for part, shape in ((scale, (size,)), (shift, (size,)))]
-    out = context.emit("layer_norm", _reshape(context, x, rows), *flat, eps=float(eps))
-    return _reshape(context, out, x.shape)
+    flat = [reshaped(context, part, shape) for part, shape in ((scale, (size,)), (shift, (size,)))]
+    out = context.emit("layer_norm", reshaped(context, x, rows), *flat, eps=float(eps))
+    return reshaped(context, out, x.shape)
 
 
 # Products -----------------------------------------------------------------------------------------
 
 
 @handles("matmul.default", "mm.default", "bmm.default")
-def _matmul(context: Context, a: Tensor, b: Tensor) -> Value:
+def product(context: Context, a: Tensor, b: Tensor) -> Value:
+    """a @ b as torch has it: vectors, batches, and one matrix for all of them."""
     if len(a.shape) == 1:
-        row = _matmul(context, _reshape(context, a, (1, *a.shape)), b)
-        return _reshape(context, row, (*row.shape[:-2], row.shape[-1]))
+        row = product(context, reshaped(context, a, (1, *a.shape)), b)
+        return reshaped(context, row, (*row.shape[:-2], row.shape[-1]))
     if len(b.shape) == 1:
-        column = _matmul(context, a, _reshape(context, b, (*b.shape, 1)))
-        return _reshape(context, column, column.shape[:-1])
+        column = product(context, a, reshaped(context, b, (*b.shape, 1)))
+        return reshaped(context, column, column.shape[:-1])
     if len(b.shape) > 2 and a.shape[:-2] != b.shape[:-2] and math.prod(b.shape[:-2]) == 1:
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        out = _matmul(context, a, _reshape(context, b, b.shape[-2:]))
-        return _reshape(context, out, (*batch, *out.shape[-2:]))
+        out = product(context, a, reshaped(context, b, b.shape[-2:]))
+        return reshaped(context, out, (*batch, *out.shape[-2:]))
     return context.emit("matmul", a, b)
 
 
 @handles("linear.default")
 def _linear(context: Context, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Value:
-    out = _matmul(context, x, context.emit("permute", weight, perm=(1, 0)))
+    out = product(context, x, context.emit("permute", weight, perm=(1, 0)))
     return out if bias is None else context.emit("add", out, bias)
 
 
@@ -363,7 +366,7 @@ def _linear(context: Context, x: Tensor, weight: Tensor, bias: Tensor | None = N
 def _addmm(
     context: Context, addend: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Value:
-    out = _matmul(context, a, b)
+    out = product(context, a, b)
     if alpha != 1:
         out = context.emit("mul", out, alpha)
     if beta == 0:

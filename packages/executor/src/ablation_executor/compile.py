@@ -112,6 +112,8 @@ def compile(
         ablation_kernels.set_num_threads(threads)
     threads = ablation_kernels.get_num_threads()
     graph = own_outputs(graph)
+    # What passes have left unread would live as long as the program.
+    graph.constants = {value: graph.constants[value] for value in _read_constants(graph)}
     selected = select_kernels(graph, kernels)
     stages = row_stages(graph, selected) if share_rows and threads > 1 else []
     memory = PLANS[plan](graph, scratch_requirements(graph, selected, threads), stages)

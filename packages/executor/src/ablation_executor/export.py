@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from . import aten_language_model as _language_model  # noqa: F401
 from .aten import HANDLERS, Constant, Context, ExportError, UnsupportedOpError
 from .ir import Graph, GraphBuilder, Value
 

@@ -142,6 +142,25 @@ def _last_axis_shape(shapes: Shapes, attributes: Attributes) -> Shape:
     return tuple(x)
 
 
+def _one_shape(shapes: Shapes, attributes: Attributes) -> Shape:
+    a, b = shapes
+    if a != b:
+        raise ValueError(f"shapes {list(a)} and {list(b)} differ")
+    return tuple(a)
+
+
+def _rotary_shape(shapes: Shapes, attributes: Attributes) -> Shape:
+    x, layout = shapes[0], attributes["layout"]
+    if len(x) != 4 or x[3] % 2:
+        axes = ", ".join(layout.upper())
+        raise ValueError(f"rotary needs ({axes}) with an even D: {list(x)}")
+    table = (x[layout.index("s")], x[3] // 2)
+    for angles in shapes[1:]:
+        if angles != table:
+            raise ValueError(f"rotary: x is {list(x)}, so cos and sin are {list(table)}: {angles}")
+    return tuple(x)
+
+
 def _split_attention_shapes(shapes: Shapes, layout: str) -> tuple[Shape, Shape, Shape]:
     """The shapes of q, k and v in attention's `layout`, each with four axes."""
     q, k, v, _ = shapes
@@ -235,6 +254,9 @@ _SPECS = (
         reference.gelu,
         in_place_slots=(0,),
     ),
+    OpSpec("silu", _X, {}, _same_shape, reference.silu, in_place_slots=(0,)),
+    OpSpec("silu_mul", _AB, {}, _one_shape, reference.silu_mul, in_place_slots=(0, 1)),
+    OpSpec("rsqrt", _X, {}, _same_shape, reference.rsqrt, in_place_slots=(0,)),
     OpSpec(
         "where",
         (Slot("condition"), Slot("x"), Slot("y")),
@@ -267,6 +289,23 @@ _SPECS = (
         _last_axis_shape,
         reference.layer_norm,
         category="layer_norm",
+        in_place_slots=(0,),
+    ),
+    OpSpec(
+        "rms_norm",
+        (Slot("x"), Slot("weight")),
+        {"eps": Attribute((float,), 1e-5)},
+        _last_axis_shape,
+        reference.rms_norm,
+        category="layer_norm",
+        in_place_slots=(0,),
+    ),
+    OpSpec(
+        "rotary",
+        (Slot("x"), Slot("cos"), Slot("sin")),
+        {"layout": Attribute((str,), "bhsd", choices=("bhsd", "bshd"))},
+        _rotary_shape,
+        reference.rotary,
         in_place_slots=(0,),
     ),
     OpSpec(

@@ -98,6 +98,25 @@ def gelu(inputs: Inputs, attributes: Attributes) -> Array:
     return _gelu(inputs[0], attributes["approximate"])
 
 
+def silu(inputs: Inputs, attributes: Attributes) -> Array:
+    """x / (1 + exp(-x)), without an exponential that overflows."""
+    x = inputs[0]
+    power = np.exp(-np.abs(x))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(x < 0, x * power, x) / (1 + power))
+
+
+def silu_mul(inputs: Inputs, attributes: Attributes) -> Array:
+    """silu(a) * b."""
+    return np.asarray(silu(inputs[:1], attributes) * inputs[1])
+
+
+def rsqrt(inputs: Inputs, attributes: Attributes) -> Array:
+    """1 / sqrt(x): infinity for 0, NaN for x < 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(1 / np.sqrt(inputs[0]))
+
+
 def where(inputs: Inputs, attributes: Attributes) -> Array:
     """x where the condition is not zero, else y."""
     condition, x, y = inputs
@@ -123,6 +142,26 @@ def layer_norm(inputs: Inputs, attributes: Attributes) -> Array:
     centered = x - x.mean(axis=-1, keepdims=True)
     variance = np.mean(centered * centered, axis=-1, keepdims=True)
     return np.asarray(centered / np.sqrt(variance + attributes["eps"]) * weight + bias)
+
+
+def rms_norm(inputs: Inputs, attributes: Attributes) -> Array:
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis."""
+    x, weight = inputs
+    squares = np.mean(x * x, axis=-1, keepdims=True)
+    return np.asarray(x / np.sqrt(squares + attributes["eps"]) * weight)
+
+
+def rotary(inputs: Inputs, attributes: Attributes) -> Array:
+    """Each pair (x[2i], x[2i+1]) turned by the angle of its position, given as cos and sin.
+
+    Layout bhsd: x is (B, H, S, D), bshd: (B, S, H, D); cos and sin are (S, D / 2).
+    """
+    x, cos, sin = inputs
+    if attributes["layout"] == "bshd":
+        cos, sin = cos[:, None, :], sin[:, None, :]
+    even, odd = x[..., ::2], x[..., 1::2]
+    turned = np.stack((even * cos - odd * sin, even * sin + odd * cos), axis=-1)
+    return np.asarray(turned.reshape(x.shape))
 
 
 def attention(inputs: Inputs, attributes: Attributes) -> Array:

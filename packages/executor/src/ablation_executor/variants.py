@@ -102,7 +102,9 @@ def _kernels(
         "slice": "slice_parallel",
         "where": "where_parallel",
     }
-    for op in ("add", "sub", "mul", "div", "relu", "gelu", "bias_relu"):
+    arithmetic = ("add", "sub", "mul", "div", "rsqrt")
+    activations = ("relu", "gelu", "silu", "silu_mul", "bias_relu")
+    for op in (*arithmetic, *activations, "rms_norm", "rotary"):
         chosen[op] = f"{op}_simd_parallel"
     return chosen | {"attention": attention, "softmax": softmax, "layer_norm": layer_norm}
 

@@ -35,6 +35,12 @@ struct SimdProvider {
     /// y = (x - mean) * inverse_deviation * weight + bias.
     void (*normalize)(float* y, const float* x, float mean, float inverse_deviation,
                       const float* weight, const float* bias, std::int64_t n);
+    /// y = x * factor * weight.
+    void (*scale_by)(float* y, const float* x, float factor, const float* weight, std::int64_t n);
+    /// (y[2i], y[2i + 1]) = (x[2i] cos[i] - x[2i + 1] sin[i], x[2i] sin[i] + x[2i + 1] cos[i]);
+    /// n, the number of elements of x, is even.
+    void (*rotate_pairs)(float* y, const float* x, const float* cos, const float* sin,
+                         std::int64_t n);
     Binary add, sub, mul, div;
     Unary relu;
     /// y = max(x + bias, 0).
@@ -43,6 +49,12 @@ struct SimdProvider {
     Unary gelu;
     /// The tanh approximation of gelu (torch's approximate="tanh").
     Unary gelu_tanh;
+    /// x / (1 + exp(-x)).
+    Unary silu;
+    /// y = silu(a) * b; y may be either.
+    void (*silu_mul)(float* y, const float* a, const float* b, std::int64_t n);
+    /// 1 / sqrt(x).
+    Unary rsqrt;
     /// `rounds` multiply-adds on each of 12 independent registers, to measure the ceiling; returns
     /// the FLOPs done. *sink must be 0; what is left in it means nothing. Null where the provider
     /// has no registers of its own (vdsp).

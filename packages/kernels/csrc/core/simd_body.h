@@ -118,6 +118,28 @@ struct Rows {
         });
     }
 
+    static void scale_by(float* y, const float* x, float factor, const float* weight,
+                         std::int64_t n) {
+        const auto f = V::set(factor);
+        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
+            const auto scaled = V::mul(V::load(x + i, lanes), f);
+            V::store(y + i, V::mul(scaled, V::load(weight + i, lanes)), lanes);
+        });
+    }
+
+    static void rotate_pairs(float* y, const float* x, const float* cos, const float* sin,
+                             std::int64_t n) {
+        alignas(64) static constexpr float kSigns[16] = {-1, 1, -1, 1, -1, 1, -1, 1,
+                                                         -1, 1, -1, 1, -1, 1, -1, 1};
+        const auto signs = V::load(kSigns, All{});
+        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
+            const auto v = V::load(x + i, lanes);
+            const auto turned = V::mul(V::swap_pairs(v), V::load_twice(sin + i / 2, lanes));
+            const auto straight = V::mul(v, V::load_twice(cos + i / 2, lanes));
+            V::store(y + i, V::fma(turned, signs, straight), lanes);
+        });
+    }
+
     /// operation(a, b) along a row; an operand of step 0 stays in a register.
     template <class Operation>
     static void binary(float* y, const float* a, std::int64_t a_step, const float* b,
@@ -186,6 +208,25 @@ struct Rows {
         });
     }
 
+    static void silu(float* y, const float* x, std::int64_t n) {
+        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
+            V::store(y + i, body::silu<V>(V::load(x + i, lanes)), lanes);
+        });
+    }
+
+    static void silu_mul(float* y, const float* a, const float* b, std::int64_t n) {
+        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
+            const auto gate = body::silu<V>(V::load(a + i, lanes));
+            V::store(y + i, V::mul(gate, V::load(b + i, lanes)), lanes);
+        });
+    }
+
+    static void rsqrt(float* y, const float* x, std::int64_t n) {
+        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
+            V::store(y + i, V::div(V::set(1.0F), V::sqrt(V::load(x + i, lanes))), lanes);
+        });
+    }
+
     /// Two pipes of latency 4 need 8 chains; 12 leave room and still fit the 16 registers of AVX2.
     static std::int64_t multiply_add(std::int64_t rounds, float* sink) {
         constexpr int kChains = 12;
@@ -211,6 +252,8 @@ struct Rows {
                 .scale = scale,
                 .scale_add = scale_add,
                 .normalize = normalize,
+                .scale_by = scale_by,
+                .rotate_pairs = rotate_pairs,
                 .add = add,
                 .sub = sub,
                 .mul = mul,
@@ -219,6 +262,9 @@ struct Rows {
                 .bias_relu = bias_relu,
                 .gelu = gelu,
                 .gelu_tanh = gelu_tanh,
+                .silu = silu,
+                .silu_mul = silu_mul,
+                .rsqrt = rsqrt,
                 .multiply_add = multiply_add};
     }
 };

@@ -95,6 +95,15 @@ void normalize(float* y, const float* x, float mean, float inverse_deviation, co
     vDSP_vma(y, 1, weight, 1, bias, 1, y, 1, length(n));
 }
 
+void scale_by(float* y, const float* x, float factor, const float* weight, std::int64_t n) {
+    vDSP_vsmul(x, 1, &factor, y, 1, length(n));
+    vDSP_vmul(y, 1, weight, 1, y, 1, length(n));
+}
+
+void rotate_pairs(float* y, const float* x, const float* cos, const float* sin, std::int64_t n) {
+    baseline_provider.rotate_pairs(y, x, cos, sin, n);
+}
+
 void fill(float* y, float value, std::int64_t n) { vDSP_vfill(&value, y, 1, length(n)); }
 
 void add(float* y, const float* a, std::int64_t a_step, const float* b, std::int64_t b_step,
@@ -144,6 +153,14 @@ void bias_relu(float* y, const float* x, const float* bias, std::int64_t n) {
 
 void gelu(float* y, const float* x, std::int64_t n) { baseline_provider.gelu(y, x, n); }
 
+void silu(float* y, const float* x, std::int64_t n) { baseline_provider.silu(y, x, n); }
+
+void silu_mul(float* y, const float* a, const float* b, std::int64_t n) {
+    baseline_provider.silu_mul(y, a, b, n);
+}
+
+void rsqrt(float* y, const float* x, std::int64_t n) { baseline_provider.rsqrt(y, x, n); }
+
 void gelu_tanh(float* y, const float* x, std::int64_t n) {
     // 0.5 x (1 + tanh(k x (1 + 0.044715 x^2))), k = sqrt(2 / pi).
     const float k = 0.7978845608028654F;
@@ -168,10 +185,12 @@ void gelu_tanh(float* y, const float* x, std::int64_t n) {
 }  // namespace
 
 const SimdProvider vdsp_provider = {
-    "vdsp",      max,       sum,       sum_squared_difference,
-    exp_shifted, scale,     scale_add, normalize,
-    add,         sub,       mul,       div,
-    relu,        bias_relu, gelu,      gelu_tanh,
+    "vdsp",      max,          sum,       sum_squared_difference,
+    exp_shifted, scale,        scale_add, normalize,
+    scale_by,    rotate_pairs, add,       sub,
+    mul,         div,          relu,      bias_relu,
+    gelu,        gelu_tanh,    silu,      silu_mul,
+    rsqrt,
 };
 
 }  // namespace ablation

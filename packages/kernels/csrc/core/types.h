@@ -96,7 +96,11 @@ struct GeluAttributes {
 struct LayerNormAttributes {
     float eps = 1e-5F;
 };
-/// How the axes of q, k, v and the output of attention lie.
+struct RmsNormAttributes {
+    float eps = 1e-5F;
+};
+/// How the axes of q, k, v and the output of attention lie, and those of x in rotary, where qkv is
+/// none of them.
 enum class AttentionLayout : std::uint8_t {
     bhsd,  ///< (batch, heads, seq_len, head_dim)
     bshd,  ///< (batch, seq_len, heads, head_dim)
@@ -110,10 +114,14 @@ struct AttentionAttributes {
     std::int64_t tile_k = 0;  ///< keys per tile (flash forms); 0: the kernel chooses
     AttentionLayout layout = AttentionLayout::bhsd;
 };
+struct RotaryAttributes {
+    AttentionLayout layout = AttentionLayout::bhsd;
+};
 struct NoAttributes {};
 
-using Attributes = std::variant<NoAttributes, MatmulAttributes, PermuteAttributes, SliceAttributes,
-                                GeluAttributes, LayerNormAttributes, AttentionAttributes>;
+using Attributes =
+    std::variant<NoAttributes, MatmulAttributes, PermuteAttributes, SliceAttributes, GeluAttributes,
+                 LayerNormAttributes, RmsNormAttributes, RotaryAttributes, AttentionAttributes>;
 
 /// One kernel invocation, resolved: everything that a kernel may read or write.
 struct Call {

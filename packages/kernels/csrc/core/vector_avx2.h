@@ -34,6 +34,17 @@ struct Avx2 {
     static void store(float* p, Float v, body::First lanes) {
         _mm256_maskstore_ps(p, mask(lanes), v);
     }
+    static Float load_twice(const float* p, body::All) { return twice(_mm_loadu_ps(p)); }
+    static Float load_twice(const float* p, body::First lanes) {
+        const __m128i half =
+            _mm_loadu_si128(reinterpret_cast<const __m128i*>(kLaneMasks + 8 - lanes.n / 2));
+        return twice(_mm_maskload_ps(p, half));
+    }
+    static Float twice(__m128 v) {
+        const __m256i index = _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0);
+        return _mm256_permutevar8x32_ps(_mm256_castps128_ps256(v), index);
+    }
+    static Float swap_pairs(Float v) { return _mm256_permute_ps(v, 0xB1); }
     static Float keep(Float v, body::First lanes) {
         return zero_unless(_mm256_castsi256_ps(mask(lanes)), v);
     }
@@ -46,6 +57,7 @@ struct Avx2 {
     static Float min(Float a, Float b) { return _mm256_min_ps(a, b); }
     static Float max(Float a, Float b) { return _mm256_max_ps(a, b); }
     static Float abs(Float v) { return _mm256_andnot_ps(set(-0.0F), v); }
+    static Float sqrt(Float v) { return _mm256_sqrt_ps(v); }
     static Float round(Float v) {
         return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     }

@@ -33,6 +33,16 @@ struct Avx512 {
     static void store(float* p, Float v, body::First lanes) {
         _mm512_mask_storeu_ps(p, mask(lanes), v);
     }
+    static Float load_twice(const float* p, body::All) { return twice(_mm256_loadu_ps(p)); }
+    static Float load_twice(const float* p, body::First lanes) {
+        const auto half = static_cast<__mmask8>((1U << (lanes.n / 2)) - 1U);
+        return twice(_mm256_maskz_loadu_ps(half, p));
+    }
+    static Float twice(__m256 v) {
+        const __m512i index = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+        return _mm512_permutexvar_ps(index, _mm512_castps256_ps512(v));
+    }
+    static Float swap_pairs(Float v) { return _mm512_permute_ps(v, 0xB1); }
     static Float keep(Float v, body::First lanes) { return zero_unless(mask(lanes), v); }
 
     static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
@@ -43,6 +53,7 @@ struct Avx512 {
     static Float min(Float a, Float b) { return _mm512_min_ps(a, b); }
     static Float max(Float a, Float b) { return _mm512_max_ps(a, b); }
     static Float abs(Float v) { return _mm512_abs_ps(v); }
+    static Float sqrt(Float v) { return _mm512_sqrt_ps(v); }
     static Float round(Float v) {
         return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     }

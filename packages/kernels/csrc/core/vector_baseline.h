@@ -31,6 +31,11 @@ struct Baseline {
     static void store(float* p, Float v, body::First lanes) {
         for (std::int64_t i = 0; i < lanes.n; ++i) p[i] = v[i];
     }
+    static Float load_twice(const float* p, body::All) { return Float{p[0], p[0], p[1], p[1]}; }
+    static Float load_twice(const float* p, body::First lanes) {
+        return lanes.n < 2 ? set(0.0F) : set(p[0]);
+    }
+    static Float swap_pairs(Float v) { return Float{v[1], v[0], v[3], v[2]}; }
     static Float keep(Float v, body::First lanes) {
         const auto n = static_cast<std::int32_t>(lanes.n);
         return zero_unless(Mask{0, 1, 2, 3} < Mask{n, n, n, n}, v);
@@ -44,6 +49,10 @@ struct Baseline {
     static Float min(Float a, Float b) { return a < b ? a : b; }
     static Float max(Float a, Float b) { return a > b ? a : b; }
     static Float abs(Float v) { return as_float(as_bits(v) & bits(0x7fffffff)); }
+    static Float sqrt(Float v) {
+        return Float{__builtin_sqrtf(v[0]), __builtin_sqrtf(v[1]), __builtin_sqrtf(v[2]),
+                     __builtin_sqrtf(v[3])};
+    }
     /// For |v| < 2^22: the sum has no room for a fraction.
     static Float round(Float v) { return (v + set(0x1.8p23F)) - set(0x1.8p23F); }
     /// v = upper + lower, halves whose products are exact (Dekker).

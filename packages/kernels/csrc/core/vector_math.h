@@ -1,10 +1,11 @@
-// Functions of one vector, written once over a vector type V: exp, gelu, and the lanes that loads
-// and stores cover.
+// Functions of one vector, written once over a vector type V: exp, gelu, silu, and the lanes that
+// loads and stores cover.
 //
 // V (vector_<instruction set>.h) has `width` lanes of float in V::Float and `registers` of them,
-// the loads and stores for All or the First n lanes, and the operations used below. min(a, b) and
-// max(a, b) give b where b is NaN. V lives in an anonymous namespace, so every instantiation is
-// local to its file: no code built for one instruction set can be linked into another's place.
+// the loads and stores for All or the First n lanes, and the operations used below. load_twice
+// reads half as many numbers and has each in two neighbouring lanes. min(a, b) and max(a, b) give b
+// where b is NaN. V lives in an anonymous namespace, so every instantiation is local to its file:
+// no code built for one instruction set can be linked into another's place.
 #pragma once
 
 #include <cstdint>
@@ -76,6 +77,15 @@ inline typename V::Float gelu_tanh(typename V::Float x) {
     constexpr float kTwiceRoot = 1.5957691216F;  // 2 sqrt(2 / pi)
     const auto factor = V::fma(V::mul(x, x), V::set(-kTwiceRoot * 0.044715F), V::set(-kTwiceRoot));
     return V::div(x, V::add(V::set(1.0F), exp<V>(V::mul(x, factor))));
+}
+
+/// x / (1 + exp(-x)), for x < 0 as x e / (1 + e) with e = exp(x): the exponential of a magnitude
+/// never overflows, and the relative error stays small on both sides.
+template <class V>
+inline typename V::Float silu(typename V::Float x) {
+    const auto e = exp<V>(V::sub(V::set(0.0F), V::abs(x)));
+    const auto upper = V::select(V::not_less(x, V::set(0.0F)), x, V::mul(x, e));
+    return V::div(upper, V::add(V::set(1.0F), e));
 }
 
 }  // namespace ablation::body

@@ -30,6 +30,14 @@ struct Neon {
         vst1q_f32(values, v);
         for (std::int64_t i = 0; i < lanes.n; ++i) p[i] = values[i];
     }
+    static Float load_twice(const float* p, body::All) {
+        const float32x2_t v = vld1_f32(p);
+        return vcombine_f32(vdup_lane_f32(v, 0), vdup_lane_f32(v, 1));
+    }
+    static Float load_twice(const float* p, body::First lanes) {
+        return lanes.n < 2 ? set(0.0F) : vdupq_n_f32(p[0]);
+    }
+    static Float swap_pairs(Float v) { return vrev64q_f32(v); }
     static Float keep(Float v, body::First lanes) {
         const std::uint32_t index[4] = {0, 1, 2, 3};
         const auto n = static_cast<std::uint32_t>(lanes.n);
@@ -44,6 +52,7 @@ struct Neon {
     static Float min(Float a, Float b) { return vminq_f32(a, b); }
     static Float max(Float a, Float b) { return vmaxq_f32(a, b); }
     static Float abs(Float v) { return vabsq_f32(v); }
+    static Float sqrt(Float v) { return vsqrtq_f32(v); }
     static Float round(Float v) { return vrndnq_f32(v); }
     static Float square_remainder(Float v, Float square) {
         return vfmaq_f32(vnegq_f32(square), v, v);

@@ -53,6 +53,15 @@ Shape infer_where(const Call& call) {
 
 Shape infer_relu(const Call& call) { return infer_unary("relu", call); }
 Shape infer_gelu(const Call& call) { return infer_unary("gelu", call); }
+Shape infer_silu(const Call& call) { return infer_unary("silu", call); }
+Shape infer_rsqrt(const Call& call) { return infer_unary("rsqrt", call); }
+
+Shape infer_silu_mul(const Call& call) {
+    const TensorView& a = call.inputs[0];
+    require_rank("silu_mul", "a", a, 0);
+    require_shape("silu_mul", "b", call.inputs[1], a.shape, "the shape of a");
+    return a.shape;
+}
 
 Shape infer_bias_relu(const Call& call) {
     const TensorView& x = call.inputs[0];

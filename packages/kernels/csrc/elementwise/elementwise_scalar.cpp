@@ -18,6 +18,12 @@ float positive_part(float x) {
     return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & keep);
 }
 
+/// x / (1 + exp(-x)) without an exponential that overflows.
+float silu(float x) {
+    const float e = std::exp(-std::fabs(x));
+    return (x < 0.0F ? x * e : x) / (1.0F + e);
+}
+
 template <class Operation>
 void binary_scalar(const Call& call, Operation operation) {
     const Broadcast plan = plan_broadcast(call, 2);
@@ -70,6 +76,16 @@ void gelu_scalar(const Call& call) {
     } else {
         unary_scalar(call, [](float x) { return 0.5F * x * (1.0F + std::erf(x * kRootHalf)); });
     }
+}
+
+void silu_scalar(const Call& call) { unary_scalar(call, silu); }
+
+void silu_mul_scalar(const Call& call) {
+    binary_scalar(call, [](float a, float b) { return silu(a) * b; });
+}
+
+void rsqrt_scalar(const Call& call) {
+    unary_scalar(call, [](float x) { return 1.0F / std::sqrt(x); });
 }
 
 void bias_relu_scalar(const Call& call) {

@@ -13,6 +13,8 @@ namespace {
 /// Nanoseconds per element of one thread, measured with operands in the second-level cache.
 constexpr double kStreamNs = 0.1;
 constexpr double kGeluNs = 0.6;
+constexpr double kSiluNs = 0.35;
+constexpr double kRsqrtNs = 0.3;
 
 void binary_range(const Call& call, const Broadcast& plan, SimdProvider::Binary operation,
                   std::int64_t begin, std::int64_t end) {
@@ -74,6 +76,23 @@ void relu_simd_parallel(const Call& call) { unary_parallel(call, simd().relu, kS
 
 void gelu_simd(const Call& call) { unary(call, gelu_form(call)); }
 void gelu_simd_parallel(const Call& call) { unary_parallel(call, gelu_form(call), kGeluNs); }
+
+void silu_simd(const Call& call) { unary(call, simd().silu); }
+void silu_simd_parallel(const Call& call) { unary_parallel(call, simd().silu, kSiluNs); }
+
+void silu_mul_simd(const Call& call) {
+    simd().silu_mul(call.output.data, call.inputs[0].data, call.inputs[1].data,
+                    call.output.shape.count());
+}
+void silu_mul_simd_parallel(const Call& call) {
+    parallel_rows(call.output.shape.count(), kSiluNs, [&](std::int64_t begin, std::int64_t end) {
+        simd().silu_mul(call.output.data + begin, call.inputs[0].data + begin,
+                        call.inputs[1].data + begin, end - begin);
+    });
+}
+
+void rsqrt_simd(const Call& call) { unary(call, simd().rsqrt); }
+void rsqrt_simd_parallel(const Call& call) { unary_parallel(call, simd().rsqrt, kRsqrtNs); }
 
 void bias_relu_simd(const Call& call) {
     bias_relu_rows(call, 0, call.output.shape.count() / call.inputs[1].shape[0]);

@@ -41,6 +41,11 @@ __all__ = [
     "mul",
     "permute",
     "relu",
+    "rms_norm",
+    "rotary",
+    "rsqrt",
+    "silu",
+    "silu_mul",
     "slice",
     "softmax",
     "sub",
@@ -163,6 +168,23 @@ def gelu(
     return _call("gelu", (x,), {"approximate": approximate}, kernel, out)
 
 
+def silu(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
+    """x / (1 + exp(-x)), any shape. out may be x."""
+    return _call("silu", (x,), {}, kernel, out)
+
+
+def silu_mul(
+    a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None
+) -> Float32Array:
+    """silu(a) * b, of one shape: the middle of SwiGLU (Shazeer, 2020). out may be a or b."""
+    return _call("silu_mul", (a, b), {}, kernel, out)
+
+
+def rsqrt(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
+    """1 / sqrt(x), any shape: infinity for 0, NaN for x < 0. out may be x."""
+    return _call("rsqrt", (x,), {}, kernel, out)
+
+
 def bias_relu(
     x: Array, bias: Array, *, kernel: str | None = None, out: Array | None = None
 ) -> Float32Array:
@@ -189,6 +211,39 @@ def layer_norm(
     x is (..., D), weight and bias are (D,); the variance is the biased one. out may be x.
     """
     return _call("layer_norm", (x, weight, bias), {"eps": eps}, kernel, out)
+
+
+def rms_norm(
+    x: Array,
+    weight: Array,
+    *,
+    eps: float = 1e-5,
+    kernel: str | None = None,
+    out: Array | None = None,
+) -> Float32Array:
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang and Sennrich, 2019).
+
+    x is (..., D), weight is (D,). out may be x.
+    """
+    return _call("rms_norm", (x, weight), {"eps": eps}, kernel, out)
+
+
+def rotary(
+    x: Array,
+    cos: Array,
+    sin: Array,
+    *,
+    layout: Literal["bhsd", "bshd"] = "bhsd",
+    kernel: str | None = None,
+    out: Array | None = None,
+) -> Float32Array:
+    """Turn each pair (x[2i], x[2i+1]) of position s by the angle of cos[s, i], sin[s, i].
+
+    layout "bhsd": x is (batch, heads, seq_len, head_dim), "bshd": (batch, seq_len, heads,
+    head_dim); head_dim is even, cos and sin are (seq_len, head_dim / 2). Source: Su et al.,
+    RoFormer (2021). out may be x.
+    """
+    return _call("rotary", (x, cos, sin), {"layout": layout}, kernel, out)
 
 
 def attention(

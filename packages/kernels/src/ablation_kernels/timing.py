@@ -13,11 +13,12 @@ from ablation_kernels import _native
 from ablation_kernels.table import infer_shape, op_table, ops, scratch_bytes
 
 _SMALL = ("weight", "bias")
+_ANGLES = ("cos", "sin")
 
 
 def _is_constant(op: str, slot: str) -> bool:
     """Whether the slot holds a layer's parameter, which a program gets as a constant."""
-    return slot in _SMALL or (op == "matmul" and slot == "b")
+    return slot in (*_SMALL, *_ANGLES) or (op == "matmul" and slot == "b")
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ def input_shapes(op: str, shape: tuple[int, ...]) -> list[tuple[int, ...] | None
     for the k and v of attention.
 
     A weight or bias is a vector of the last size, the b of matmul is square, an lse lacks the last
-    axis; the others have the first input's shape. Raises ValueError for an unknown op or one whose
-    attributes have no default (permute, slice).
+    axis, tables of angles fit the layout bhsd; the others have the first input's shape. Raises
+    ValueError for an unknown op or one whose attributes have no default (permute, slice).
     """
     table = ops()
     if op not in table or op in ("permute", "slice"):
@@ -58,6 +59,8 @@ def input_shapes(op: str, shape: tuple[int, ...]) -> list[tuple[int, ...] | None
             shapes.append(shape[-1:])
         elif op == "matmul" and slot == "b":
             shapes.append(shape[-1:] * 2)
+        elif slot in _ANGLES:
+            shapes.append((*shape[-2:-1], shape[-1] // 2))
         elif slot == "lse":
             shapes.append(shape[:-1])
         else:

@@ -230,6 +230,23 @@ Call random_call(std::string_view op, Random& random) {
         give(1, {columns});
         give(2, {columns});
         call.attributes = LayerNormAttributes{};
+    } else if (op == "rms_norm") {
+        give(0, {rows, columns});
+        give(1, {columns});
+        call.attributes = RmsNormAttributes{};
+    } else if (op == "rotary") {
+        const std::int64_t heads = between(random, 1, 5), half = between(random, 1, 33);
+        const bool heads_last = between(random, 0, 1) == 1;
+        if (heads_last) {
+            give(0, {2, rows, heads, 2 * half});
+        } else {
+            give(0, {2, heads, rows, 2 * half});
+        }
+        for (const std::size_t slot : {1, 2}) give(slot, {rows, half});
+        call.attributes =
+            RotaryAttributes{heads_last ? AttentionLayout::bshd : AttentionLayout::bhsd};
+    } else if (op == "silu_mul") {
+        for (const std::size_t slot : {0, 1}) give(slot, {rows, columns});
     } else if (op == "bias_relu") {
         give(0, {rows, columns});
         give(1, {columns});

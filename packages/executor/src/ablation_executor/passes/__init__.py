@@ -3,8 +3,10 @@
 absorb_into_matmul comes before fold_constants, which would turn the transposed weights into
 constants and so destroy its pattern; fuse_attention comes behind those that change a product, since
 it takes apart what they have left of a product, a softmax and a product. fuse_activation follows,
-so that it finds the bias_relu of fuse_bias_relu. The last two need what comes before them:
-direct_layout an attention, merge_qkv one that direct_layout has turned to (B, S, H, D).
+so that it finds the bias_relu of fuse_bias_relu. What language models write out (fuse_rms_norm,
+fuse_rotary, fuse_silu_mul) is no part of these patterns. The last two need what comes before them:
+direct_layout an attention and the rotations in front of it, merge_qkv an attention that
+direct_layout has turned to (B, S, H, D).
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from .fuse_activation import fuse_activation
 from .fuse_attention import fuse_attention
 from .fuse_bias_relu import fuse_bias_relu
 from .fuse_matmul_add import fuse_matmul_add
+from .fuse_rms_norm import fuse_rms_norm
+from .fuse_rotary import fuse_rotary
+from .fuse_silu_mul import fuse_silu_mul
 from .merge_qkv import merge_qkv
 
 Pass = Callable[[Graph, RewriteLog], Graph]
@@ -32,6 +37,9 @@ PIPELINE: tuple[Pass, ...] = (
     fuse_bias_relu,
     fuse_attention,
     fuse_activation,
+    fuse_rms_norm,
+    fuse_rotary,
+    fuse_silu_mul,
     direct_layout,
     merge_qkv,
 )

@@ -2,7 +2,8 @@
 
 Linear layers leave the heads beside each other, (B, S, H, D), and take them so again. An attention
 that strides over them needs no copy in either direction: 4 B S H D elements fewer are read and
-written.
+written. A rotation in front of it would stand in between:
+rotary(permute(x)) -> permute(rotary(x, layout="bshd")).
 """
 
 from __future__ import annotations
@@ -37,7 +38,32 @@ def _rewrite(match: Match) -> None:
     editor.replace(match["output"], "attention", inputs, attributes, like=attention)
 
 
+# rotary(permute(x), cos, sin) -> permute(rotary(x, cos, sin, layout="bshd"))
+
+
+def _check_rotary(match: Match) -> str | None:
+    rotary, permute = match["rotary"], match["permute"]
+    if permute.attribute("perm") != _SWAP:
+        return f"perm {permute.attribute('perm')} of x is not {_SWAP}"
+    if rotary.attribute("layout") != "bhsd":
+        return f"the rotary's layout is {rotary.attribute('layout')} already"
+    return match.editor.other_readers(permute.output, rotary)
+
+
+def _rewrite_rotary(match: Match) -> None:
+    rotary, permute, editor = match["rotary"], match["permute"], match.editor
+    inputs = [permute.inputs[0], *rotary.inputs[1:]]
+    turned = editor.insert_before(rotary, "rotary", inputs, {"layout": "bshd"})
+    editor.replace(rotary, "permute", [turned], {"perm": _SWAP})
+
+
 RULES = (
+    Rule(
+        "rotary_before_permute",
+        (pattern("rotary", "rotary", {0: pattern("permute", "permute")}),),
+        _check_rotary,
+        _rewrite_rotary,
+    ),
     Rule(
         "direct_layout",
         (pattern("output", "permute", {0: pattern("attention", "attention")}),),

@@ -177,7 +177,10 @@ class LanguageModel(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (B, T) -> logits (B, T, vocab)."""
-        x = F.embedding(tokens, self.embedding)
+        return self.decode(F.embedding(tokens, self.embedding))
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Rows of the embedding (B, T, d_model) -> logits (B, T, vocab)."""
         for block in self.blocks:
             x = block(x, self.rotary, self.attention)
         return self.head(self.norm(x))

@@ -160,3 +160,17 @@ def needs(case: Case, attention: str, phase: str) -> Needs:
     if case.get("autocast") != "none":
         working += weights // 2
     return Needs(resident, working)
+
+
+def forward_needs(case: Case) -> Needs:
+    """Predicted bytes of the forward outside PyTorch.
+
+    Between calls there are the weights, with the columns of each matrix filled up to whole panels
+    of the kernels, the rows of the embedding, the logits, and the arena of a block. While it is
+    built, and when it is checked, there is a model of PyTorch besides.
+    """
+    shape, count = model_shape(case), tokens(case)
+    per_token = shape.d_model + shape.vocab + 4 * shape.d_model + 3 * shape.d_ff
+    panels = shape.weights_bytes // 50
+    resident = shape.weights_bytes + panels + FLOAT32_BYTES * count * per_token
+    return Needs(resident, needs(case, UNFUSED, "fwd_nograd").total_bytes)

@@ -12,6 +12,7 @@ from .lm_sizes import (
     TINY,
     UNFUSED,
     NamedSize,
+    forward_needs,
     model_flops,
     model_shape,
     needs,
@@ -20,7 +21,7 @@ from .refusals import torch_refusal
 from .suite import Flops, Implementation, Needs, Program, Refusal, Suite
 
 NAME = "lm-step"
-SDPA, ABLATION = "sdpa", "ablation"
+SDPA, ABLATION, FORWARD = "sdpa", "ablation", "ablation_fwd"
 COMPILED_SUFFIX = "_compiled"
 AUTOCASTS = ("none", "bfloat16")
 
@@ -55,6 +56,11 @@ def world_size_of(name: str) -> int | None:
     return int(text) if text != name else None
 
 
+def uses_kernels(name: str) -> bool:
+    """Whether an implementation computes with our kernels."""
+    return name.removesuffix(COMPILED_SUFFIX) in (ABLATION, FORWARD)
+
+
 _ATTENTION_WORDS = {
     UNFUSED: "attention and softmax written out, all scores in memory",
     SDPA: "PyTorch's scaled_dot_product_attention",
@@ -69,6 +75,14 @@ _EAGER = tuple(
         PHASES,
     )
     for name, words in _ATTENTION_WORDS.items()
+)
+_FORWARD = Implementation(
+    FORWARD,
+    "ablation",
+    "the whole forward as a native program of our executor, from torch.export, float32 on the CPU; "
+    "embedding rows by NumPy, the loss by our softmax and NumPy, PyTorch in no timed call",
+    None,
+    ("fwd_nograd",),
 )
 _COMPILED = tuple(
     Implementation(
@@ -173,12 +187,13 @@ class LanguageModelStep(Suite):
         return [*self.cases(TINY_TIER, threads, device), *tiny]
 
     def implementations(self, device: str) -> tuple[Implementation, ...]:
-        """Three attentions, eager and compiled, and data parallel training."""
-        return (*_EAGER, *_COMPILED, *_PARALLEL)
+        """Three attentions, eager and compiled, the forward outside PyTorch, and data parallel
+        training."""
+        return (*_EAGER, _FORWARD, *_COMPILED, *_PARALLEL)
 
     def supports(self, implementation: Implementation, case: Case) -> Refusal | None:
         """Data parallel training has a tier of its own, the study of warm-up one attention, and our
-        operator computes on the CPU."""
+        kernels compute on the CPU; the whole forward outside PyTorch is float32."""
         name = implementation.name
         world_size = world_size_of(name)
         if (world_size is not None) != (case.tier == PARALLEL):
@@ -191,8 +206,12 @@ class LanguageModelStep(Suite):
             if used > there:
                 text = f"{used} threads on {there} cores would wait for each other"
                 return Refusal("skipped", "policy", text)
-        if name.removesuffix(COMPILED_SUFFIX) == ABLATION and case.device != "cpu":
-            text = f"the operator computes on the CPU; device {case.device}"
+        autocast = case.get("autocast")
+        if uses_kernels(name) and case.device != "cpu":
+            text = f"our kernels compute on the CPU; device {case.device}"
+            return Refusal("unsupported", "no_kernel", text)
+        if name == FORWARD and autocast != "none":
+            text = f"the native program computes in float32; autocast {autocast}"
             return Refusal("unsupported", "no_kernel", text)
         return torch_refusal(implementation, case)
 
@@ -208,6 +227,8 @@ class LanguageModelStep(Suite):
     def needs(self, implementation: Implementation, case: Case, phase: str) -> Needs:
         """Of one process by the formulas of `lm_sizes`, times the number of them."""
         attention = implementation.name.removesuffix(COMPILED_SUFFIX)
+        if attention == FORWARD:
+            return forward_needs(case)
         one = needs(case, attention, phase)
         world_size = world_size_of(implementation.name)
         if world_size is None:
@@ -229,7 +250,7 @@ class LanguageModelStep(Suite):
         import torch
 
         torch.set_num_threads(threads)
-        if implementation.removesuffix(COMPILED_SUFFIX) == ABLATION:
+        if uses_kernels(implementation):
             import ablation_kernels
 
             ablation_kernels.set_num_threads(threads)
@@ -241,6 +262,10 @@ class LanguageModelStep(Suite):
             from .lm_parallel_program import ParallelProgram
 
             return ParallelProgram(world_size, case, seed)
+        if implementation == FORWARD:
+            from .lm_forward import ForwardProgram
+
+            return ForwardProgram(case, seed)
         attention = implementation.removesuffix(COMPILED_SUFFIX)
         is_compiled = attention != implementation
         if case.tier == WARM_UP:

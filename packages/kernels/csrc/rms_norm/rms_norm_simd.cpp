@@ -1,0 +1,45 @@
+// rms_norm's two passes in vector registers, the sum in several accumulators so that no addition
+// waits for the one before; the parallel kernel splits the rows over the pool. Cost: see
+// rms_norm.h.
+#include <cmath>
+
+#include "core/parallel_rows.h"
+#include "core/simd.h"
+#include "rms_norm/rms_norm.h"
+
+namespace ablation {
+
+namespace {
+
+/// Nanoseconds of one thread per element, and per row for its two calls and the reduction;
+/// measured.
+constexpr double kElementNs = 0.12;
+constexpr double kRowNs = 14.0;
+
+void rms_norm_rows(const Call& call, std::int64_t begin, std::int64_t end) {
+    const SimdProvider& provider = simd();
+    const float eps = std::get<RmsNormAttributes>(call.attributes).eps;
+    const std::int64_t d = call.output.shape[-1];
+    const float size = static_cast<float>(d);
+    for (std::int64_t row = begin; row < end; ++row) {
+        const float* x = call.inputs[0].data + row * d;
+        // x - 0 is x, so this is the sum of squares.
+        const float mean = provider.sum_squared_difference(x, 0.0F, d) / size;
+        provider.scale_by(call.output.data + row * d, x, 1.0F / std::sqrt(mean + eps),
+                          call.inputs[1].data, d);
+    }
+}
+
+}  // namespace
+
+void rms_norm_simd(const Call& call) {
+    rms_norm_rows(call, 0, call.output.shape.count() / call.output.shape[-1]);
+}
+
+void rms_norm_simd_parallel(const Call& call) {
+    const std::int64_t d = call.output.shape[-1];
+    parallel_rows(call.output.shape.count() / d, kRowNs + kElementNs * static_cast<double>(d),
+                  [&](std::int64_t begin, std::int64_t end) { rms_norm_rows(call, begin, end); });
+}
+
+}  // namespace ablation
