@@ -213,7 +213,7 @@ def test_the_passes_stand_in_their_order_with_before_and_after(tmp_path: Path) -
     build(tmp_path / "pages", run)
     page = (tmp_path / "pages/passes.md").read_text("utf-8")
     names = re.findall(r"^## \d+\. (\w+) ", page, re.MULTILINE)
-    assert names[0] == "absorb_into_matmul" and names[-1] == "merge_qkv" and len(names) == 8
+    assert names[0] == "absorb_into_matmul" and names[-1] == "merge_qkv" and len(names) == 11
     assert page.count(" -> ") >= len(names)
     assert "relu(add(x, vector)) -> bias_relu(x, vector)" in page
 

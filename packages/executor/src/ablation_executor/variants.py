@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .bench.baselines import BASELINES
-from .passes import DEFAULT_PASSES
 
 FOLD = ("fold_constants",)
 ABSORB = ("absorb_into_matmul", "fold_constants")
@@ -21,6 +20,8 @@ BIAS_RELU = (*MATMUL_ADD, "fuse_bias_relu")
 ALL = (*BIAS_RELU, "fuse_attention")  # of the published ladder
 EPILOGUES = (*ALL, "fuse_activation")
 LAYOUT = (*EPILOGUES, "direct_layout")
+# All passes that find something in the block; the others are for language models.
+MERGED = (*LAYOUT, "merge_qkv")
 
 
 @dataclass(frozen=True)
@@ -264,13 +265,13 @@ VARIANTS: tuple[Variant, ...] = (
     _beyond(
         "beyond-layout", "+ direct layout", "beyond-attention", "passes", LAYOUT, _PACKED_FLASH
     ),
-    _beyond("beyond-qkv", "+ merged QKV", "beyond-layout", "passes", DEFAULT_PASSES, _PACKED_FLASH),
+    _beyond("beyond-qkv", "+ merged QKV", "beyond-layout", "passes", MERGED, _PACKED_FLASH),
     _beyond(
         "beyond-rows",
         "+ shared fork-joins",
         "beyond-qkv",
         "share_rows",
-        DEFAULT_PASSES,
+        MERGED,
         _PACKED_FLASH,
         share_rows=True,
     ),
@@ -279,7 +280,7 @@ VARIANTS: tuple[Variant, ...] = (
         "Tuned default",
         "beyond-rows",
         "kernels",
-        DEFAULT_PASSES,
+        MERGED,
         share_rows=True,
     ),
 )
