@@ -16,7 +16,16 @@ from ablation_report.charts.suites_common import (
     threads_text,
     tooltips,
 )
-from ablation_report.charts.theme import BLUE, DIGITS, GRAY, ORANGE, SKY, VERMILION, finish
+from ablation_report.charts.theme import (
+    BLUE,
+    DIGITS,
+    GRAY,
+    ORANGE,
+    SKY,
+    VERMILION,
+    finish,
+    panel_room,
+)
 from ablation_report.suite_detail_tables import part_medians
 from ablation_report.suite_series import short_case
 from ablation_report.suite_sources import SuiteSource
@@ -131,6 +140,8 @@ def chart(source: SuiteSource) -> alt.FacetChart:
     faceted: alt.FacetChart = sized.facet(
         facet=alt.Facet("panel:N", title=None, sort=panels), columns=2 if len(panels) > 1 else 1
     ).resolve_scale(x="independent")
+    # Names stand once at the left; a title is wider than half a page
+    faceted.usermeta = panel_room(len(panels), aside=170, each=30, least=300)
     return finish(faceted, source.label, _notes(source, len(every)))
 
 
