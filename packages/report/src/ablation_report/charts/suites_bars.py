@@ -18,7 +18,7 @@ from ablation_report.charts.suites_common import (
     tooltips,
     why_no_time,
 )
-from ablation_report.charts.theme import DIGITS, GRAY, finish, log_axis, span
+from ablation_report.charts.theme import DIGITS, GRAY, finish, log_axis, panel_room, span
 from ablation_report.suite_series import short_case
 from ablation_report.suite_sources import Measure, SuiteSource
 from ablation_report.suite_tables import tier_title
@@ -130,6 +130,8 @@ def chart(source: SuiteSource, tier: str, threads: int | None) -> alt.FacetChart
     faceted: alt.FacetChart = sized.facet(
         facet=alt.Facet("panel:N", title=None, sort=panels), columns=2 if len(panels) > 1 else 1
     )
+    # Names stand once at the left; a title is wider than half a page
+    faceted.usermeta = panel_room(len(panels), aside=170, each=30, least=300)
     return finish(faceted, f"{source.label}: {tier_title(source, tier, threads)}", _notes(source))
 
 

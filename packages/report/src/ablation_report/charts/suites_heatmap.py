@@ -65,7 +65,7 @@ def two_or_three_digits(value: float) -> str:
     """Write a time as short as a narrow cell needs: 0.51, 5.1, 132, 12.4k."""
     if value >= 1e4:
         return f"{value / 1e3:.3g}k"
-    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
+    return f"{value:.0f}" if value >= 99.5 else f"{value:.2g}"
 
 
 def _panel(measure: Measure) -> str:
