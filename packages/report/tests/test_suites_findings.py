@@ -30,6 +30,7 @@ from ablation_report.suite_sources import recorded_source
 PUBLISHED = Path(__file__).parents[3] / "data/published"
 Rows = Sequence[dict[str, Any]]
 SDPA, FLASH = "torch_sdpa_flash", "ablation_flash"
+FLASH_BF16 = "ablation_flash_bf16"
 SCORES = 4 * 2 * 1024**2
 MANY, FEW = 8, 3
 
@@ -137,10 +138,13 @@ CASES: dict[str, dict[str, Rows]] = {
         "not measured": [timed(SDPA, 2000, threads=2), timed(FLASH, 1000, threads=2)],
     },
     "suite-bfloat16-target": {
-        "holds": [timed(SDPA, 2000, dtype="bfloat16"), timed(FLASH, 900, dtype="bfloat16")],
-        "does not hold": [timed(SDPA, 900, dtype="bfloat16"), timed(FLASH, 900, dtype="bfloat16")],
-        "not resolved": [timed(SDPA, 1500, dtype="bfloat16"), spread(FLASH, dtype="bfloat16")],
-        "not measured": [timed(SDPA, 2000), timed(FLASH, 900)],
+        "holds": [timed(SDPA, 2000, dtype="bfloat16"), timed(FLASH_BF16, 900, dtype="bfloat16")],
+        "does not hold": [
+            timed(SDPA, 900, dtype="bfloat16"),
+            timed(FLASH_BF16, 900, dtype="bfloat16"),
+        ],
+        "not resolved": [timed(SDPA, 1500, dtype="bfloat16"), spread(FLASH_BF16, dtype="bfloat16")],
+        "not measured": [timed(SDPA, 2000, dtype="bfloat16"), timed(FLASH, 900)],
     },
     "suite-named-size": {
         "holds": [size(7360)],

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from ablation_report.reading import numbered_lines, read_header, read_object
+from ablation_report.reading import read_header, read_object, read_rows
 from ablation_report.schema import (
     RUN_COLUMNS,
     STATUSES,
@@ -124,23 +124,15 @@ def load_attention(folder: Path) -> AttentionRun:
     if not header_path.is_file():
         raise SchemaError([Problem(header_path, None, None, "missing")])
     header = read_header(header_path, HEADER_COLUMNS)
-    rows: list[dict[str, Any]] = []
-    problems: list[Problem] = []
-    first_line: dict[tuple[Any, ...], int] = {}
-    for line, content in numbered_lines(rows_path) if rows_path.exists() else ():
-        try:
-            row = _row(rows_path, line, content, header)
-        except SchemaError as error:
-            problems += error.problems
-            continue
-        earlier = first_line.setdefault(tuple(row[name] for name in KEY), line)
-        if earlier != line:
-            message = f"{row['impl']} of this case stands in line {earlier} already"
-            problems.append(Problem(rows_path, line, "impl", message))
-        rows.append(row)
-    if problems:
-        raise SchemaError(problems)
+    rows = read_rows(
+        rows_path, KEY, lambda line, content: _row(rows_path, line, content, header), _said
+    )
     return AttentionRun(folder, header, rows)
+
+
+def _said(row: Row) -> str:
+    """Say what a row measures of its case."""
+    return str(row["impl"])
 
 
 def _row(path: Path, line: int, content: str, header: Mapping[str, Any]) -> dict[str, Any]:

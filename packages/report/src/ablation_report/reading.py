@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +55,36 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     text = path.read_text(encoding="utf-8", errors="replace")
     # Not splitlines: a reason may hold one of the rarer line separators
     yield from enumerate(text.removesuffix("\n").split("\n") if text else [], start=1)
+
+
+def read_rows(
+    path: Path,
+    key: Sequence[str],
+    read: Callable[[int, str], dict[str, Any]],
+    says: Callable[[Mapping[str, Any]], str],
+) -> list[dict[str, Any]]:
+    """Read the lines of a file of rows, none where there is no file.
+
+    `read` makes a row of a line; two rows that agree in the columns of `key` are a fault, of which
+    `says` tells what they both measure.
+
+    Raises:
+        SchemaError: lists every fault of every line.
+    """
+    rows: list[dict[str, Any]] = []
+    problems: list[Problem] = []
+    first_line: dict[tuple[Any, ...], int] = {}
+    for line, content in numbered_lines(path) if path.exists() else ():
+        try:
+            row = read(line, content)
+        except SchemaError as error:
+            problems += error.problems
+            continue
+        earlier = first_line.setdefault(tuple(row[name] for name in key), line)
+        if earlier != line:
+            message = f"{says(row)} of this case stands in line {earlier} already"
+            problems.append(Problem(path, line, "impl", message))
+        rows.append(row)
+    if problems:
+        raise SchemaError(problems)
+    return rows

@@ -13,12 +13,13 @@ from ablation_report.charts.suites_common import (
     ORIGIN_COLORS,
     device_of,
     identity,
+    in_panels,
     layered,
     names_of,
     tooltips,
     why_no_time,
 )
-from ablation_report.charts.theme import DIGITS, GRAY, finish, log_axis, panel_room, span
+from ablation_report.charts.theme import DIGITS, GRAY, finish, log_axis, span
 from ablation_report.suite_series import short_case
 from ablation_report.suite_sources import Measure, SuiteSource
 from ablation_report.suite_tables import tier_title
@@ -124,14 +125,9 @@ def chart(source: SuiteSource, tier: str, threads: int | None) -> alt.FacetChart
             tooltip=tooltips(alt.Tooltip("status:N"), alt.Tooltip("reason:N")),
         )
     )
-    panels = frame["panel"].unique(maintain_order=True).to_list()
     layers = layered(frame, ("time_ms", bars), ("p05_ms", whiskers), ("panel", absent))
     sized = layers.properties(width=230, height=alt.Step(15))
-    faceted: alt.FacetChart = sized.facet(
-        facet=alt.Facet("panel:N", title=None, sort=panels), columns=2 if len(panels) > 1 else 1
-    )
-    # Names stand once at the left; a title is wider than half a page
-    faceted.usermeta = panel_room(len(panels), aside=170, each=30, least=300)
+    faceted = in_panels(sized, frame, has_long_titles=True)
     return finish(faceted, f"{source.label}: {tier_title(source, tier, threads)}", _notes(source))
 
 

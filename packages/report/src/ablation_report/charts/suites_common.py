@@ -9,7 +9,16 @@ import altair as alt
 import polars as pl
 
 from ablation_report.charts.frames import Schema
-from ablation_report.charts.theme import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from ablation_report.charts.theme import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    finish,
+    panel_room,
+)
 from ablation_report.suite_series import short_case
 from ablation_report.suite_sources import Measure, SuiteSource
 from ablation_report.suite_tables import status_text
@@ -106,3 +115,32 @@ def why_no_time(source: SuiteSource) -> str | None:
     if any(measure.timing for measure in source.measures):
         return None
     return f"{source.label} has no time of any case."
+
+
+def first_panels(frame: pl.DataFrame, most: int) -> tuple[pl.DataFrame, int]:
+    """Return the rows of the first panels, at most so many, and how many there are in all."""
+    every = frame["panel"].unique(maintain_order=True).to_list()
+    return frame.filter(pl.col("panel").is_in(every[:most])), len(every)
+
+
+def in_panels(
+    layers: alt.LayerChart, frame: pl.DataFrame, has_long_titles: bool = False
+) -> alt.FacetChart:
+    """Lay out the panels of a frame, two beside each other; one, as wide as the page, where titles
+    are wider than half of it and names stand at the left."""
+    panels = frame["panel"].unique(maintain_order=True).to_list()
+    facet = alt.Facet("panel:N", title=None, sort=panels)
+    made: alt.FacetChart = layers.facet(facet=facet, columns=2 if len(panels) > 1 else 1)
+    if has_long_titles:
+        made.usermeta = panel_room(len(panels), aside=170, each=30, least=300)
+    return made
+
+
+def finish_panels(
+    chart: alt.FacetChart, source: SuiteSource, note: str, most: int, of: int, what: str = "cases"
+) -> alt.FacetChart:
+    """Put the source, its device, a note and how many panels were left out above a chart."""
+    notes = [f"On {device_of(source)}", note]
+    if of > most:
+        notes.append(f"{most} of {of} {what} are drawn; the table has all")
+    return finish(chart, source.label, notes)

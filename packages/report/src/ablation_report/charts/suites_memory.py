@@ -11,14 +11,16 @@ from ablation_report.charts.frames import Schema, frame_of
 from ablation_report.charts.suites_common import (
     IDENTITY,
     color_by_impl,
-    device_of,
+    finish_panels,
+    first_panels,
     identity,
+    in_panels,
     layered,
     names_of,
     shape_by_impl,
     tooltips,
 )
-from ablation_report.charts.theme import DIGITS, GRAY, finish, log_axis
+from ablation_report.charts.theme import DIGITS, GRAY, log_axis
 from ablation_report.suite_series import series_of
 from ablation_report.suite_sources import Measure, SuiteSource
 
@@ -88,10 +90,7 @@ def needs(source: SuiteSource) -> str | None:
 
 def chart(source: SuiteSource) -> alt.FacetChart:
     """Draw the rows: measured points, predicted lines dashed, crosses where memory ran out."""
-    frame = rows(source)
-    every = frame["panel"].unique(maintain_order=True).to_list()
-    panels = every[:MOST_PANELS]
-    frame = frame.filter(pl.col("panel").is_in(panels))
+    frame, n_panels = first_panels(rows(source), MOST_PANELS)
     drawn = set(frame["impl"].to_list())
     names = [name for name in names_of(source.measures) if name in drawn]
     lengths = sorted(set(frame["seq_len"].to_list()))
@@ -150,19 +149,11 @@ def chart(source: SuiteSource) -> alt.FacetChart:
         ("predicted_mib", crosses),
         ("panel", tops),
     )
-    sized = layers.properties(width=230, height=200)
-    faceted: alt.FacetChart = sized.facet(
-        facet=alt.Facet("panel:N", title=None, sort=panels), columns=2 if len(panels) > 1 else 1
-    )
-    return finish(faceted, source.label, _notes(source, len(every)))
+    faceted = in_panels(layers.properties(width=230, height=200), frame)
+    return finish_panels(faceted, source, _note(source), MOST_PANELS, n_panels, "groups")
 
 
-def _notes(source: SuiteSource, n_panels: int) -> list[str]:
-    notes = [f"On {device_of(source)}"]
+def _note(source: SuiteSource) -> str:
     if source.is_published:
-        notes.append("Hollow: published as the memory before the backward; x: out of memory")
-    else:
-        notes.append("Dashed: predicted, with inputs; gray: memory there was; x: out of memory")
-    if n_panels > MOST_PANELS:
-        notes.append(f"{MOST_PANELS} of {n_panels} groups are drawn; the table has all")
-    return notes
+        return "Hollow: published as the memory before the backward; x: out of memory"
+    return "Dashed: predicted, with inputs; gray: memory there was; x: out of memory"

@@ -11,15 +11,17 @@ from ablation_report.charts.frames import Schema, frame_of
 from ablation_report.charts.suites_common import (
     IDENTITY,
     color_by_impl,
-    device_of,
+    finish_panels,
+    first_panels,
     identity,
+    in_panels,
     layered,
     names_of,
     shape_by_impl,
     threads_text,
     tooltips,
 )
-from ablation_report.charts.theme import DIGITS, GRAY, finish, log_axis, span
+from ablation_report.charts.theme import DIGITS, GRAY, log_axis, span
 from ablation_report.suite_series import short_case
 from ablation_report.suite_sources import SuiteSource
 
@@ -62,10 +64,7 @@ def needs(source: SuiteSource) -> str | None:
 
 def chart(source: SuiteSource) -> alt.FacetChart:
     """Draw the rows: a panel for each case, time across, memory up."""
-    frame = rows(source)
-    every = frame["panel"].unique(maintain_order=True).to_list()
-    panels = every[:MOST_PANELS]
-    frame = frame.filter(pl.col("panel").is_in(panels))
+    frame, n_panels = first_panels(rows(source), MOST_PANELS)
     drawn = set(frame["impl"].to_list())
     names = [name for name in names_of(source.measures) if name in drawn]
     x_scale, x_axis = log_axis([*frame["time_ms"], *frame["p05_ms"], *frame["p95_ms"]])
@@ -96,18 +95,11 @@ def chart(source: SuiteSource) -> alt.FacetChart:
     layers = layered(frame, ("p05_ms", whiskers), ("time_ms", dots)).properties(
         width=230, height=200
     )
-    faceted: alt.FacetChart = layers.facet(
-        facet=alt.Facet("panel:N", title=None, sort=panels), columns=2 if len(panels) > 1 else 1
-    )
-    return finish(faceted, source.label, _notes(source, len(every)))
+    faceted = in_panels(layers, frame)
+    return finish_panels(faceted, source, _note(source), MOST_PANELS, n_panels)
 
 
-def _notes(source: SuiteSource, n_panels: int) -> list[str]:
-    notes = [f"On {device_of(source)}"]
+def _note(source: SuiteSource) -> str:
     if source.is_published:
-        notes.append("Hollow: published; its memory is what the profiler's range left allocated")
-    else:
-        notes.append("Scratch: bytes that a form took besides its output")
-    if n_panels > MOST_PANELS:
-        notes.append(f"{MOST_PANELS} of {n_panels} cases are drawn; the table has all")
-    return notes
+        return "Hollow: published; its memory is what the profiler's range left allocated"
+    return "Scratch: bytes that a form took besides its output"

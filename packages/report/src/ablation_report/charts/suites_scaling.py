@@ -12,14 +12,16 @@ from ablation_report.charts.frames import Schema, frame_of
 from ablation_report.charts.suites_common import (
     IDENTITY,
     color_by_impl,
-    device_of,
+    finish_panels,
+    first_panels,
     identity,
+    in_panels,
     layered,
     names_of,
     shape_by_impl,
     tooltips,
 )
-from ablation_report.charts.theme import DIGITS, GRAY, finish, log_axis, optional, span
+from ablation_report.charts.theme import DIGITS, GRAY, log_axis, optional, span
 from ablation_report.suite_series import MIN_LENGTH, Series, series_of
 from ablation_report.suite_sources import SuiteSource
 
@@ -81,9 +83,7 @@ def needs(source: SuiteSource) -> str | None:
 
 def chart(source: SuiteSource) -> alt.FacetChart:
     """Draw the rows: a panel for each group of cases that differ in length alone."""
-    frame = rows(source)
-    panels = frame["panel"].unique(maintain_order=True).to_list()[:MOST_PANELS]
-    frame = frame.filter(pl.col("panel").is_in(panels))
+    frame, n_panels = first_panels(rows(source), MOST_PANELS)
     drawn = set(frame["impl"].to_list())
     names = [name for name in names_of(source.measures) if name in drawn]
     lengths = sorted(set(frame["seq_len"].to_list()))
@@ -128,15 +128,7 @@ def chart(source: SuiteSource) -> alt.FacetChart:
     layers = layered(
         frame, ("time_ms", lines), ("fitted_ms", fits), ("p05_ms", whiskers), ("time_ms", dots)
     ).properties(width=230, height=200)
-    faceted: alt.FacetChart = layers.facet(
-        facet=alt.Facet("panel:N", title=None, sort=panels), columns=2 if len(panels) > 1 else 1
-    ).resolve_scale(y="independent")
-    return finish(faceted, source.label, _notes(source, len(panels)))
-
-
-def _notes(source: SuiteSource, n_panels: int) -> list[str]:
-    notes = [f"On {device_of(source)}; dashed: slope over N of {MIN_LENGTH} and more"]
-    every = len({panel_of(series) for series in drawn_series(source)})
-    if every > n_panels:
-        notes.append(f"{n_panels} of {every} groups are drawn; the table has all")
-    return [*notes, "Hollow: published"] if source.is_published else notes
+    faceted = in_panels(layers, frame).resolve_scale(y="independent")
+    note = f"Dashed: slope over N of {MIN_LENGTH} and more"
+    note += "; hollow: published" if source.is_published else ""
+    return finish_panels(faceted, source, note, MOST_PANELS, n_panels, "groups")

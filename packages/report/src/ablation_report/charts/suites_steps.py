@@ -10,8 +10,10 @@ import polars as pl
 from ablation_report.charts.frames import Schema, frame_of
 from ablation_report.charts.suites_common import (
     IDENTITY,
-    device_of,
+    finish_panels,
+    first_panels,
     identity,
+    in_panels,
     layered,
     threads_text,
     tooltips,
@@ -23,8 +25,6 @@ from ablation_report.charts.theme import (
     ORANGE,
     SKY,
     VERMILION,
-    finish,
-    panel_room,
 )
 from ablation_report.suite_detail_tables import part_medians
 from ablation_report.suite_series import short_case
@@ -92,10 +92,7 @@ def needs(source: SuiteSource) -> str | None:
 
 def chart(source: SuiteSource) -> alt.FacetChart:
     """Draw the rows: a panel for each case, a bar for each implementation."""
-    frame = rows(source)
-    every = frame["panel"].unique(maintain_order=True).to_list()
-    panels = every[:MOST_PANELS]
-    frame = frame.filter(pl.col("panel").is_in(panels))
+    frame, n_panels = first_panels(rows(source), MOST_PANELS)
     names = frame["impl"].unique(maintain_order=True).to_list()
     parts = [name for name in PART_COLORS if name in frame["part"].to_list()]
     y = alt.Y("impl:N", title=None, scale=alt.Scale(domain=names), axis=alt.Axis(labelLimit=190))
@@ -137,20 +134,11 @@ def chart(source: SuiteSource) -> alt.FacetChart:
     )
     layers = layered(frame, ("part_ms", bars), ("step_p05_ms", whiskers), ("panel", absent))
     sized = layers.properties(width=230, height=alt.Step(17))
-    faceted: alt.FacetChart = sized.facet(
-        facet=alt.Facet("panel:N", title=None, sort=panels), columns=2 if len(panels) > 1 else 1
-    ).resolve_scale(x="independent")
-    # Names stand once at the left; a title is wider than half a page
-    faceted.usermeta = panel_room(len(panels), aside=170, each=30, least=300)
-    return finish(faceted, source.label, _notes(source, len(every)))
+    faceted = in_panels(sized, frame, has_long_titles=True).resolve_scale(x="independent")
+    return finish_panels(faceted, source, _note(source), MOST_PANELS, n_panels)
 
 
-def _notes(source: SuiteSource, n_panels: int) -> list[str]:
-    notes = [f"On {device_of(source)}"]
+def _note(source: SuiteSource) -> str:
     if source.is_published:
-        notes.append("Hollow: published; parts are differences between printed times")
-    else:
-        notes.append("Parts: medians by marks inside the step; whiskers: the step's p05 to p95")
-    if n_panels > MOST_PANELS:
-        notes.append(f"{MOST_PANELS} of {n_panels} cases are drawn; the table has all")
-    return notes
+        return "Hollow: published; parts are differences between printed times"
+    return "Parts: medians by marks inside the step; whiskers: the step's p05 to p95"
