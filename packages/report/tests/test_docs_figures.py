@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ablation_report.findings import suites_backward, suites_sweep
 from ablation_report.load import load
 from ablation_report.metrics import order_agreement
 from ablation_report.sources import read_source
@@ -156,3 +157,61 @@ def test_the_order_in_two_runs_of_the_small_configs() -> None:
     words = {1: "one", 2: "two", 3: "three"}
     assert text.groups() == (str(found.said), str(found.same), words[len(found.contradicted)])
     assert {config for config, _, _ in found.contradicted} == {"Small"}
+
+
+ALONE, FLASH = "2026-11-25-zen4-attention-backward-flash", "ablation_flash"
+HALF, BOTH = "2026-11-25-zen4-attention-sweep-half-1-thread", "2026-11-25-zen4-attention-backward"
+
+
+def suite_times(run: str) -> dict[tuple[str, bool, int, str], float]:
+    """Median milliseconds by implementation, mask, length and phase, of rows without autocast."""
+    found: dict[tuple[str, bool, int, str], float] = {}
+    for row in map(json.loads, (RUNS / run / "rows.jsonl").read_text("utf-8").splitlines()):
+        if row["samples_ns"] and row["parameters"].get("autocast", "none") == "none":
+            key = (row["impl"], row["causal"], row["Nq"], row["phase"])
+            assert key not in found
+            found[key] = statistics.median(row["samples_ns"]) / 1e6
+    return found
+
+
+@pytest.mark.parametrize(
+    ("start", "run", "impl", "phase", "quoted"),
+    [
+        ("**bfloat16.**", HALF, "ablation_flash_bf16", "fwd", "full 1024, causal 1024 4096"),
+        ("**Backward.**", ALONE, FLASH, "bwd", "causal 1024 4096 8192, full 1024 4096"),
+        ("**Backward.**", ALONE, FLASH, "fwd", "causal 1024 4096 8192, full 1024 4096"),
+        ("**Backward.**", BOTH, FLASH, "bwd", "causal 256 1024 4096"),
+    ],
+)
+def test_speed_ups_over_sdpa_are_those_of_the_rows(
+    start: str, run: str, impl: str, phase: str, quoted: str
+) -> None:
+    (text,) = (part for part in page("docs/performance.md").split("\n\n") if part.startswith(start))
+    assert run in text or run.removeprefix("2026-11-25-zen4") in text
+    times = suite_times(run)
+    for group in quoted.split(", "):
+        mask, *lengths = group.split()
+        for length in map(int, lengths):
+            case = (mask == "causal", length, phase)
+            assert f"{times['torch_sdpa_flash', *case] / times[impl, *case]:.2f}" in text
+
+
+def test_times_of_the_whole_model_are_those_of_the_rows() -> None:
+    start = "**A whole language model.**"
+    (text,) = (part for part in page("docs/performance.md").split("\n\n") if part.startswith(start))
+    times = suite_times("2026-11-25-zen4-lm-step")
+    for impl in ("ablation_fwd", "sdpa_compiled", "sdpa"):
+        assert f"{times[impl, True, 128, 'fwd_nograd']:.1f}" in text
+
+
+def test_findings_ask_for_implementations_that_runs_have() -> None:
+    """A name that nothing is recorded under makes a finding say "not measured" for ever."""
+    recorded = {name for path in RUNS.glob("*/run.json") for name in impls(path)}
+    sweep, backward = (suites_sweep, suites_backward)
+    names = {sweep.SDPA, sweep.FLASH, sweep.FLASH_BF16, sweep.TRITON, sweep.EINSUM}
+    assert names | {backward.SDPA, backward.ABLATION} <= recorded
+
+
+def impls(path: Path) -> list[str]:
+    found: list[str] = json.loads(path.read_text(encoding="utf-8")).get("impls") or []
+    return found
