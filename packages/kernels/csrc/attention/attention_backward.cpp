@@ -65,9 +65,6 @@ constexpr double kWorkOfForward = 2.5;
 /// Of a row element: delta, and one addition of a group's gradient.
 constexpr double kStreamNs = 0.1;
 
-std::int64_t divide_up(std::int64_t size, std::int64_t part) { return (size + part - 1) / part; }
-std::int64_t round_up(std::int64_t size, std::int64_t part) { return divide_up(size, part) * part; }
-
 std::int64_t bytes_of(std::int64_t floats) {
     return align_up(floats * static_cast<std::int64_t>(sizeof(float)));
 }

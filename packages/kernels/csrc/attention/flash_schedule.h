@@ -9,13 +9,6 @@
 
 namespace ablation {
 
-constexpr std::int64_t divide_up(std::int64_t size, std::int64_t part) {
-    return (size + part - 1) / part;
-}
-constexpr std::int64_t round_up(std::int64_t size, std::int64_t part) {
-    return divide_up(size, part) * part;
-}
-
 inline constexpr std::int64_t kPackedKeys = 256;  ///< keys that one piece of packing takes
 
 /// Rows of a query tile, for register tiles of `block_rows`. Not a matter of the threads in use, so

@@ -34,8 +34,6 @@ std::int64_t causal_rows(std::int64_t sq) {
     return std::clamp<std::int64_t>(sq / 8, kLeastRows, 128);
 }
 
-std::int64_t divide_up(std::int64_t size, std::int64_t part) { return (size + part - 1) / part; }
-
 /// The size near `wanted` that cuts `size` into even tiles of whole 16s.
 std::int64_t even_tile(std::int64_t size, std::int64_t wanted) {
     const std::int64_t even = divide_up(size, divide_up(size, wanted));

@@ -156,8 +156,14 @@ struct ValueError : std::invalid_argument {
     using std::invalid_argument::invalid_argument;
 };
 
-inline std::int64_t align_up(std::int64_t bytes) {
-    return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+/// How many parts cover a size, the last one perhaps not whole.
+constexpr std::int64_t divide_up(std::int64_t size, std::int64_t part) {
+    return (size + part - 1) / part;
 }
+/// The size of as many whole parts.
+constexpr std::int64_t round_up(std::int64_t size, std::int64_t part) {
+    return divide_up(size, part) * part;
+}
+constexpr std::int64_t align_up(std::int64_t bytes) { return round_up(bytes, kAlignment); }
 
 }  // namespace ablation

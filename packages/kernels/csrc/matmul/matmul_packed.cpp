@@ -45,8 +45,6 @@ constexpr double kBlockNs = 20000.0;
 // Blocks per thread that are enough to balance; every cut of the columns copies a once more, which
 // costs 1 % at 1024 columns a block and 4 % at 256.
 constexpr std::int64_t kBlocksPerThread = 2;
-std::int64_t divide_up(std::int64_t size, std::int64_t part) { return (size + part - 1) / part; }
-std::int64_t round_up(std::int64_t size, std::int64_t part) { return divide_up(size, part) * part; }
 
 /// Nanoseconds of a product on one core at the speed of the multiply-adds that were measured.
 double product_ns(double m, double n, double k) {
