@@ -72,6 +72,7 @@ nb::dict build_info() {
     info["sanitizer"] = ABLATION_SANITIZER;
     info["isa_built"] = simd_built();
     info["isa_available"] = simd_available();
+    info["isa_bf16_available"] = simd_bf16_available();
     info["isa_used"] = simd().name;
     info["isa_packed"] = std::string(vector_instruction_set());
     info["isa_bf16"] = std::string(attention_bf16_instruction_set());

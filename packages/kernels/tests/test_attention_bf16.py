@@ -22,16 +22,16 @@ Bits = NDArray[np.uint16]
 Qkv = tuple[Bits, Bits, Bits]
 Sizes = tuple[int, int, int, int, int]
 
-NATIVE = "avx512_bf16"
+NATIVE = ("amx_bf16", "avx512_bf16")
 PATH = attention_bf16_instruction_set()
 INFO = ablation_kernels.build_info()
-#: Every other path; the native one can be had where it is in use when nothing is forced.
-OTHERS = [name for name in INFO["isa_available"] if name != PATH]
+#: Every other path.
+OTHERS = [n for n in [*INFO["isa_bf16_available"], *INFO["isa_available"]] if n != PATH]
 NAN, INFINITY, ONE = 0x7FC0, 0x7F80, 0x3F80
 GUARD, CANARY = 37, 0xABCD
 
-# (batch, heads, queries, keys, head_dim): around a register tile's 12 rows and 32 columns, a
-# vector's 16 lanes and the pairs that are multiplied at a time.
+# (batch, heads, queries, keys, head_dim): around a register tile's 12 rows and 32 columns, AMX's 16
+# rows and 32 elements, a vector's 16 lanes and the pairs that are multiplied at a time.
 SHAPES: list[Sizes] = [
     (1, 1, 1, 1, 1),
     (2, 3, 13, 17, 16),
@@ -42,6 +42,9 @@ SHAPES: list[Sizes] = [
     (2, 1, 45, 131, 64),
     (1, 2, 131, 45, 2),
     (1, 1, 1, 77, 63),
+    (1, 2, 16, 64, 96),
+    (1, 1, 33, 47, 81),
+    (1, 1, 49, 95, 112),
 ]
 #: More keys than a tile has, and a last one of one key.
 LONG = (1, 2, 23, 1345, 64)
@@ -76,7 +79,7 @@ def check(qkv: Qkv, **keywords: Any) -> None:
     output, lse = attention_bf16_lse(*qkv, **keywords)
     expected = reference.attention_lse(q, k, v, **keywords)
     size = q.shape[-1]
-    allowed = tolerance.attention_bf16(expected.attention, v, size, PATH == NATIVE)
+    allowed = tolerance.attention_bf16(expected.attention, v, size, PATH in NATIVE)
     assert_within(float32_of(output), expected.attention.value, allowed)
     assert_within(lse, expected.lse, tolerance.lse_bf16(expected, size))
     np.testing.assert_array_equal(attention_bf16(*qkv, **keywords), output)
@@ -304,15 +307,14 @@ def test_a_forced_path_is_told(name: str) -> None:
     )
     done = forced(name, "-c", code)
     assert done.returncode == 0, done.stderr
-    used = "avx512" if name == NATIVE else name
+    used = "avx512" if name in NATIVE else name
     path = INFO["isa_packed"] if name == "vdsp" else name
     assert done.stdout.split() == [path, used]
 
 
-@pytest.mark.skipif(
-    PATH == NATIVE or "ABLATION_SIMD" in os.environ,
-    reason="the CPU has it, or what the CPU has is not known where a path is forced",
-)
-def test_the_native_path_is_refused_where_the_cpu_lacks_it() -> None:
-    done = forced(NATIVE, "-c", "import ablation_kernels")
-    assert done.returncode == 1 and NATIVE in done.stderr
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_native_path_is_refused_where_it_cannot_run(name: str) -> None:
+    if name in INFO["isa_bf16_available"]:
+        pytest.skip("it runs here")
+    done = forced(name, "-c", "import ablation_kernels")
+    assert done.returncode == 1 and name in done.stderr

@@ -18,6 +18,7 @@
 namespace ablation {
 
 #if defined(__x86_64__)
+extern const FlashBf16Provider amx_bf16_flash_provider;
 extern const FlashBf16Provider avx512_bf16_flash_provider;
 #endif
 
@@ -26,7 +27,9 @@ namespace {
 /// Null where the CPU multiplies no bfloat16, or must not.
 const FlashBf16Provider* native_provider() {
 #if defined(__x86_64__)
-    if (simd_multiplies_bf16()) return &avx512_bf16_flash_provider;
+    for (const auto* provider : {&amx_bf16_flash_provider, &avx512_bf16_flash_provider}) {
+        if (provider->name == simd_bf16()) return provider;
+    }
 #endif
     return nullptr;
 }
@@ -36,13 +39,13 @@ const FlashBf16Provider* native_provider() {
 std::int64_t keys_of_tile(const FlashBf16Provider& provider, std::int64_t d) {
     constexpr std::int64_t kScoreFloats = 8192;
     const std::int64_t fitting = std::min(half_l2_floats() / (2 * d), kScoreFloats / provider.rows);
-    return std::max(fitting / provider.columns, std::int64_t{1}) * provider.columns;
+    return std::max(fitting / kBf16Panel, std::int64_t{1}) * kBf16Panel;
 }
 
 /// Sizes of a native call.
 struct Plan {
     std::int64_t tile_q, tile_k;
-    std::int64_t key_elements, item_bytes;  ///< packed, of an item
+    std::int64_t item_bytes;                ///< packed, of an item: keys, then values
     std::int64_t group;                     ///< items packed at a time
     std::int64_t worker_bytes;
     int threads;
@@ -54,12 +57,8 @@ Plan make_plan(const AttentionSizes& sizes, bool causal, const FlashBf16Provider
                int threads) {
     Plan plan{};
     plan.tile_q = flash_query_rows(sizes, causal, provider.rows);
-    plan.tile_k = round_up(std::min(keys_of_tile(provider, sizes.d), sizes.sk), provider.columns);
-    plan.key_elements = round_up(sizes.sk, provider.columns) * 2 * pairs_of(sizes.d);
-    const std::int64_t value_elements =
-        round_up(sizes.d, provider.columns) * 2 * pairs_of(sizes.sk);
-    plan.item_bytes =
-        align_up((plan.key_elements + value_elements) * static_cast<std::int64_t>(sizeof(Bf16)));
+    plan.tile_k = round_up(std::min(keys_of_tile(provider, sizes.d), sizes.sk), kBf16Panel);
+    plan.item_bytes = 2 * packed_elements(sizes.sk, sizes.d) * std::int64_t{sizeof(Bf16)};
     plan.worker_bytes = flash_bf16_bytes(provider, plan.tile_q, plan.tile_k, sizes.d);
     plan.threads = sizes.serial_ns(causal) < kMinimumParallelNs ? 1 : threads;
     plan.group = flash_group(sizes, plan.item_bytes, plan.threads);
@@ -70,8 +69,11 @@ void attend_native(const AttentionBf16& problem, const FlashBf16Provider& provid
     const AttentionSizes& sizes = problem.sizes;
     const Plan plan = make_plan(sizes, problem.causal, provider, num_threads());
     const auto memory = aligned_bytes(plan.scratch_bytes());
-    const auto packed = [&](std::int64_t place) {
+    const auto keys = [&](std::int64_t place) {
         return reinterpret_cast<Bf16*>(memory.get() + place * plan.item_bytes);
+    };
+    const auto values = [&](std::int64_t place) {
+        return keys(place) + packed_elements(sizes.sk, sizes.d);
     };
     std::byte* const workers = memory.get() + plan.group * plan.item_bytes;
     run_in_groups(
@@ -84,14 +86,14 @@ void attend_native(const AttentionBf16& problem, const FlashBf16Provider& provid
                            .end = std::min(key + kPackedKeys, sizes.sk),
                            .sk = sizes.sk,
                            .d = sizes.d,
-                           .keys = packed(place),
-                           .values = packed(place) + plan.key_elements});
+                           .keys = keys(place),
+                           .values = values(place)});
         },
         [&](std::int64_t item, std::int64_t place, std::int64_t query, int worker) {
             const std::int64_t row = item * sizes.sq + query;
             provider.attend({.q = problem.q + row * sizes.d,
-                             .keys = packed(place),
-                             .values = packed(place) + plan.key_elements,
+                             .keys = keys(place),
+                             .values = values(place),
                              .output = problem.output + row * sizes.d,
                              .lse = problem.lse == nullptr ? nullptr : problem.lse + row,
                              .begin = query,

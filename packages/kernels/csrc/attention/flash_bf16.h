@@ -1,12 +1,12 @@
 // Flash attention of bfloat16 arrays: what the instruction sets that multiply bfloat16 provide and
 // how packed keys and values lie.
 //
-// A multiplication takes pairs of bfloat16 that lie side by side. Packed keys are panels of
-// `columns` keys, the last one filled up with zeros: a panel is (ceil(D / 2), columns, 2), two
-// consecutive elements of every key beside each other. Packed values are panels of `columns` of the
-// D columns: a panel is (ceil(Sk / 2), columns, 2), two consecutive keys beside each other, so that
-// any range of keys from an even one on is one contiguous run. Where D or Sk is odd, the last pair
-// ends with zero.
+// A multiplication takes pairs of bfloat16 that lie side by side. Packed keys are panels of 32 keys:
+// a panel is (pairs, 32, 2), two consecutive elements of every key beside each other. Packed values
+// are panels of 32 of the D columns: a panel is (pairs, 32, 2), two consecutive keys beside each
+// other, so that any range of keys from an even one on is one contiguous run. Pairs, of D and Sk,
+// and keys and columns of the last panels are filled up with zeros to 32 elements, which a tile of
+// AMX takes at a time; who takes one pair at a time stops at the last one.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,11 @@
 
 namespace ablation {
 
+/// Keys and columns of a panel, and elements that pairs are filled up to.
+inline constexpr std::int64_t kBf16Panel = 32;
+
 /// A range of keys of one (batch, head) item, to be packed. Its first key is a multiple of
-/// `columns`.
+/// kBf16Panel.
 struct Bf16KeyRange {
     const Bf16 *k, *v;  ///< of the item, (Sk, D)
     std::int64_t begin, end, sk, d;
@@ -41,8 +44,7 @@ struct Bf16Queries {
 /// Flash attention of one instruction set.
 struct FlashBf16Provider {
     const char* name;
-    std::int64_t rows;     ///< of a register tile, at most
-    std::int64_t columns;  ///< of a panel
+    std::int64_t rows;  ///< of a register tile, at most
     void (*pack)(const Bf16KeyRange& range);
     void (*attend)(const Bf16Queries& queries);
 };
@@ -50,11 +52,22 @@ struct FlashBf16Provider {
 /// Pairs that n elements take.
 constexpr std::int64_t pairs_of(std::int64_t n) { return (n + 1) / 2; }
 
+/// Pairs of a packed panel.
+constexpr std::int64_t packed_pairs(std::int64_t n) { return round_up(n, kBf16Panel) / 2; }
+
+/// Elements of the packed keys of an item, and of its packed values.
+constexpr std::int64_t packed_elements(std::int64_t sk, std::int64_t d) {
+    return round_up(sk, kBf16Panel) * round_up(d, kBf16Panel);
+}
+
+/// The `pack` of those who have AVX-512.
+void pack_bf16_avx512(const Bf16KeyRange& range);
+
 /// Elements of bfloat16 from one row of q to the next in scratch: off one cache set, as padded_row.
-constexpr std::int64_t padded_pairs(std::int64_t d) { return (d + 31) / 32 * 32 + 32; }
+constexpr std::int64_t padded_pairs(std::int64_t d) { return round_up(d, kBf16Panel) + kBf16Panel; }
 
 /// Bytes of scratch that attend() needs: of each row its q, its output in float32, a shift and two
-/// sums; and the scores of one block of rows. tile_k is a multiple of `columns`.
+/// sums; and the scores of one block of rows. tile_k is a multiple of kBf16Panel.
 inline std::int64_t flash_bf16_bytes(const FlashBf16Provider& provider, std::int64_t query_rows,
                                      std::int64_t tile_k, std::int64_t d) {
     const std::int64_t floats =

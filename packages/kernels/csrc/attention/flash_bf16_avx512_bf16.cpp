@@ -1,255 +1,148 @@
-// Flash attention of bfloat16 by AVX512_BF16: flash_packed_body.h's blocks, with two multiply-adds
-// for each lane and instruction.
+// Flash attention of bfloat16 by AVX512_BF16, two multiply-adds for each lane and instruction.
 //
-// The weights of the softmax become bfloat16 for the second product, in place of their scores. A
-// row's sum is that of the rounded weights, by a product with ones: the output is then a true mean
-// of values, in which the roundings of the weights cancel in part, and the sum costs one
-// instruction for 32 weights instead of two. lse needs the sum before rounding, which is gathered
-// besides where it is asked for.
+// The instruction vdpbf16ps adds two products of bfloat16 to a float32 lane. It rounds to nearest
+// even and takes denormals for 0, in and out, whatever MXCSR says, and raises no flag.
 //
-// Cost of a score: 2 D / 32 products, and 11 vector instructions / 16 for the exponential, 1 for
-// the maximum, 1 / 2 each for rounding and sum. On a Zen 4 core, which begins one vdpbf16ps and in
-// all two vector instructions a cycle, that is D / 16 cycles and 0.42: a floor of 4.4 cycles at
-// D = 64 and 8.4 at D = 128. Measured at D = 64, with all operands in the second-level cache: 4.9,
-// of them 2.15 and 2.05 for the products and 0.6 for the softmax.
+// Cost of a score: 2 D / 32 products and the softmax of flash_bf16_body. On a Zen 4 core, which
+// begins one vdpbf16ps and in all two vector instructions a cycle, that is D / 16 cycles and 0.42: a
+// floor of 4.4 cycles at D = 64 and 8.4 at D = 128. Measured at D = 64, with all operands in the
+// second-level cache: 4.9, of them 2.15 and 2.05 for the products and 0.6 for the softmax.
 //
 // Tried and of no help: one function call for each panel (2 % slower); one or four steps of a
-// product for each jump (2 and 3 % slower); 320 keys a tile (2 % slower), 1024 (no faster). Not
-// taken: vscalefps and vreduceps, which would save three instructions but are two cycles each.
+// product for each jump (2 and 3 % slower); 320 keys a tile (2 % slower), 1024 (no faster).
 #if defined(__x86_64__)
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
-#include <limits>
+#include <utility>
 
-#include "attention/flash_bf16.h"
-#include "attention/flash_bf16_packing_avx512_bf16.h"
-#include "attention/flash_bf16_products_avx512_bf16.h"
-#include "core/vector_avx512.h"
+#include "attention/flash_bf16_body_avx512_bf16.h"
 
 namespace ablation {
 
 namespace {
 
-constexpr float kNoMaximum = -std::numeric_limits<float>::infinity();
+constexpr int kRows = 12;  ///< of a register tile, see TileShape
+constexpr int kVectors = 2;
 
-/// One block of rows: part of a tile of query rows.
-struct Block {
-    const Bf16Queries& queries;
-    std::int64_t row, rows;  ///< first row within the tile
-    const Bf16* q;
-    float factor;                                ///< of a score, to an exponent of 2; not negative
-    float *output, *shifts, *sums, *exact_sums;  ///< running, of each row
-    float* scores;
-    std::int64_t score_stride;
+using ProductFunction = void (*)(const Product& product, std::int64_t panels);
+
+template <int rows, int vectors>
+using Sums = __m512[rows][vectors];
+
+template <int rows, int vectors>
+[[gnu::always_inline]] inline void multiply_accumulate(Sums<rows, vectors>& sums,
+                                                       const Product& product, const Bf16* b) {
+    // Two steps: 2 % faster than one, which costs a jump each; four are interleaved until the sums
+    // no longer fit the registers.
+#pragma GCC unroll 2
+    for (std::int64_t k = 0; k < product.pairs; ++k) {
+        __m512bh b_row[vectors];
+#pragma GCC unroll 8
+        for (int j = 0; j < vectors; ++j) {
+            b_row[j] = (__m512bh)_mm512_loadu_si512(b + j * kBf16Panel);
+        }
+        b += 2 * kBf16Panel;
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; ++i) {
+            std::int32_t pair;
+            __builtin_memcpy(&pair, product.a + i * product.a_stride + 2 * k, sizeof pair);
+            const auto a_pair = (__m512bh)_mm512_set1_epi32(pair);
+#pragma GCC unroll 8
+            for (int j = 0; j < vectors; ++j) {
+                sums[i][j] = _mm512_dpbf16_ps(sums[i][j], a_pair, b_row[j]);
+            }
+        }
+    }
+}
+
+/// c = before * c + a @ b. A tile of keys is summed by itself, so that errors don't grow with the
+/// number of keys.
+template <int rows, int vectors>
+void multiply(const Product& product, std::int64_t panels) {
+    const Bf16* b = product.b;
+    float* c = product.c;
+    for (std::int64_t panel = 0; panel < panels; ++panel) {
+        Sums<rows, vectors> sums;
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 8
+            for (int j = 0; j < vectors; ++j) sums[i][j] = _mm512_setzero_ps();
+        }
+        multiply_accumulate<rows, vectors>(sums, product, b);
+        if (product.before != nullptr) {
+#pragma GCC unroll 16
+            for (int i = 0; i < rows; ++i) {
+                const __m512 factor = _mm512_set1_ps(product.before[i]);
+#pragma GCC unroll 8
+                for (int j = 0; j < vectors; ++j) {
+                    const float* from = c + i * product.c_stride + j * kWidth;
+                    sums[i][j] = _mm512_fmadd_ps(_mm512_loadu_ps(from), factor, sums[i][j]);
+                }
+            }
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 8
+            for (int j = 0; j < vectors; ++j) {
+                _mm512_storeu_ps(c + i * product.c_stride + j * kWidth, sums[i][j]);
+            }
+        }
+        b += product.b_stride;
+        c += kBf16Panel;
+    }
+}
+
+/// Functions for each number of rows and of vectors, from 1 on.
+struct Products {
+    ProductFunction of[kRows + 1][kVectors + 1];
+};
+template <int... less>
+constexpr Products table(std::integer_sequence<int, less...>) {
+    Products products{};
+    ((products.of[less + 1][1] = multiply<less + 1, 1>,
+      products.of[less + 1][2] = multiply<less + 1, 2>),
+     ...);
+    return products;
+}
+constexpr Products kProducts = table(std::make_integer_sequence<int, kRows>{});
+
+struct VectorProducts {
+    static constexpr int rows = kRows;
+
+    static void multiply(Product product) {
+        const std::int64_t panels = product.columns / kBf16Panel;
+        if (panels > 0) kProducts.of[product.rows][kVectors](product, panels);
+        const std::int64_t rest = product.columns - panels * kBf16Panel;
+        if (rest == 0) return;
+        product.b += panels * product.b_stride;
+        product.c += panels * kBf16Panel;
+        kProducts.of[product.rows][rest > kWidth ? 2 : 1](product, 1);
+    }
 };
 
-std::int64_t row_stride(const Block& block) { return padded_pairs(block.queries.d); }
-
-void score(const Block& block, std::int64_t key, std::int64_t keys) {
-    const std::int64_t pairs = pairs_of(block.queries.d);
-    multiply_columns(block.rows, keys,
-                     {.a = block.q,
-                      .a_stride = row_stride(block),
-                      .b = block.queries.keys + key * 2 * pairs,
-                      .b_stride = kColumns * 2 * pairs,
-                      .pairs = pairs,
-                      .panels = 0,
-                      .c = block.scores,
-                      .c_stride = block.score_stride,
-                      .before = nullptr});
-}
-
-/// Largest of n > 0 scores; a NaN may be left out.
-float largest(const float* scores, std::int64_t n) {
-    __m512 even = _mm512_set1_ps(kNoMaximum);
-    __m512 odd = even;
-    std::int64_t j = 0;
-    for (; j + kColumns <= n; j += kColumns) {
-        even = _mm512_max_ps(_mm512_loadu_ps(scores + j), even);
-        odd = _mm512_max_ps(_mm512_loadu_ps(scores + j + kWidth), odd);
-    }
-    if (j < n) {
-        even = _mm512_mask_max_ps(even, first_lanes(n - j), _mm512_loadu_ps(scores + j), even);
-        odd = _mm512_mask_max_ps(odd, first_lanes(n - j - kWidth),
-                                 _mm512_loadu_ps(scores + j + kWidth), odd);
-    }
-    return _mm512_reduce_max_ps(_mm512_max_ps(odd, even));
-}
-
-/// 2^t for t <= 0, or slightly above: 2^n 2^r with n = round(t), |r| <= 1/2 and 2^r a minimax
-/// polynomial that is 1 at 0 (relative error 2.8e-6, a bfloat16's rounding is 3.9e-3). n comes
-/// from the addition of a number that leaves no room for a fraction, and goes into the
-/// exponent by an integer addition, which for n = -127 gives 0 or a denormal, which is rounded
-/// to 0. NaN stays NaN: its low nine bits, which are added, are those of a bfloat16, 0.
-__m512 power_of_two(__m512 t) {
-    const __m512 magic = _mm512_set1_ps(0x1.8p23F);
-    t = _mm512_max_ps(_mm512_set1_ps(-127.0F), t);
-    const __m512 rounded = _mm512_add_ps(t, magic);
-    const __m512 r = _mm512_sub_ps(t, _mm512_sub_ps(rounded, magic));
-    const __m512 p = body::polynomial<Avx512>(r, 1.0F, 0x1.62e12cp-1F, 0x1.ec0378p-3F,
-                                              0x1.c9fc46p-5F, 0x1.3a02ccp-7F);
-    const __m512i n = _mm512_slli_epi32(_mm512_castps_si512(rounded), 23);
-    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), n));
-}
-
-struct WeightSums {
-    float rounded, exact;
-};
-
-/// Scores of n keys to weights 2^(factor * score - shift) in place, as bfloat16 and with zeros
-/// up to `keys`. Returns their sums; the exact one only if asked for.
-template <bool exact>
-WeightSums weigh(float* scores, float factor, float shift, std::int64_t n, std::int64_t keys) {
-    const __m512 factors = _mm512_set1_ps(factor);
-    const __m512 shifts = _mm512_set1_ps(shift);
-    const auto ones = (__m512bh)_mm512_set1_epi32(0x3f803f80);
-    const auto exponent = [&](std::int64_t j) {
-        return _mm512_fmsub_ps(_mm512_loadu_ps(scores + j), factors, shifts);
-    };
-    auto* weights = reinterpret_cast<std::byte*>(scores);
-    __m512 sum = _mm512_setzero_ps();
-    __m512 exact_sum = _mm512_setzero_ps();
-    const auto add = [&](std::int64_t j, __m512 low, __m512 high) {
-        const __m512bh rounded = _mm512_cvtne2ps_pbh(high, low);
-        _mm512_storeu_si512(weights + j * static_cast<std::int64_t>(sizeof(Bf16)),
-                            (__m512i)rounded);
-        sum = _mm512_dpbf16_ps(sum, rounded, ones);
-        if constexpr (exact) exact_sum = _mm512_add_ps(exact_sum, _mm512_add_ps(low, high));
-    };
-    std::int64_t j = 0;
-    for (; j + kColumns <= n; j += kColumns) {
-        add(j, power_of_two(exponent(j)), power_of_two(exponent(j + kWidth)));
-    }
-    for (; j < keys; j += kColumns) {
-        const __m512 low = power_of_two(exponent(j));
-        const __m512 high = power_of_two(exponent(j + kWidth));
-        add(j, _mm512_maskz_mov_ps(first_lanes(n - j), low),
-            _mm512_maskz_mov_ps(first_lanes(n - j - kWidth), high));
-    }
-    return {_mm512_reduce_add_ps(sum), exact ? _mm512_reduce_add_ps(exact_sum) : 0.0F};
-}
-
-/// Scores of a row, n of `keys` visible, to weights; brings shift and sums up to date and
-/// returns the factor by which what the row has gathered shrinks.
-float update_row(const Block& block, std::int64_t row, std::int64_t n, std::int64_t keys) {
-    float* scores = block.scores + row * block.score_stride;
-    float& shift = block.shifts[row];
-    float shrink = 1.0F;
-    if (n > 0) {
-        const float maximum = largest(scores, n);
-        if (const float of_tile = maximum * block.factor;
-            maximum != kNoMaximum && !(of_tile <= shift)) {
-            if (shift != kNoMaximum) shrink = std::exp2(shift - of_tile);
-            shift = of_tile;
-        }
-    }
-    // Without a maximum the scores are -infinity or NaN: weights of 0 and NaN for any shift.
-    const float finite = shift == kNoMaximum ? 0.0F : shift;
-    const bool exact = block.queries.lse != nullptr;
-    const auto [sum, exact_sum] =
-        (exact ? weigh<true> : weigh<false>)(scores, block.factor, finite, n, keys);
-    block.sums[row] = block.sums[row] * shrink + sum;
-    if (exact) block.exact_sums[row] = block.exact_sums[row] * shrink + exact_sum;
-    return shrink;
-}
-
-void add_key_tile(const Block& block, std::int64_t key, std::int64_t keys) {
-    const Bf16Queries& queries = block.queries;
-    score(block, key, keys);
-    float before[kRows];
-    for (std::int64_t row = 0; row < block.rows; ++row) {
-        const std::int64_t seen = queries.begin + block.row + row + 1 - key;
-        const std::int64_t n = queries.causal ? std::clamp<std::int64_t>(seen, 0, keys) : keys;
-        before[row] = update_row(block, row, n, keys);
-    }
-    multiply_columns(block.rows, queries.d,
-                     {.a = reinterpret_cast<const Bf16*>(block.scores),
-                      .a_stride = 2 * block.score_stride,
-                      .b = queries.values + key * kColumns,
-                      .b_stride = kColumns * 2 * pairs_of(queries.sk),
-                      .pairs = pairs_of(keys),
-                      .panels = 0,
-                      .c = block.output,
-                      .c_stride = row_stride(block),
-                      .before = key == 0 ? nullptr : before});
-}
-
-/// Queries as they are multiplied: each row filled up with zeros, its sign that of the scale.
-void copy_queries(const Bf16Queries& queries, Bf16* q) {
-    const __m512i sign = _mm512_set1_epi16(std::signbit(queries.scale) ? -0x8000 : 0);
-    const std::int64_t stride = padded_pairs(queries.d);
-    for (std::int64_t row = 0; row < queries.rows; ++row) {
-        const Bf16* from = queries.q + row * queries.d;
-        for (std::int64_t j = 0; j < queries.d; j += kColumns) {
-            const __m512i elements = FlashBf16Packing::load(from + j, queries.d - j);
-            _mm512_storeu_si512(q + row * stride + j, _mm512_xor_si512(elements, sign));
-        }
-    }
-}
-
-void write(const Bf16Queries& queries, const float* output, const float* shifts, const float* sums,
-           const float* exact_sums) {
-    constexpr float kLn2 = 0x1.62e430p-1F;
-    for (std::int64_t row = 0; row < queries.rows; ++row) {
-        const bool unseen = sums[row] == 0.0F;
-        const __m512 factor = _mm512_set1_ps(unseen ? 0.0F : 1.0F / sums[row]);
-        const float* from = output + row * padded_pairs(queries.d);
-        Bf16* to = queries.output + row * queries.d;
-        for (std::int64_t j = 0; j < queries.d; j += kWidth) {
-            const __m512 value = _mm512_mul_ps(_mm512_loadu_ps(from + j), factor);
-            _mm256_mask_storeu_epi16(to + j, first_lanes(queries.d - j),
-                                     (__m256i)_mm512_cvtneps_pbh(value));
-        }
-        if (queries.lse != nullptr) {
-            queries.lse[row] = unseen ? kNoMaximum : shifts[row] * kLn2 + std::log(exact_sums[row]);
-        }
-    }
-}
-
-void attend(const Bf16Queries& queries) {
-    const std::int64_t stride = padded_pairs(queries.d);
-    const std::int64_t score_stride = padded_row(queries.tile_k);
-    auto* q = reinterpret_cast<Bf16*>(queries.scratch);
-    auto* scores = reinterpret_cast<float*>(
-        queries.scratch +
-        align_up(queries.rows * stride * static_cast<std::int64_t>(sizeof(Bf16))));
-    float* output = scores + kRows * score_stride;
-    float* shifts = output + queries.rows * stride;
-    float* sums = shifts + queries.rows;
-    float* exact_sums = sums + queries.rows;
-    copy_queries(queries, q);
-    std::fill_n(shifts, queries.rows, kNoMaximum);
-    std::fill_n(sums, 2 * queries.rows, 0.0F);
-
-    const std::int64_t blocks = (queries.rows + kRows - 1) / kRows;
-    const auto visible_to = [&](std::int64_t end) {
-        return queries.causal ? std::min(queries.sk, queries.begin + end) : queries.sk;
-    };
-    constexpr float kLog2E = 0x1.715476p+0F;
-    const float factor = std::fabs(queries.scale) * kLog2E;
-    for (std::int64_t key = 0; key < visible_to(queries.rows); key += queries.tile_k) {
-        for (std::int64_t index = 0; index < blocks; ++index) {
-            const std::int64_t row = queries.rows * index / blocks;
-            const std::int64_t end = queries.rows * (index + 1) / blocks;
-            const std::int64_t keys = std::min(queries.tile_k, visible_to(end) - key);
-            if (keys <= 0) continue;
-            add_key_tile({queries, row, end - row, q + row * stride, factor, output + row * stride,
-                          shifts + row, sums + row, exact_sums + row, scores, score_stride},
-                         key, keys);
-        }
-    }
-    write(queries, output, shifts, sums, exact_sums);
-}
 }  // namespace
 
+/// As SimdProvider::multiply_add, by vdpbf16ps.
+std::int64_t multiply_add_avx512_bf16(std::int64_t rounds, float* sink) {
+    constexpr int kRegisters = 12;
+    __m512 sums[kRegisters];
+    for (__m512& sum : sums) sum = _mm512_set1_ps(*sink);
+    const auto ones = (__m512bh)_mm512_set1_epi32(0x3f803f80);
+    for (std::int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 12
+        for (__m512& sum : sums) sum = _mm512_dpbf16_ps(sum, ones, ones);
+    }
+    for (const __m512& sum : sums) *sink += _mm512_reduce_add_ps(sum);
+    return rounds * kRegisters * kWidth * 4;
+}
+
 extern const FlashBf16Provider avx512_bf16_flash_provider;
-constinit const FlashBf16Provider avx512_bf16_flash_provider = {.name = "avx512_bf16",
-                                                                .rows = kRows,
-                                                                .columns = kColumns,
-                                                                .pack = FlashBf16Packing::pack,
-                                                                .attend = attend};
+constinit const FlashBf16Provider avx512_bf16_flash_provider = {
+    .name = "avx512_bf16",
+    .rows = VectorProducts::rows,
+    .pack = pack_bf16_avx512,
+    .attend = attend<VectorProducts>,
+};
 
 }  // namespace ablation
 

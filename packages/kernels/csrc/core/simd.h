@@ -62,7 +62,7 @@ struct SimdProvider {
 };
 
 /// The provider in use: the best that the CPU can run, or a lower one forced by ABLATION_SIMD
-/// (avx512, avx2, neon, baseline, vdsp; avx512_bf16 is avx512 with simd_multiplies_bf16()). Throws
+/// (avx512, avx2, neon, baseline, vdsp; those of simd_bf16_available() are avx512). Throws
 /// std::runtime_error naming the valid values if it is not one of them.
 const SimdProvider& simd();
 /// The instruction set that code with registers of its own uses: that of simd(), or the best below
@@ -77,9 +77,10 @@ const Provider& provider_in_use(const std::array<const Provider*, n>& built) {
     }
     return *built.back();
 }
-/// True where kernels of bfloat16 multiply it as it is: the CPU has AVX512_BF16, and ABLATION_SIMD
-/// is empty or avx512_bf16.
-bool simd_multiplies_bf16();
+/// The set by which kernels of bfloat16 multiply it as it is: the first of simd_bf16_available()
+/// that is measured to multiply faster than float32, or the one that ABLATION_SIMD names. Empty
+/// where there is none, or a set of float32 is named.
+std::string_view simd_bf16();
 /// FLOPs per nanosecond of independent multiply-adds of one provider on one core, the best of
 /// several runs of some 10 us. 0 if it is not built, can't run here or has no registers of its own.
 double multiply_add_flops_per_ns(const std::string& provider);
@@ -87,6 +88,9 @@ double multiply_add_flops_per_ns(const std::string& provider);
 const SimdProvider& simd_with_multiply_add();
 /// Providers compiled into this library that this CPU can run, best first.
 std::vector<std::string> simd_available();
+/// Sets of instructions for bfloat16 that this process can run, best first: "amx_bf16",
+/// "avx512_bf16".
+std::vector<std::string> simd_bf16_available();
 /// Providers compiled into this library, best first.
 std::vector<std::string> simd_built();
 

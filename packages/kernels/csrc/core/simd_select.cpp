@@ -18,6 +18,7 @@ extern const SimdProvider vdsp_provider;
 #if defined(__x86_64__)
 extern const SimdProvider avx512_provider;
 extern const SimdProvider avx2_provider;
+std::int64_t multiply_add_avx512_bf16(std::int64_t rounds, float* sink);
 #endif
 #if defined(__aarch64__)
 extern const SimdProvider neon_provider;
@@ -46,8 +47,39 @@ constexpr std::array kCandidates = {
     Candidate{&baseline_provider, [] { return true; }},
 };
 
-/// A set above avx512 that only the kernels of bfloat16 know.
-constexpr std::string_view kBf16 = "avx512_bf16";
+/// FLOPs per nanosecond of a SimdProvider::multiply_add, the best of several runs.
+double flops_per_ns(std::int64_t (*multiply_add)(std::int64_t, float*)) {
+    constexpr int kRepeats = 9;
+    constexpr std::int64_t kRounds = 8000;
+    double best = 0.0;
+    for (int repeat = 0; repeat < kRepeats; ++repeat) {
+        float sink = 0.0F;
+        const std::int64_t start = clock_ns();
+        const auto flops = static_cast<double>(multiply_add(kRounds, &sink));
+        best = std::max(best, flops / static_cast<double>(clock_ns() - start));
+    }
+    return best;
+}
+
+/// Sets above avx512 that only the kernels of bfloat16 know.
+struct Bf16Candidate {
+    const char* name;
+    bool (*runs_here)();
+    bool (*is_faster)();  ///< than float32 by the best set
+};
+
+/// Best first.
+constexpr std::array kBf16Candidates = {
+    Bf16Candidate{"amx_bf16", may_use_amx, [] { return true; }},
+#if defined(__x86_64__)
+    // Measured: an Emerald Rapids begins a vdpbf16ps every two cycles and two vfmadd in each.
+    Bf16Candidate{"avx512_bf16", [] { return cpu_features().avx512_bf16; },
+                  [] {
+                      return flops_per_ns(multiply_add_avx512_bf16) >
+                             flops_per_ns(avx512_provider.multiply_add);
+                  }},
+#endif
+};
 
 std::string forced_name() {
     const char* forced = std::getenv("ABLATION_SIMD");
@@ -56,15 +88,16 @@ std::string forced_name() {
 
 const SimdProvider& choose() {
     const std::string name = forced_name();
-    const bool has_bf16 = cpu_features().avx512_bf16;
-    const std::string wanted = has_bf16 && name == kBf16 ? "avx512" : name;
+    const std::vector<std::string> of_bf16 = simd_bf16_available();
+    const bool is_of_bf16 = std::find(of_bf16.begin(), of_bf16.end(), name) != of_bf16.end();
+    const std::string wanted = is_of_bf16 ? "avx512" : name;
     for (const Candidate& candidate : kCandidates) {
         if (!candidate.runs_here()) continue;
         if (wanted.empty() || wanted == candidate.provider->name) return *candidate.provider;
     }
-    std::string valid = has_bf16 ? std::string(kBf16) : "";
-    for (const std::string& available : simd_available()) {
-        valid += (valid.empty() ? "" : ", ") + available;
+    std::string valid;
+    for (const auto& names : {of_bf16, simd_available()}) {
+        for (const std::string& available : names) valid += (valid.empty() ? "" : ", ") + available;
     }
     throw std::runtime_error("ABLATION_SIMD is '" + name + "'; this machine can run: " + valid);
 }
@@ -76,30 +109,28 @@ const SimdProvider& simd() {
     return chosen;
 }
 
-bool simd_multiplies_bf16() {
-    static const bool multiplies = [] {
+std::string_view simd_bf16() {
+    static const std::string_view chosen = [] {
         const std::string name = forced_name();
-        return cpu_features().avx512_bf16 && (name.empty() || name == kBf16);
+        for (const Bf16Candidate& candidate : kBf16Candidates) {
+            const bool is_forced = name == candidate.name;
+            if (!is_forced && !name.empty()) continue;
+            if (candidate.runs_here() && (is_forced || candidate.is_faster())) {
+                return std::string_view(candidate.name);
+            }
+        }
+        return std::string_view();
     }();
-    return multiplies;
+    return chosen;
 }
 
 double multiply_add_flops_per_ns(const std::string& provider) {
-    constexpr int kRepeats = 9;
-    constexpr std::int64_t kRounds = 8000;
-    double best = 0.0;
     for (const Candidate& candidate : kCandidates) {
-        const auto multiply_add = candidate.provider->multiply_add;
         if (provider != candidate.provider->name || !candidate.runs_here()) continue;
-        if (multiply_add == nullptr) return 0.0;
-        for (int repeat = 0; repeat < kRepeats; ++repeat) {
-            float sink = 0.0F;
-            const std::int64_t start = clock_ns();
-            const auto flops = static_cast<double>(multiply_add(kRounds, &sink));
-            best = std::max(best, flops / static_cast<double>(clock_ns() - start));
-        }
+        const auto multiply_add = candidate.provider->multiply_add;
+        return multiply_add == nullptr ? 0.0 : flops_per_ns(multiply_add);
     }
-    return best;
+    return 0.0;
 }
 
 const SimdProvider& simd_with_multiply_add() {
@@ -119,6 +150,14 @@ std::vector<std::string> simd_available() {
     std::vector<std::string> names;
     for (const Candidate& candidate : kCandidates) {
         if (candidate.runs_here()) names.emplace_back(candidate.provider->name);
+    }
+    return names;
+}
+
+std::vector<std::string> simd_bf16_available() {
+    std::vector<std::string> names;
+    for (const Bf16Candidate& candidate : kBf16Candidates) {
+        if (candidate.runs_here()) names.emplace_back(candidate.name);
     }
     return names;
 }

@@ -59,8 +59,9 @@ def attention_bf16(
     the same, bit by bit, for any number of threads.
 
     Sums, maxima and exponentials are float32, the output is rounded once, to nearest even. Where
-    `attention_bf16_instruction_set()` is "avx512_bf16" the CPU multiplies bfloat16 as it is: the
-    weights of the softmax are then rounded to bfloat16, and numbers below 2^-126 count as 0.
+    `attention_bf16_instruction_set()` is "amx_bf16" or "avx512_bf16" the CPU multiplies bfloat16 as
+    it is: the weights of the softmax are then rounded to bfloat16, and numbers below 2^-126 count
+    as 0.
     Elsewhere q, k and v are converted to float32 for the kernel `attention_flash_packed`.
 
     Raises TypeError (not an array, wrong dtype or device) or ValueError (shape, layout, overlap)
@@ -101,9 +102,11 @@ def attention_bf16_scratch_bytes(
 
 
 def attention_bf16_instruction_set() -> str:
-    """Whose products `attention_bf16` uses: "avx512_bf16", or that of the float32 kernels.
+    """Whose products `attention_bf16` uses: "amx_bf16", "avx512_bf16", or those of the float32
+    kernels.
 
-    ABLATION_SIMD=avx512 or a lower one forces the latter, avx512_bf16 asks for the former.
+    The best that this CPU can run, unless ABLATION_SIMD forces another: avx512 and lower ones are
+    of float32. AMX needs Linux 5.16 beside the CPU.
     """
     name: str = _native.build_info()["isa_bf16"]
     return name

@@ -93,8 +93,9 @@ def ops() -> dict[str, OpInfo]:
 def build_info() -> dict[str, Any]:
     """How the wheel was built and what it uses here.
 
-    Keys: table_version, compiler, flags, sanitizer, isa_built, isa_available, isa_used, isa_packed
-    (that of the packed kernels: vdsp has none), simd, parallel, blas, blas_core (the kernels that
+    Keys: table_version, compiler, flags, sanitizer, isa_built, isa_available, isa_bf16_available
+    (sets that multiply bfloat16), isa_used, isa_packed (that of the packed kernels: vdsp has none),
+    isa_bf16 (that of `attention_bf16`), simd, parallel, blas, blas_core (the kernels that
     the BLAS library really runs), blas_core_wanted (those asked of it; empty: its own choice),
     blas_library, clock.
     """

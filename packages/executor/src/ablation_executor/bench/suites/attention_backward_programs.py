@@ -34,7 +34,7 @@ from .case import Case
 from .gradients import (
     LARGE_SCORE_FACTOR,
     attention_reference,
-    judge,
+    judge_tensors,
     make_inputs,
     spread_scores,
 )
@@ -231,7 +231,7 @@ class AttentionProgram(TorchProgram):
             else:
                 outputs, grad = evaluate_forward(forward, leaves), None
             factor = LARGE_SCORE_FACTOR if probe.is_spread else 1.0
-            verdict = judge(outputs, self._expected(probe.case, leaves, grad), probe.name, factor)
+            verdict = judge_tensors(outputs, self._expected(probe.case, leaves, grad), probe.name, factor)
             if verdict.reason is not None:
                 return verdict
         return verdict
@@ -244,7 +244,7 @@ class AttentionProgram(TorchProgram):
         else:
             outputs = evaluate_forward(self._forward, self._leaves)
             expected = self._expected(self._case, self._leaves, None)
-        return judge(outputs, expected, "")
+        return judge_tensors(outputs, expected, "")
 
     def _expected(self, case: Case, leaves: Sequence[Any], grad: Any) -> dict[str, Any]:
         q, k, v = leaves

@@ -96,7 +96,7 @@ def limits_of(dtype: str, is_fused: bool, factor: float = 1.0) -> dict[str, floa
 def judge(
     found: Mapping[str, npt.NDArray[Any]], expected: Mapping[str, Double], limits: dict[str, float]
 ) -> Verdict:
-    """Compare arrays by name; o by its largest value, lse as it is.
+    """Compare arrays by name; lse as it is, all others by their largest value.
 
     An output of another shape, or that is not finite, has no error, and a reason.
     """
@@ -109,11 +109,13 @@ def judge(
         elif count := int(np.count_nonzero(~np.isfinite(array))):
             reason = f"{name}: {count} of {array.size} checked elements are not finite"
         else:
-            size = float(np.abs(wanted).max()) if name == "o" else 1.0
+            is_absolute = name == "lse"
+            # A gradient that is zero throughout, as with one visible key, has its error as it is.
+            size = 1.0 if is_absolute else float(np.abs(wanted).max()) or 1.0
             error = float(np.abs(array.astype(np.float64) - wanted).max()) / size
             verdict.errors[name] = error
             if error > limits[name]:
-                unit = " of its largest value" if name == "o" else ""
+                unit = "" if is_absolute else " of its largest value"
                 reason = f"{name} is off by {error:.2g}{unit}, {limits[name]:.2g} allowed"
         verdict.reason = verdict.reason or reason
     return verdict

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from .attention_check import judge
 from .case import Case
 from .suite import Verdict
 
@@ -89,33 +90,14 @@ def _attention_block(leaves: Sequence[Any], first_row: int | None, scale: float)
     return torch.softmax(scores, dim=-1) @ v
 
 
-def judge(
+def judge_tensors(
     outputs: Mapping[str, Any], expected: Mapping[str, Any], where: str, factor: float = 1.0
 ) -> Verdict:
-    """Compare each output with the expected one of its name; `where` stands before a reason, and
-    the limits are LIMITS times `factor`.
-
-    An error is the largest difference over the largest expected value. What is not finite, or has
-    another shape, has no error, and a reason.
-    """
-    verdict = Verdict(limits={name: factor * LIMITS[name] for name in outputs})
-    for name, output in outputs.items():
-        problem = _problem(verdict, name, output, expected[name])
-        if problem is not None and verdict.reason is None:
-            verdict.reason = f"{where}{name} {problem}"
+    """`judge` of tensors on any device; `where` stands before a reason, and the limits are LIMITS
+    times `factor`."""
+    found = {name: tensor.detach().to("cpu").numpy() for name, tensor in outputs.items()}
+    wanted = {name: expected[name].numpy() for name in outputs}
+    verdict = judge(found, wanted, {name: factor * LIMITS[name] for name in outputs})
+    if verdict.reason is not None:
+        verdict.reason = where + verdict.reason
     return verdict
-
-
-def _problem(verdict: Verdict, name: str, output: Any, expected: Any) -> str | None:
-    """What is wrong with an output, or None; its error goes into the verdict."""
-    if output.shape != expected.shape:
-        return f"has shape {tuple(output.shape)}, expected {tuple(expected.shape)}"
-    difference = output.detach().to("cpu", torch.float64) - expected
-    if not torch.isfinite(difference).all():
-        return "is not finite everywhere"
-    # A gradient that is zero throughout, as with one visible key, has the error as it is.
-    error = float(difference.abs().max()) / (float(expected.abs().max()) or 1.0)
-    verdict.errors[name] = error
-    if error > verdict.limits[name]:
-        return f"is off by {error:.2g} of its largest value, {verdict.limits[name]:.2g} allowed"
-    return None

@@ -16,7 +16,7 @@ from .suite import Needs, Refusal
 
 FLASH_BF16 = "ablation_flash_bf16"
 FUNCTION = "attention_bf16"
-NATIVE = "avx512_bf16"
+NATIVE = ("amx_bf16", "avx512_bf16")
 
 Bits = npt.NDArray[np.uint16]
 
@@ -50,8 +50,9 @@ def bf16_refusal(case: Case) -> Refusal | None:
         text = f"the kernel computes on bfloat16, the case is {case.dtype}"
         return Refusal("unsupported", "dtype_not_accelerated", text)
     used = ablation_kernels.attention_bf16_instruction_set()
-    if used != NATIVE:
-        text = f"without {NATIVE} the kernel is that of float32 ({used}) behind a conversion"
+    if used not in NATIVE:
+        text = f"without {' or '.join(NATIVE)} the kernel is that of float32 ({used}) behind a "
+        text += "conversion"
         return Refusal("unsupported", "isa", text)
     return None
 
