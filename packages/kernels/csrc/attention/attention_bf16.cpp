@@ -45,8 +45,8 @@ std::int64_t keys_of_tile(const FlashBf16Provider& provider, std::int64_t d) {
 /// Sizes of a native call.
 struct Plan {
     std::int64_t tile_q, tile_k;
-    std::int64_t item_bytes;                ///< packed, of an item: keys, then values
-    std::int64_t group;                     ///< items packed at a time
+    std::int64_t item_bytes;  ///< packed, of an item: keys, then values
+    std::int64_t group;       ///< items packed at a time
     std::int64_t worker_bytes;
     int threads;
 

@@ -1,12 +1,12 @@
 // Flash attention of bfloat16 arrays: what the instruction sets that multiply bfloat16 provide and
 // how packed keys and values lie.
 //
-// A multiplication takes pairs of bfloat16 that lie side by side. Packed keys are panels of 32 keys:
-// a panel is (pairs, 32, 2), two consecutive elements of every key beside each other. Packed values
-// are panels of 32 of the D columns: a panel is (pairs, 32, 2), two consecutive keys beside each
-// other, so that any range of keys from an even one on is one contiguous run. Pairs, of D and Sk,
-// and keys and columns of the last panels are filled up with zeros to 32 elements, which a tile of
-// AMX takes at a time; who takes one pair at a time stops at the last one.
+// A multiplication takes pairs of bfloat16 that lie side by side. Packed keys are panels of 32
+// keys: a panel is (pairs, 32, 2), two consecutive elements of every key beside each other. Packed
+// values are panels of 32 of the D columns: a panel is (pairs, 32, 2), two consecutive keys beside
+// each other, so that any range of keys from an even one on is one contiguous run. Pairs, of D and
+// Sk, and keys and columns of the last panels are filled up with zeros to 32 elements, which a tile
+// of AMX takes at a time; who takes one pair at a time stops at the last one.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // Flash attention of bfloat16 by AMX: products of tiles of 16 rows and 16 columns.
 //
-// The instruction tdpbf16ps adds the product of 16 rows of 32 bfloat16 with 32 rows of 16, in pairs,
-// to 16 rows of 16 float32. It rounds to nearest even and takes denormals for 0, in and out,
+// The instruction tdpbf16ps adds the product of 16 rows of 32 bfloat16 with 32 rows of 16, in
+// pairs, to 16 rows of 16 float32. It rounds to nearest even and takes denormals for 0, in and out,
 // whatever MXCSR says, and raises no flag. Eight tiles are there: two of a by two of b are
 // multiplied into four of c, each being read once for two products.
 //
@@ -27,8 +27,8 @@ namespace ablation {
 namespace {
 
 constexpr int kTileRows = 16;
-constexpr int kTileBytes = 64;              ///< of a row
-constexpr std::int64_t kStep = kBf16Panel;  ///< elements of a row of a that a product takes
+constexpr int kTileBytes = 64;                      ///< of a row
+constexpr std::int64_t kStep = kBf16Panel;          ///< elements of a row of a that a product takes
 constexpr std::int64_t kPanelRow = 2 * kBf16Panel;  ///< elements of a panel's pair, all columns
 
 // Tiles by number: the instructions have it in them.
@@ -140,10 +140,10 @@ class TileProducts {
         const Bf16* b = product.b;
         for (std::int64_t column = 0; column < product.columns; column += kBf16Panel) {
             const bool two_columns = product.columns - column > kWidth;
-            const auto panel = two_rows ? (two_columns ? multiply_panel<true, true>
-                                                       : multiply_panel<true, false>)
-                                        : (two_columns ? multiply_panel<false, true>
-                                                       : multiply_panel<false, false>);
+            const auto panel =
+                two_rows
+                    ? (two_columns ? multiply_panel<true, true> : multiply_panel<true, false>)
+                    : (two_columns ? multiply_panel<false, true> : multiply_panel<false, false>);
             panel(product, b, product.c + column, steps);
             b += product.b_stride;
         }

@@ -4,8 +4,8 @@
 // even and takes denormals for 0, in and out, whatever MXCSR says, and raises no flag.
 //
 // Cost of a score: 2 D / 32 products and the softmax of flash_bf16_body. On a Zen 4 core, which
-// begins one vdpbf16ps and in all two vector instructions a cycle, that is D / 16 cycles and 0.42: a
-// floor of 4.4 cycles at D = 64 and 8.4 at D = 128. Measured at D = 64, with all operands in the
+// begins one vdpbf16ps and in all two vector instructions a cycle, that is D / 16 cycles and 0.42:
+// a floor of 4.4 cycles at D = 64 and 8.4 at D = 128. Measured at D = 64, with all operands in the
 // second-level cache: 4.9, of them 2.15 and 2.05 for the products and 0.6 for the softmax.
 //
 // Tried and of no help: one function call for each panel (2 % slower); one or four steps of a

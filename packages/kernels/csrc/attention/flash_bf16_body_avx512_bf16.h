@@ -1,5 +1,5 @@
-// Flash attention of bfloat16, flash_packed_body.h's blocks, over the products of an instruction set:
-// scores of a block of rows, their softmax by AVX512_BF16, and the weights times the values.
+// Flash attention of bfloat16, flash_packed_body.h's blocks, over the products of an instruction
+// set: scores of a block of rows, their softmax by AVX512_BF16, and the weights times the values.
 //
 // The weights of the softmax become bfloat16 for the second product, in place of their scores. A
 // row's sum is that of the rounded weights, by a product with ones: the output is then a true mean
@@ -12,9 +12,8 @@
 //
 // Cost of a score beside the products: 11 vector instructions / 16 for the exponential, 1 / 16 for
 // the maximum, 1 / 32 each for rounding and sum.
-// Not taken: vscalefps and vreduceps, which would save three instructions but are two cycles each on
-// a Zen 4.
-// To be included by files compiled for AVX512_BF16 and above alone.
+// Not taken: vscalefps and vreduceps, which would save three instructions but are two cycles each
+// on a Zen 4. To be included by files compiled for AVX512_BF16 and above alone.
 #pragma once
 
 #include <algorithm>
@@ -49,9 +48,9 @@ __mmask16 first_lanes(std::int64_t n) {
 }
 
 constexpr float kNoMaximum = -std::numeric_limits<float>::infinity();
-/// By how much the exponent of a weight may pass 0 before a row's shift follows its maximum: weights
-/// up to 16 are as exact as those up to 1, and what a row has gathered shrinks seldom, so that the
-/// branch is foreseen.
+/// By how much the exponent of a weight may pass 0 before a row's shift follows its maximum:
+/// weights up to 16 are as exact as those up to 1, and what a row has gathered shrinks seldom, so
+/// that the branch is foreseen.
 constexpr float kSlack = 4.0F;
 
 /// One block of rows: part of a tile of query rows.
@@ -99,9 +98,9 @@ float largest(const float* scores, std::int64_t n) {
     return _mm512_reduce_max_ps(_mm512_max_ps(odd, even));
 }
 
-/// 2^t for t up to kSlack, or slightly above: 2^n 2^r with n = round(t), |r| <= 1/2 and 2^r a minimax
-/// polynomial that is 1 at 0 (relative error 2.8e-6, a bfloat16's rounding is 3.9e-3). n comes
-/// from the addition of a number that leaves no room for a fraction, and goes into the
+/// 2^t for t up to kSlack, or slightly above: 2^n 2^r with n = round(t), |r| <= 1/2 and 2^r a
+/// minimax polynomial that is 1 at 0 (relative error 2.8e-6, a bfloat16's rounding is 3.9e-3). n
+/// comes from the addition of a number that leaves no room for a fraction, and goes into the
 /// exponent by an integer addition, which for n = -127 gives 0 or a denormal, which is rounded
 /// to 0. NaN stays NaN: its low nine bits, which are added, are those of a bfloat16, 0.
 __m512 power_of_two(__m512 t) {
@@ -261,17 +260,10 @@ void attend(const Bf16Queries& queries) {
             const std::int64_t end = queries.rows * (index + 1) / blocks;
             const std::int64_t keys = std::min(queries.tile_k, visible_to(end) - key);
             if (keys <= 0) continue;
-            const Block block{queries,
-                              row,
-                              end - row,
-                              q + row * stride,
-                              factor,
-                              output + row * stride,
-                              shifts + row,
-                              sums + row,
-                              exact_sums + row,
-                              scores,
-                              score_stride};
+            const Block block{queries,          row,         end - row,
+                              q + row * stride, factor,      output + row * stride,
+                              shifts + row,     sums + row,  exact_sums + row,
+                              scores,           score_stride};
             add_key_tile(products, block, key, keys);
         }
     }

@@ -30,8 +30,8 @@ CpuFeatures detect() {
 
 bool request_amx() {
 #if defined(__x86_64__) && defined(__linux__)
-    // arch_prctl(2) and the kernel's documentation of "XFD": the number of the tiles' state, which a
-    // kernel or hypervisor without AMX refuses.
+    // arch_prctl(2) and the kernel's documentation of "XFD": the number of the tiles' state, which
+    // a kernel or hypervisor without AMX refuses.
     constexpr long kRequestPermission = 0x1023, kTileData = 18;
     const CpuFeatures& features = cpu_features();
     return features.amx_bf16 && features.avx512_bf16 &&

@@ -231,7 +231,8 @@ class AttentionProgram(TorchProgram):
             else:
                 outputs, grad = evaluate_forward(forward, leaves), None
             factor = LARGE_SCORE_FACTOR if probe.is_spread else 1.0
-            verdict = judge_tensors(outputs, self._expected(probe.case, leaves, grad), probe.name, factor)
+            expected = self._expected(probe.case, leaves, grad)
+            verdict = judge_tensors(outputs, expected, probe.name, factor)
             if verdict.reason is not None:
                 return verdict
         return verdict
