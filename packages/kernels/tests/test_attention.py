@@ -163,11 +163,12 @@ def test_several_tiles_of_keys(
 
 @pytest.mark.parametrize("layout", ["bhsd", "bshd", "qkv"])
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("heads", [1, 5])
+@pytest.mark.parametrize("heads,length", [(1, 270), (5, 270), (9, 70)])
 def test_flash_packed_is_the_same_for_any_number_of_threads(
-    layout: Any, causal: bool, heads: int, random: np.random.Generator
+    layout: Any, causal: bool, heads: int, length: int, random: np.random.Generator
 ) -> None:
-    arrays = in_layout(layout, *make(random, (1, heads, 270, 270, 40)))
+    """Nine short heads are shared as a whole by two threads, and in pieces by more."""
+    arrays = in_layout(layout, *make(random, (1, heads, length, length, 40)))
     before = ablation_kernels.get_num_threads()
 
     def run(threads: int) -> Float32:
@@ -183,6 +184,32 @@ def test_flash_packed_is_the_same_for_any_number_of_threads(
             np.testing.assert_array_equal(run(threads), serial)
     finally:
         ablation_kernels.set_num_threads(before)
+
+
+@pytest.mark.parametrize("layout", ["bhsd", "bshd"])
+def test_flash_packed_does_not_read_keys_that_no_query_sees(
+    layout: Any, random: np.random.Generator
+) -> None:
+    q, k, v = make(random, (2, 3, 20, 600, 40))
+
+    def run() -> Float32:
+        out: Float32 = ablation_kernels.attention(
+            *in_layout(layout, q, k, v),
+            layout=layout,
+            causal=True,
+            kernel="flash_packed_simd_parallel",
+        )
+        return out
+
+    expected = run()
+    k[:, :, 20:], v[:, :, 20:] = np.nan, np.inf
+    np.testing.assert_array_equal(run(), expected)
+    name = "attention_flash_packed_simd_parallel"
+    scratch = [
+        ablation_kernels.scratch_bytes(name, [(2, 3, 20, 40), keys, keys], {"causal": True}, 1)
+        for keys in ((2, 3, 20, 40), (2, 3, 600, 40))
+    ]
+    assert scratch[0] == scratch[1]
 
 
 @each_kernel

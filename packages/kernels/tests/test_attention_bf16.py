@@ -179,6 +179,13 @@ def test_rows_without_a_finite_score_give_zero(random: np.random.Generator) -> N
     assert output[:, 0].all() and np.all(np.isfinite(lse[:, 0]))
 
 
+def test_keys_that_no_query_sees_are_not_read(random: np.random.Generator) -> None:
+    q, k, v = make(random, (2, 3, 20, 600, 40))
+    expected = attention_bf16(q, k, v, causal=True)
+    k[:, :, 20:], v[:, :, 20:] = NAN, INFINITY
+    np.testing.assert_array_equal(attention_bf16(q, k, v, causal=True), expected)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1, 500, 700, 64), (2, 5, 130, 300, 33)])
 def test_the_same_for_any_number_of_threads(

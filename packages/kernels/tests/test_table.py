@@ -131,6 +131,13 @@ def test_best_attention_exists(heads: int) -> None:
     assert ablation_kernels.best_kernel("attention", [shape, shape, shape]) in names
 
 
+@pytest.mark.skipif(INFO["blas"] == "accelerate", reason="packing is never the choice there")
+@pytest.mark.parametrize("queries,packs", [(1, False), (7, False), (8, True), (4096, True)])
+def test_keys_are_packed_where_there_are_queries_enough(queries: int, packs: bool) -> None:
+    q, k = (1, 12, queries, 64), (1, 12, 4096, 64)
+    assert ("packed" in ablation_kernels.best_kernel("attention", [q, k, k])) == packs
+
+
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_scratch_of_the_backward_pass(threads: int) -> None:
     """Linear in the sequence: no matrix of scores, on any number of threads."""

@@ -164,7 +164,10 @@ std::int64_t attention_flash_scratch(const Call& call, int threads) {
 const char* best_attention(const Call& call) {
     // Accelerate multiplies matrices in units of their own, which no vector code can reach.
     const bool own_products = std::string_view(blas_info().provider) != "accelerate";
-    if (own_products) return "attention_flash_packed_simd_parallel";
+    // So few queries don't earn what packing the keys costs, which BLAS leaves where they are.
+    constexpr std::int64_t kPackingQueries = 8;
+    const bool packs = own_products && attention_sizes(call).sq >= kPackingQueries;
+    if (packs) return "attention_flash_packed_simd_parallel";
     // Both run at the speed of sgemm while the scores of a fused tile stay in L2.
     const bool flash = attention_sizes(call).items() < num_threads() ||
                        flash_worker_bytes(flash_tile(call)) < attention_fused_scratch(call, 1);

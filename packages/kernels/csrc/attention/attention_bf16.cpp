@@ -66,7 +66,7 @@ Plan make_plan(const AttentionSizes& sizes, bool causal, const FlashBf16Provider
 }
 
 void attend_native(const AttentionBf16& problem, const FlashBf16Provider& provider) {
-    const AttentionSizes& sizes = problem.sizes;
+    const AttentionSizes sizes = problem.sizes.visible(problem.causal);
     const Plan plan = make_plan(sizes, problem.causal, provider, num_threads());
     const auto memory = aligned_bytes(plan.scratch_bytes());
     const auto keys = [&](std::int64_t place) {
@@ -79,7 +79,7 @@ void attend_native(const AttentionBf16& problem, const FlashBf16Provider& provid
     run_in_groups(
         sizes, plan.group, plan.tile_q, plan.threads,
         [&](std::int64_t item, std::int64_t place, std::int64_t key) {
-            const std::int64_t first = item * sizes.sk * sizes.d;
+            const std::int64_t first = item * problem.sizes.sk * sizes.d;
             provider.pack({.k = problem.k + first,
                            .v = problem.v + first,
                            .begin = key,
@@ -191,7 +191,7 @@ void attention_bf16(const AttentionBf16& problem) {
 
 std::int64_t attention_bf16_scratch(const AttentionSizes& sizes, bool causal, int threads) {
     if (const FlashBf16Provider* provider = native_provider()) {
-        return make_plan(sizes, causal, *provider, threads).scratch_bytes();
+        return make_plan(sizes.visible(causal), causal, *provider, threads).scratch_bytes();
     }
     const Call call = widened_call(sizes, 1.0F, causal, threads);
     return attention_flash_packed_scratch(call, threads) + widened_bytes(sizes);

@@ -58,7 +58,7 @@ std::int64_t keys_of_tile(const FlashPackedProvider& provider, std::int64_t d) {
 }
 
 struct Plan {
-    AttentionSizes sizes;
+    AttentionSizes sizes;  ///< visible
     std::int64_t tile_q, tile_k;
     std::int64_t key_floats, value_floats;  ///< packed, of an item
     std::int64_t group;                     ///< items packed at a time
@@ -74,7 +74,7 @@ Plan make_plan(const Call& call, int threads) {
     const FlashPackedProvider& provider = flash_packed_provider();
     const auto& attributes = std::get<AttentionAttributes>(call.attributes);
     Plan plan{};
-    plan.sizes = attention_sizes(call);
+    plan.sizes = attention_sizes(call).visible(attributes.causal);
     const auto [batch, heads, sq, sk, d] = plan.sizes;
     plan.tile_q = attributes.tile_q > 0
                       ? std::min(attributes.tile_q, sq)
@@ -96,7 +96,7 @@ float* packed_keys(const Call& call, const Plan& plan, std::int64_t place) {
 
 void pack_piece(const Call& call, const Plan& plan, std::int64_t item, std::int64_t place,
                 std::int64_t begin) {
-    const ItemRows arrays = item_rows(call, plan.sizes, item);
+    const ItemRows arrays = item_rows(call, attention_sizes(call), item);
     float* keys = packed_keys(call, plan, place);
     flash_packed_provider().pack({arrays.k, arrays.v, arrays.kv_stride, begin,
                                   std::min(begin + kPackedKeys, plan.sizes.sk), plan.sizes.sk,
@@ -106,7 +106,7 @@ void pack_piece(const Call& call, const Plan& plan, std::int64_t item, std::int6
 void attend_tile(const Call& call, const Plan& plan, const MaskView& mask, std::int64_t item,
                  std::int64_t place, std::int64_t begin, int worker) {
     const auto& attributes = std::get<AttentionAttributes>(call.attributes);
-    const ItemRows arrays = item_rows(call, plan.sizes, item);
+    const ItemRows arrays = item_rows(call, attention_sizes(call), item);
     const float* keys = packed_keys(call, plan, place);
     float* lse = plan.lse == nullptr ? nullptr : plan.lse + item * plan.sizes.sq + begin;
     std::byte* scratch = call.scratch + plan.group * plan.item_bytes() + worker * plan.worker_bytes;

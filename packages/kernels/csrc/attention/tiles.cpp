@@ -93,8 +93,11 @@ ItemRows item_rows(const Call& call, const AttentionSizes& sizes, std::int64_t i
 }
 
 double AttentionSizes::serial_ns(bool causal) const {
-    const double scores = static_cast<double>(items()) * static_cast<double>(sq) *
-                          static_cast<double>(sk) * (causal ? 0.5 : 1.0);
+    // Causal: the first queries see a triangle, those beyond the keys all of them.
+    const double hidden = causal ? 0.5 * static_cast<double>(std::min(sq, sk)) : 0.0;
+    const double seen =
+        static_cast<double>(visible(causal).sk) * (static_cast<double>(sq) - hidden);
+    const double scores = static_cast<double>(items()) * seen;
     return scores * (2.0 * static_cast<double>(d) * kNsPerMultiplyAdd + kNsPerScore);
 }
 

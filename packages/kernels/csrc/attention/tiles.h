@@ -2,6 +2,7 @@
 // form.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "core/types.h"
@@ -12,6 +13,10 @@ struct AttentionSizes {
     std::int64_t batch, heads, sq, sk, d;
 
     std::int64_t items() const { return batch * heads; }
+    /// Without the keys that no query sees under a causal mask.
+    AttentionSizes visible(bool causal) const {
+        return {batch, heads, sq, causal ? std::min(sq, sk) : sk, d};
+    }
     double serial_ns(bool causal) const;
 };
 /// Data pointers are not read.
