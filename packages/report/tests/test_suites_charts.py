@@ -23,7 +23,7 @@ from ablation_report import charts
 from ablation_report.charts import ChartSpec, to_svg, to_table
 from ablation_report.charts.suites import suite_charts
 from ablation_report.charts.suites_bars import MOST_PANELS
-from ablation_report.charts.suites_heatmap import two_or_three_digits
+from ablation_report.charts.suites_heatmap import shared_parts, two_or_three_digits
 from ablation_report.sources import gather
 from ablation_report.suite_sources import SuiteSource
 
@@ -145,6 +145,14 @@ def test_the_map_is_over_the_best_of_the_case(tmp_path: Path) -> None:
 )
 def test_a_narrow_cell_has_few_digits(value: float, text: str) -> None:
     assert two_or_three_digits(value) == text
+
+
+def test_the_map_says_once_what_all_its_lines_share() -> None:
+    lines = ["cpu: full, N 512, 2 threads", "cpu: full, N 1024, 2 threads"]
+    assert shared_parts(lines) == ["cpu: full", "2 threads"]
+    assert shared_parts(lines[:1]) == []
+    assert shared_parts([*lines, "cpu: full, 2 threads"]) == []
+    assert shared_parts([]) == []
 
 
 def test_lines_have_the_slope_and_its_line_through_the_points(tmp_path: Path) -> None:

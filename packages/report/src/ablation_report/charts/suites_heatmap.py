@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -24,12 +25,15 @@ from ablation_report.suite_sources import Measure, SuiteSource
 SCHEMA: Schema = {
     **IDENTITY,
     "column": pl.String,
+    "label": pl.String,
     "time_ms": pl.Float64,
     "over_best": pl.Float64,
     "text": pl.String,
 }
 LEVELS = [1, 2, 5, 10]
 COLUMN_WIDTH = 40
+LABEL_LIMIT = 400
+PADDING = {"left": 5, "top": 5, "bottom": 5, "right": 60}
 # A cell is narrow; the tooltip and the table have the whole word and its reason
 SHORT = {
     "oom": "oom",
@@ -43,17 +47,26 @@ SHORT = {
 
 def rows(source: SuiteSource) -> pl.DataFrame:
     """Return a row for each case, implementation and phase, with its time over the shortest time of
-    the same case and phase; what has no time has its status for a text."""
+    the same case and phase; what has no time has its status for a text.
+
+    Without the implementations that every case skips: they have a tier of their own.
+    """
+    measured = [measure for measure in source.measures if measure["status"] != "skipped"]
+    names = names_of(measured)
+    measures = [measure for measure in source.measures if measure["impl"] in names]
+    shared = shared_parts([_column(measure) for measure in measures])
     best: dict[tuple[str, str], float] = {}
-    for measure in source.measures:
+    for measure in measures:
         if measure.time_ns is not None:
             key = (measure["case"], measure["phase"])
             best[key] = min(best.get(key, measure.time_ns), measure.time_ns)
     found = []
-    for measure in source.measures:
+    for measure in measures:
         time = measure.time_ns
         text = two_or_three_digits(time / 1e6) if time is not None else SHORT[measure["status"]]
-        figures: dict[str, Any] = {"column": _column(measure), "text": text}
+        column = _column(measure)
+        label = ", ".join(part for part in column.split(", ") if part not in shared)
+        figures: dict[str, Any] = {"column": column, "label": label, "text": text}
         if time is not None:
             figures["time_ms"] = time / 1e6
             figures["over_best"] = time / best[measure["case"], measure["phase"]]
@@ -77,6 +90,13 @@ def _column(measure: Measure) -> str:
     return f"{measure['tier']}: {short_case(measure)}{threads_text(measure)}{phase}"
 
 
+def shared_parts(labels: Sequence[str]) -> list[str]:
+    """Return the parts between commas that all labels have, unless one of them has no others."""
+    split = [label.split(", ") for label in labels]
+    shared = [part for part in next(iter(split), []) if all(part in parts for parts in split)]
+    return shared if all(set(parts) - set(shared) for parts in split) else []
+
+
 def needs(source: SuiteSource) -> str | None:
     """Say why the chart cannot be drawn, or return None."""
     return why_no_time(source)
@@ -85,15 +105,16 @@ def needs(source: SuiteSource) -> str | None:
 def chart(source: SuiteSource) -> alt.LayerChart:
     """Draw the rows: cases down, implementations across; white is the best of its case."""
     frame = rows(source)
-    names = names_of(source.measures)
-    cases = frame["column"].unique(maintain_order=True).to_list()
+    names = [name for name in names_of(source.measures) if name in set(frame["impl"])]
+    shared = shared_parts(frame["column"].to_list())
+    labels = frame["label"].unique(maintain_order=True).to_list()
     x = alt.X(
         "impl:N",
         title=None,
         scale=alt.Scale(domain=names),
         axis=alt.Axis(orient="top", labelAngle=-40, domain=False, ticks=False, labelLimit=240),
     )
-    y = alt.Y("column:N", title=None, scale=alt.Scale(domain=cases), axis=alt.Axis(labelLimit=330))
+    y = alt.Y("label:N", title=None, scale=alt.Scale(domain=labels), axis=alt.Axis(labelLimit=LABEL_LIMIT))
     base = alt.Chart(frame).encode(x=x, y=y)
     color = alt.Color(
         "over_best:Q",
@@ -125,8 +146,10 @@ def chart(source: SuiteSource) -> alt.LayerChart:
     )
     layers = alt.LayerChart(layer=[cells, figures, missing])
     sized = layers.properties(width=alt.Step(COLUMN_WIDTH), height=alt.Step(ROW_HEIGHT))
+    everywhere = f"; {', '.join(shared)}" if shared else ""
     notes = [
-        f"On {device_of(source)}; times in ms",
+        f"On {device_of(source)}{everywhere}; times in ms",
         "none: unsupported; late: timeout; wrong: incorrect; an empty cell was not asked for",
     ]
-    return finish(sized, source.label, notes)
+    # The last of the slanted names reaches beyond the cells
+    return finish(sized, source.label, notes).properties(padding=PADDING)
