@@ -163,11 +163,19 @@ ALONE, FLASH = "2026-11-25-zen4-attention-backward-flash", "ablation_flash"
 HALF, BOTH = "2026-11-25-zen4-attention-sweep-half-1-thread", "2026-11-25-zen4-attention-backward"
 
 
-def suite_times(run: str) -> dict[tuple[str, bool, int, str], float]:
-    """Median milliseconds by implementation, mask, length and phase, of rows without autocast."""
+RAPIDS = "2026-11-29-emerald-rapids-attention-sweep"
+BF16 = "ablation_flash_bf16"
+# A text names the first run of a family whole, and of the others what follows this
+FAMILIES = ("2026-11-25-zen4", RAPIDS)
+
+
+def suite_times(run: str, threads: int | None = None) -> dict[tuple[str, bool, int, str], float]:
+    """Median milliseconds by implementation, mask, length and phase, of square cases without
+    autocast; `threads` chooses where a run has several."""
     found: dict[tuple[str, bool, int, str], float] = {}
     for row in map(json.loads, (RUNS / run / "rows.jsonl").read_text("utf-8").splitlines()):
-        if row["samples_ns"] and row["parameters"].get("autocast", "none") == "none":
+        is_plain = row["Nq"] == row["Nk"] and row["parameters"].get("autocast", "none") == "none"
+        if row["samples_ns"] and is_plain and threads in (None, row["threads"]):
             key = (row["impl"], row["causal"], row["Nq"], row["phase"])
             assert key not in found
             found[key] = statistics.median(row["samples_ns"]) / 1e6
@@ -175,20 +183,26 @@ def suite_times(run: str) -> dict[tuple[str, bool, int, str], float]:
 
 
 @pytest.mark.parametrize(
-    ("start", "run", "impl", "phase", "quoted"),
+    ("start", "run", "threads", "impl", "phase", "quoted"),
     [
-        ("**bfloat16.**", HALF, "ablation_flash_bf16", "fwd", "full 1024, causal 1024 4096"),
-        ("**Backward.**", ALONE, FLASH, "bwd", "causal 1024 4096 8192, full 1024 4096"),
-        ("**Backward.**", ALONE, FLASH, "fwd", "causal 1024 4096 8192, full 1024 4096"),
-        ("**Backward.**", BOTH, FLASH, "bwd", "causal 256 1024 4096"),
+        ("**bfloat16.**", HALF, 1, BF16, "fwd", "full 1024, causal 1024 4096"),
+        ("**bfloat16 by AMX.**", f"{RAPIDS}-half", 1, BF16, "fwd", "full 1024, causal 1024 4096"),
+        ("**bfloat16 by AMX.**", f"{RAPIDS}-half", 2, BF16, "fwd", "full 1024, causal 1024 4096"),
+        ("**On an Emerald", RAPIDS, 2, FLASH, "fwd", "full 256 512 1024 2048 4096"),
+        ("**On an Emerald", RAPIDS, 2, FLASH, "fwd", "causal 256 512 1024 2048 4096"),
+        ("**On an Emerald", f"{RAPIDS}-1-thread", 1, FLASH, "fwd", "full 1024 2048 4096"),
+        ("**On an Emerald", f"{RAPIDS}-1-thread", 1, FLASH, "fwd", "causal 1024 2048 4096"),
+        ("**Backward.**", ALONE, 1, FLASH, "bwd", "causal 1024 4096 8192, full 1024 4096"),
+        ("**Backward.**", ALONE, 1, FLASH, "fwd", "causal 1024 4096 8192, full 1024 4096"),
+        ("**Backward.**", BOTH, 2, FLASH, "bwd", "causal 256 1024 4096"),
     ],
 )
 def test_speed_ups_over_sdpa_are_those_of_the_rows(
-    start: str, run: str, impl: str, phase: str, quoted: str
+    start: str, run: str, threads: int, impl: str, phase: str, quoted: str
 ) -> None:
     (text,) = (part for part in page("docs/performance.md").split("\n\n") if part.startswith(start))
-    assert run in text or run.removeprefix("2026-11-25-zen4") in text
-    times = suite_times(run)
+    assert run in text or any(run.removeprefix(known) in text for known in FAMILIES)
+    times = suite_times(run, threads)
     for group in quoted.split(", "):
         mask, *lengths = group.split()
         for length in map(int, lengths):
