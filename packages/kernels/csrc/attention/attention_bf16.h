@@ -7,14 +7,14 @@
 // Dtype
 //   bfloat16 in and out; products are summed, and the softmax is computed, in float32; lse is
 //   float32. Output is rounded once, to nearest even. Two paths:
-//   - native, where the CPU multiplies bfloat16: the softmax's weights are rounded to bfloat16
+//   - native, by AMX or AVX512_BF16 (see simd_bf16()): the softmax's weights are rounded to bfloat16
 //     before they meet v, and the row is divided by the sum of the rounded weights (lse by the sum
 //     of those in float32). Denormals, |x| < 2^-126, are read and written as 0, whatever the mode
 //     of the thread says: so the instructions are defined.
 //   - widened, everywhere else: the float32 kernel flash_packed on arrays converted to float32.
 // Values
 //   As those of flash_packed in attention.h, the threshold of weight 0 included: 87 below the
-//   row's maximum, in the native path 126 ln 2 = 87.3.
+//   row's maximum, in the native path between 126 ln 2 = 87.3 and 130 ln 2 = 90.1.
 // Scratch
 //   native: as flash_packed, with packed keys and values of two bytes; widened: float32 copies of
 //   q, k, v and the output, and flash_packed's own.
@@ -53,7 +53,7 @@ void attention_bf16(const AttentionBf16& problem);
 /// Bytes of scratch of a call on that many threads.
 std::int64_t attention_bf16_scratch(const AttentionSizes& sizes, bool causal, int threads);
 
-/// Whose products attention_bf16 uses: "avx512_bf16", or where it widens those of
+/// Whose products attention_bf16 uses: simd_bf16(), or where it widens those of
 /// vector_instruction_set().
 std::string_view attention_bf16_instruction_set();
 

@@ -30,6 +30,17 @@ def test_rounds_fill_the_wanted_time_between_the_least_and_the_most() -> None:
     assert trial(6_000_000_000).wanted_rounds(quick) == 3
 
 
+def test_slow_calls_are_not_repeated_for_being_wide() -> None:
+    full = settings(is_quick=False)
+    for estimate_ns, repeats in ((1000, True), (500_000_000, True), (500_000_001, False)):
+        found = trial(estimate_ns)
+        assert not found.may_repeat(full)
+        found.sample_rounds = [0, 1, 2]
+        assert found.may_repeat(full) == repeats
+        found.is_spent = True
+        assert not found.may_repeat(full)
+
+
 def test_every_phase_has_a_turn_in_every_round(near: Measure) -> None:
     rows, team = near(["right", "two_phases"])
     assert [(row["impl"], row["phase"]) for row in rows] == [

@@ -114,7 +114,8 @@ def chart(source: SuiteSource) -> alt.LayerChart:
         scale=alt.Scale(domain=names),
         axis=alt.Axis(orient="top", labelAngle=-40, domain=False, ticks=False, labelLimit=240),
     )
-    y = alt.Y("label:N", title=None, scale=alt.Scale(domain=labels), axis=alt.Axis(labelLimit=LABEL_LIMIT))
+    axis = alt.Axis(labelLimit=LABEL_LIMIT)
+    y = alt.Y("label:N", title=None, scale=alt.Scale(domain=labels), axis=axis)
     base = alt.Chart(frame).encode(x=x, y=y)
     color = alt.Color(
         "over_best:Q",

@@ -252,14 +252,15 @@ class CaseRun:
                 for entrant, trial in draw.sample(taking, len(taking)):
                     self._turn(entrant, trial, done + index)
             done += count
-            pairs = [pair for pair in pairs if self._may_go_on(pair[1]) and pair[1].is_wide]
+            pairs = [
+                (entrant, trial)
+                for entrant, trial in pairs
+                if trial.may_repeat(self._settings) and trial.is_wide
+            ]
         for entrant in filter(self._knows, entrants):
             for trial in entrant.active:
                 finish = {"request": "finish"}
                 trial.facts = self._ask(entrant, trial, finish, SHORT_TIMEOUT_S) or {}
-
-    def _may_go_on(self, trial: Trial) -> bool:
-        return trial.is_active and not trial.is_spent and trial.has_enough
 
     def _turn(self, entrant: Entrant, trial: Trial, index: int) -> None:
         if not trial.is_active or trial.is_spent:

@@ -109,6 +109,13 @@ class Trial:
         least = LEAST_ROUNDS_LONG if self.estimate_ns > LONG_NS else LEAST_ROUNDS
         return min(settings.most_rounds, max(least, int(settings.target_s / max(turn_s, 1e-9))))
 
+    def may_repeat(self, settings: Settings) -> bool:
+        """True where more rounds can be had: samples enough, budget left, and calls so short that
+        the least rounds do not fill the wanted time alone. Slow calls would take hours of a run,
+        and tell how wide they are all the same."""
+        is_short = LEAST_ROUNDS * self.estimate_ns <= settings.target_s * 1e9
+        return self.is_active and not self.is_spent and self.has_enough and is_short
+
     @property
     def is_wide(self) -> bool:
         """True when the interval of the median is wider than a noisy cell's."""
