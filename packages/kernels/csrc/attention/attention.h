@@ -27,9 +27,9 @@
 //   fused: tile_q * (Sk + pad) floats; fused parallel: as much for each thread; flash: for each
 //   thread tile_q * (tile_k + pad + 2) floats, whatever Sk. pad is 16 to 31. flash_packed: the
 //   packed keys and values of a group of heads, 2 Sk D floats and the filling of the last panels
-//   for each (one head on one thread; else what four L2 caches per thread hold, at least one), and
-//   for each thread tile_q * (D + pad + 2) + rows * (tile_k + pad), with the rows of a register
-//   tile.
+//   for each, without the keys that no query sees (one head on one thread; else what four L2 caches
+//   per thread hold, at least one), and for each thread tile_q * (D + pad + 2) + rows * (tile_k +
+//   pad), with the rows of a register tile.
 // Cost
 //   4 B H Sq Sk D FLOPs in matrix products and B H Sq Sk exponentials, with causal about half of
 //   both; reads and writes B H (2 Sq + 2 Sk) D elements of main memory.

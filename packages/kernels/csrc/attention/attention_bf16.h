@@ -7,7 +7,8 @@
 // Dtype
 //   bfloat16 in and out; products are summed, and the softmax is computed, in float32; lse is
 //   float32. Output is rounded once, to nearest even. Two paths:
-//   - native, by AMX or AVX512_BF16 (see simd_bf16()): the softmax's weights are rounded to bfloat16
+//   - native, by AMX or AVX512_BF16 (see simd_bf16()): the softmax's weights are rounded to
+//   bfloat16
 //     before they meet v, and the row is divided by the sum of the rounded weights (lse by the sum
 //     of those in float32). Denormals, |x| < 2^-126, are read and written as 0, whatever the mode
 //     of the thread says: so the instructions are defined.
@@ -16,8 +17,8 @@
 //   As those of flash_packed in attention.h, the threshold of weight 0 included: 87 below the
 //   row's maximum, in the native path between 126 ln 2 = 87.3 and 130 ln 2 = 90.1.
 // Scratch
-//   native: as flash_packed, with packed keys and values of two bytes; widened: float32 copies of
-//   q, k, v and the output, and flash_packed's own.
+//   native: as flash_packed, with packed keys and values of two bytes, filled up to 32; widened:
+//   float32 copies of q, k, v and the output, and flash_packed's own.
 // Cost
 //   4 B H Sq Sk D FLOPs in matrix products and B H Sq Sk exponentials, with causal about half of
 //   both.
