@@ -8,10 +8,9 @@
 //   bfloat16 in and out; products are summed, and the softmax is computed, in float32; lse is
 //   float32. Output is rounded once, to nearest even. Two paths:
 //   - native, by AMX or AVX512_BF16 (see simd_bf16()): the softmax's weights are rounded to
-//   bfloat16
-//     before they meet v, and the row is divided by the sum of the rounded weights (lse by the sum
-//     of those in float32). Denormals, |x| < 2^-126, are read and written as 0, whatever the mode
-//     of the thread says: so the instructions are defined.
+//     bfloat16 before they meet v, and the row is divided by the sum of the rounded weights (lse
+//     by the sum of those in float32). Denormals, |x| < 2^-126, are read and written as 0,
+//     whatever the mode of the thread says: so the instructions are defined.
 //   - widened, everywhere else: the float32 kernel flash_packed on arrays converted to float32.
 // Values
 //   As those of flash_packed in attention.h, the threshold of weight 0 included: 87 below the
