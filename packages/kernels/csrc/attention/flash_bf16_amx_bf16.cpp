@@ -11,8 +11,8 @@
 // Rapids at some 2.7 GHz while its neighbors were quiet: 1.5, of them 0.7 for the products, whose
 // tiles come and go through the first-level cache, and 0.8 for the softmax.
 //
-// Tried and of no help: the products of one block between the rows of another one's softmax, which
-// two buffers of scores cost as much as the overlap gave; 128 keys a tile (12 % slower), 512 and
+// Tried and of no help: the products of one block between the rows of the softmax of another (a
+// second buffer of scores costs what the overlap gains); 128 keys a tile (12 % slower), 512 and
 // 1024 (no faster beyond noise).
 #if defined(__x86_64__)
 
