@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+from pathlib import Path
 
 import pytest
 
+from ablation_executor.bench.interrupt import Interrupted
+from ablation_executor.bench.protocol import Message
 from ablation_executor.bench.suites import peaks, schedule
 from ablation_executor.bench.suites.peaks import Peaks
-from ablation_executor.bench.suites.rows import MEASURED_KEYS
+from ablation_executor.bench.suites.rows import MEASURED_KEYS, check_row
+from ablation_executor.bench.suites.schedule import CaseRun
 from ablation_executor.bench.suites.suite import Flops, Needs
 from ablation_executor.bench.suites.trial import Trial
 
 from . import fake_suite
-from .conftest import Measure, settings
+from .conftest import Measure, NearTeam, settings
 from .fake_suite import HUNGRY_BYTES
 
 
@@ -71,6 +76,40 @@ def test_a_wide_row_has_more_rounds_unless_the_run_is_quick(
     monkeypatch.setattr(Trial, "is_wide", True)
     (row,), _ = near(["right"])
     assert set(row["sample_rounds"]) == set(range(10))
+
+
+class Stopping(NearTeam):
+    """Interrupted in the turn that follows as many."""
+
+    turns_left = 0
+
+    def ask(self, name: str, message: Message, timeout_s: float) -> Message:
+        """As `Team.ask`."""
+        if message["request"] == "turn" and len(self.turns) == self.turns_left:
+            raise Interrupted(signal.SIGINT)
+        return super().ask(name, message, timeout_s)
+
+
+@pytest.mark.parametrize("rounds,timed", [(1, False), (4, True)])
+def test_an_interrupted_case_keeps_what_has_samples_enough(
+    near: Measure, tmp_path: Path, rounds: int, timed: bool
+) -> None:
+    team = Stopping(fake_suite.SUITE)
+    team.turns_left = 3 * rounds
+    (case,) = fake_suite.SUITE.cases("small", [1], "cpu")
+    names = ("right", "refused", "two_phases", "zeros")
+    ways = [way for way in fake_suite.SUITE.implementations("cpu") if way.name in names]
+    run = CaseRun(fake_suite.SUITE, case, ways, team, settings(), tmp_path)
+    told = {"run_id": "test", "session": 1}
+    with pytest.raises(Interrupted):
+        run.run(told)
+    rows = run.kept_rows(told)
+    for row in rows:
+        check_row(row)
+    ended = {("zeros", "fwd"): "incorrect", ("refused", "fwd"): "unsupported"}
+    kept = {("right", "fwd"): "ok", ("two_phases", "fwd"): "ok", ("two_phases", "bwd"): "ok"}
+    expected = {**ended, **kept} if timed else ended
+    assert {(row["impl"], row["phase"]): row["status"] for row in rows} == expected
 
 
 def test_what_cannot_be_loaded_fails_alone(near: Measure) -> None:

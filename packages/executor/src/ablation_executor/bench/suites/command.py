@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +148,13 @@ def measure(folder: SuiteFolder, suite: Suite, ways: Sequence[Implementation]) -
                     for case, lacking in left:
                         if case.threads == threads:
                             run = CaseRun(suite, case, lacking, team, settings, scratch)
-                            rows = run.run({"run_id": info["run_id"], "session": info["sessions"]})
-                            rows = [row for row in rows if key_of(row) not in done]
+                            told = {"run_id": info["run_id"], "session": info["sessions"]}
+                            try:
+                                rows = run.run(told)
+                            except Interrupted:
+                                folder.append(new_rows(run.kept_rows(told), done))
+                                raise
+                            rows = new_rows(rows, done)
                             folder.append(rows)
                             elapsed = duration(time.monotonic() - start)
                             print(f"[{elapsed}] {summary(rows)}", flush=True)
@@ -164,6 +169,11 @@ def measure(folder: SuiteFolder, suite: Suite, ways: Sequence[Implementation]) -
 def key_of(row: Row) -> tuple[str, str, str]:
     """(case, impl, phase) of a row."""
     return (row["case"], row["impl"], row["phase"])
+
+
+def new_rows(rows: Sequence[Row], done: Container[tuple[str, str, str]]) -> list[Row]:
+    """Those that the run does not have yet."""
+    return [row for row in rows if key_of(row) not in done]
 
 
 def warn_if_busy() -> None:

@@ -44,6 +44,7 @@ class CaseRun:
         self._settings = settings
         self._folder = folder
         self._entrants = [Entrant(way, self._trials(way)) for way in ways]
+        self._calibrations: tuple[list[int] | None, list[int] | None] = None, None
 
     def _trials(self, way: Implementation) -> list[Trial]:
         suite, case = self._suite, self._case
@@ -54,12 +55,44 @@ class CaseRun:
 
     def run(self, run: Mapping[str, Any]) -> list[Row]:
         """Measure; gives a row for every implementation and phase, in the order given."""
+        self._time()
+        if self._measures_memory:
+            for entrant in self._entrants:
+                self._measure_memory(entrant)
+        return self._rows(run)
+
+    def kept_rows(self, run: Mapping[str, Any]) -> list[Row]:
+        """After `run` was interrupted: rows of what is decided, and of what has samples enough."""
+        for entrant in self._entrants:
+            for trial in entrant.active:
+                if entrant.check == "pass" and trial.has_enough:
+                    trial.finish(self._case, self._settings)
+            for trial in entrant.trials:
+                if trial.status == "ok" and self._measures_memory and not trial.memory:
+                    trial.memory = {"details": {"mem_failed": "the run was interrupted before"}}
+        return self._rows(run)
+
+    @property
+    def _measures_memory(self) -> bool:
+        return self._suite.measures_memory(self._case, self._settings.is_quick)
+
+    def _rows(self, run: Mapping[str, Any]) -> list[Row]:
+        return [
+            to_row(entrant, trial, self._case, self._settings, run, self._calibrations)
+            for entrant in self._entrants
+            for trial in entrant.trials
+            if trial.status is not None
+        ]
+
+    def _time(self) -> None:
+        """Check and time what is not refused."""
         for entrant in self._entrants:
             refusal = self._refusal(entrant.implementation)
             if refusal is not None:
                 entrant.refuse(refusal)
         is_together = self._admit()
         before = self._calibrate()
+        self._calibrations = before, None
         if is_together:
             self._team.hire(entrant.name for entrant in self._active())
             for entrant in self._active():
@@ -72,18 +105,10 @@ class CaseRun:
                 self._prepare(entrant)
                 self._measure([entrant])
                 self._drop([entrant])
-        calibrations = before, self._calibrate()
+        self._calibrations = before, self._calibrate()
         for entrant in self._active():
             for trial in entrant.active:
                 trial.finish(self._case, self._settings)
-        if self._suite.measures_memory(self._case, self._settings.is_quick):
-            for entrant in self._entrants:
-                self._measure_memory(entrant)
-        return [
-            to_row(entrant, trial, self._case, self._settings, run, calibrations)
-            for entrant in self._entrants
-            for trial in entrant.trials
-        ]
 
     def _active(self) -> list[Entrant]:
         return [entrant for entrant in self._entrants if entrant.active]
