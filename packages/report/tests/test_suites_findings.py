@@ -78,11 +78,12 @@ def column(ratio: float, disagree: bool = False) -> dict[str, Any]:
     )
 
 
-def step(parts: Sequence[int], n: int = MANY) -> dict[str, Any]:
+def step(parts: Sequence[int], n: int = MANY, **changes: Any) -> dict[str, Any]:
     """A step of 1000 ns with its parts."""
     names = ("fwd", "bwd", "opt")
     told = {name: [ns] * n for name, ns in zip(names, parts, strict=True)}
-    return timed("sdpa", 1000, n, suite=STEP, phase="step", details={"parts_ns": told})
+    details = {"parts_ns": told}
+    return timed("sdpa", 1000, n, suite=STEP, phase="step", details=details, **changes)
 
 
 def size(d_ff: int, **changes: Any) -> dict[str, Any]:
@@ -228,6 +229,11 @@ def outcome_of(key: str, folder: Path, rows: Rows) -> Outcome:
 def test_every_finding_has_rows_for_every_verdict() -> None:
     assert set(CASES) == {finding.key for finding in SUITE_FINDINGS}
     assert all(set(cases) == set(VERDICTS) for cases in CASES.values())
+
+
+def test_a_study_of_warm_up_says_nothing_of_sums(tmp_path: Path) -> None:
+    row = step((300, 600, 300), parameters={"study_warmup": 0})
+    assert outcome_of("suite-parts-add-up", tmp_path / "run", [row]).verdict == "not measured"
 
 
 @pytest.mark.parametrize(

@@ -56,12 +56,18 @@ def named_size(source: SuiteSource) -> Outcome:
 
 
 def parts_add_up(source: SuiteSource) -> Outcome:
-    """Judge whether forward with gradient and backward, and the parts of a step, make the whole."""
+    """Judge whether forward with gradient and backward, and the parts of a step, make the whole.
+
+    Not in the study of warm-up, where each sample is of a process of its own and pays for what a
+    first call pays.
+    """
     verdicts: list[OutcomeVerdict] = []
     off: dict[str, float] = {}
     figures: dict[str, float] = {}
     used: dict[Measure, None] = {}
     for measure in source.measures:
+        if measure.parameter("study_warmup") is not None:
+            continue
         for name, share, tolerance, measures in (*_halves(source, measure), *_marks(measure)):
             is_open = any(n_rounds(m) < MIN_ROUNDS or m.timing is None for m in measures)
             is_noisy = any(m.timing and m.timing.is_noisy for m in measures)
