@@ -147,6 +147,12 @@ def test_a_narrow_cell_has_few_digits(value: float, text: str) -> None:
     assert two_or_three_digits(value) == text
 
 
+def test_the_map_leaves_out_what_every_case_skips(tmp_path: Path) -> None:
+    rows = [make_suite_row(), make_failed_suite_row("skipper", status="skipped", reason="policy")]
+    frame = chart_of(suite_source(tmp_path / "run", *rows), "heatmap").rows()
+    assert frame["impl"].to_list() == ["torch_sdpa_flash"]
+
+
 def test_the_map_says_once_what_all_its_lines_share() -> None:
     lines = ["cpu: full, N 512, 2 threads", "cpu: full, N 1024, 2 threads"]
     assert shared_parts(lines) == ["cpu: full", "2 threads"]

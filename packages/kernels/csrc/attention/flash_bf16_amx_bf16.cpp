@@ -130,6 +130,8 @@ class TileProducts {
     TileProducts(const TileProducts&) = delete;
     TileProducts& operator=(const TileProducts&) = delete;
 
+    /// The sums in c go on from one tile of keys to the next: what float32 rounds there is of no
+    /// matter beside the weights, which have eight bits.
     void multiply(const Product& product) {
         shape(product.rows);
         if (product.before != nullptr) shrink(product);
