@@ -170,6 +170,15 @@ def disagrees(hwm_bytes: int, tracked_bytes: int) -> bool:
     return abs(hwm_bytes - tracked_bytes) > tolerance
 
 
+def give_back() -> None:
+    """Return freed memory to the system: the C library keeps what lies between blocks in use, and
+    a program that was dropped would go on taking room from those of other processes."""
+    gc.collect()
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+
+
 def hwm_usage(call: Call, prepare: Prepare = nothing) -> Usage:
     """Resident bytes of this process in a second call.
 

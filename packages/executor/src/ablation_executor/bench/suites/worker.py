@@ -18,6 +18,7 @@ import numpy as np
 from ..protocol import SETTLE_CALLS_NS, Message
 from ..worker import Answers, open_pipes, prefer_to_be_killed, serve
 from .case import Case
+from .memory import give_back
 from .suite import Program, Suite, Verdict, find_suite
 
 FILL_SIZE = 512
@@ -139,9 +140,9 @@ class SuiteWorker(Answers):
         return self._loaded().facts(phase)
 
     def do_drop(self) -> Message:
-        """Forget the case."""
+        """Forget the case, and give its memory back."""
         self._program = None
-        gc.collect()
+        give_back()
         return {}
 
     def do_calibrate(self, count: int) -> Message:
