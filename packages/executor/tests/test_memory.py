@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from small_graphs import attention_graph
@@ -240,31 +236,3 @@ def test_a_reshape_away_from_its_source_is_rejected() -> None:
     plan.offsets[flat] = 64
     with pytest.raises(PlanError, match="%flat does not lie where %relu does"):
         verify_plan(graph, plan)
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells resident bytes")
-def test_a_dropped_case_gives_its_memory_back():
-    """Blocks below the threshold of mmap, freed behind one that stays."""
-    code = """
-import ctypes, os
-from ablation_executor.bench.suites.memory import give_back
-def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-library = ctypes.CDLL(None)
-library.malloc.restype = ctypes.c_void_p
-if not hasattr(library, "malloc_trim"):
-    raise SystemExit(77)
-size, count = 65536, 4096
-blocks = [library.malloc(ctypes.c_size_t(size)) for _ in range(count)]
-for block in blocks:
-    ctypes.memset(block, 1, size)
-for block in blocks[:-1]:
-    library.free(ctypes.c_void_p(block))
-before = resident()
-give_back()
-assert before - resident() > size * count // 2, (before, resident())
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    if done.returncode == 77:
-        pytest.skip("the C library has no malloc_trim")
-    assert done.returncode == 0, done.stderr

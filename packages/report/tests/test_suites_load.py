@@ -119,6 +119,9 @@ def test_a_rate_is_impossible_only_beyond_a_known_ceiling(tmp_path: Path) -> Non
     assert load_suite_run(unknown).rows[0]["flops_useful"] == 10**9
     short = make_suite_row(samples=[1] * 6, flops_useful=10**9, dtype="bfloat16")
     assert load_suite_run(write_suite(tmp_path / "b", [short])).rows
+    autocast = {"autocast": "bfloat16"}
+    cast = make_suite_row(samples=[1] * 6, flops_useful=10**9, parameters=autocast)
+    assert load_suite_run(write_suite(tmp_path / "d", [cast])).rows
     # Within the slack of a measured ceiling
     peak = CEILINGS["1"]["multiply_add_flops_per_s"]
     near = make_suite_row(samples=[1000] * 6, flops_useful=int(1.04 * float(str(peak)) / 1e6))

@@ -262,8 +262,8 @@ def _header_faults(row: Row, header: Mapping[str, Any]) -> dict[str, str]:
     if faults or peak is None or row["status"] != "ok" or not row["flops_useful"]:
         return faults
     rate = row["flops_useful"] / median(row["samples_ns"]) * 1e9
-    # Autocast leaves float32, and with it the peak.
-    is_float32 = row["dtype"] == "float32" and "autocast=bfloat16" not in row["case"].split()
+    # Autocast leaves float32, and with it the peak
+    is_float32 = row["dtype"] == "float32" and row["parameters"].get("autocast") in (None, "none")
     if row["device"] == "cpu" and is_float32 and rate > RATE_SLACK * peak:
         faults["samples_ns"] = (
             f"{rate / 1e9:.1f} GFLOP/s, but the multiply-adds of {row['threads']} threads reach "

@@ -198,8 +198,7 @@ def hwm_usage(call: Call, prepare: Prepare = nothing) -> Usage:
         raise Unavailable(f"prctl(PR_SET_THP_DISABLE): {os.strerror(ctypes.get_errno())}")
     call(prepare())
     prepared = prepare()
-    gc.collect()
-    library.malloc_trim(0)
+    give_back()
     try:
         _CLEAR_REFS.write_text(_RESET_PEAK)
     except OSError as error:
