@@ -27,6 +27,12 @@ SWEEP = ["--suite", "attention-sweep"]
         ([*SWEEP, "--device", "cpu,cuda"], "--device takes one name, got 'cpu,cuda'"),
         ([*SWEEP, "--threads", "0"], "--threads: 0 is out of range; accepted: a whole number"),
         ([*SWEEP, "--quick", "--tiers", "paper"], "--quick takes no case of paper"),
+        (
+            [*SWEEP, "--tiers", "odd", "--cases", "Q1"],
+            "no case has all of 'Q1'\nwords of",
+        ),
+        ([*SWEEP, "--cases", " ,"], "--cases names no words"),
+        ([*SWEEP, "--resume", "nowhere", "--cases", "Q1"], "leave out --cases"),
         ([*SWEEP, "--resume", "nowhere"], "nowhere holds no run"),
         ([*SWEEP, "--resume", "nowhere", "--quick"], "leave out --quick"),
     ],
@@ -64,6 +70,22 @@ def test_a_run_that_names_no_tier_takes_those_that_a_device_can_end() -> None:
     assert "paper" in cuda
     assert set(tiers_of("--tiers", "All")) >= {*cpu, *cuda, "crossover"}
     assert tiers_of("--tiers", "odd") == ["odd"]
+
+
+def test_cases_are_chosen_by_the_words_of_their_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    given = [*SWEEP, "--tiers", "rect,cpu", "--cases", "q512 causal t1, Q256", "--threads", "1,2"]
+    assert main([*given, "--list"]) == 0
+    listed = capsys.readouterr().out.split("\n")[:-1]
+    heads, _, tails = zip(*(label.partition(" B1 H12 ") for label in listed), strict=True)
+    assert (heads[0], tails[0]) == ("attention-sweep/cpu causal", "Q512 K512 d64 float32 t1 cpu")
+    assert sorted(zip(heads[1:], tails[1:], strict=True)) == [
+        (f"attention-sweep/cpu {mask}", f"Q256 K256 d64 float32 t{threads} cpu")
+        for mask in ("causal", "full")
+        for threads in (1, 2)
+    ]
+    request = make_request(make_parser().parse_args(given))
+    assert [case.label for case in request.cases] == listed
+    assert request.tiers == ["cpu"]
 
 
 def test_the_list_names_tiers_and_implementations(capsys: pytest.CaptureFixture[str]) -> None:

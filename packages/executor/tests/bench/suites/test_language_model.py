@@ -16,6 +16,7 @@ import torch
 from ablation_executor.bench.suites import language_model
 from ablation_executor.bench.suites.language_model import (
     ATTENTIONS,
+    FILL_BLOCK,
     LanguageModel,
     RMSNorm,
     RotaryEmbedding,
@@ -199,6 +200,23 @@ def test_initial_weights_have_their_spread_and_are_cut_off() -> None:
         assert abs(weight.std().item() / spread - 0.9866) < 0.01
         assert 2.9 * spread < weight.abs().max().item() <= 3 * spread * (1 + 1e-6)
         assert abs(weight.mean().item()) < 0.02 * spread
+        # Drawn again, not set to the cut: a normal distribution has 0.27% beyond three deviations.
+        assert (weight.abs() > 2.9999 * spread).float().mean().item() < 1e-4
+
+
+def test_weights_of_several_blocks_are_drawn_to_the_last() -> None:
+    weight = torch.full((2 * FILL_BLOCK + 5,), math.nan)
+    language_model._fill(weight, 0.5, torch.Generator().manual_seed(0))
+    assert abs(weight.std().item() / 0.5 - 0.9866) < 0.01
+    assert weight.unique().numel() > 0.9 * weight.numel()
+
+
+def test_weights_on_another_device_are_drawn_on_the_cpu() -> None:
+    """A device without memory stands for a GPU, which a generator of the CPU would refuse."""
+    here, there = (torch.Generator().manual_seed(0) for _ in range(2))
+    language_model._fill(torch.empty(100), 1.0, here)
+    language_model._fill(torch.empty(100, device="meta"), 1.0, there)
+    assert torch.equal(here.get_state(), there.get_state())
 
 
 def test_the_seed_gives_the_weights_and_the_batch() -> None:

@@ -28,7 +28,6 @@ from .options import (
     listing,
     make_parser,
     make_request,
-    one_name,
     refuse_with_resume,
 )
 from .peaks import Peaks, cuda_name, measure_peaks
@@ -203,8 +202,7 @@ def main(arguments: Sequence[str]) -> int:
     folder: SuiteFolder | None = None
     try:
         if options.list:
-            suite = chosen_suite(options.suite)
-            print(listing(suite, one_name("device", options.device or "cpu", list(suite.devices))))
+            print(listing(options))
             return 0
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, interrupt)

@@ -7,7 +7,7 @@ B sequences of T tokens, d_model wide, H heads of head_dim. The attention is a f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ NORM_EPS = 1e-5
 ROPE_THETA = 10_000.0
 # Where the normal distribution of the initial weights is cut off, in standard deviations.
 CUT_OFF = 3.0
+# Weights that are drawn at a time.
+FILL_BLOCK = 1 << 18
 
 
 def course_unfused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -230,5 +232,18 @@ def make_optimizer(model: nn.Module) -> Any:
 
 
 def _fill(weight: Tensor, spread: float, generator: torch.Generator) -> None:
-    cut = CUT_OFF * spread
-    nn.init.trunc_normal_(weight, std=spread, a=-cut, b=cut, generator=generator)
+    """Normal numbers, those beyond the cut drawn again.
+
+    On the CPU, so that they are the same on every device, and in blocks that stay in its cache.
+    PyTorch's trunc_normal_ inverts the distribution's integral, which takes four times as long.
+    """
+
+    def draw(shape: Sequence[int]) -> Tensor:
+        return torch.empty(shape).normal_(std=spread, generator=generator)
+
+    with torch.no_grad():
+        for block in weight.view(-1).split(FILL_BLOCK):
+            drawn = draw(block.shape)
+            while len(beyond := (drawn.abs() > CUT_OFF * spread).nonzero()):
+                drawn[beyond] = draw(beyond.shape)
+            block.copy_(drawn)

@@ -34,6 +34,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--device", metavar="NAME", help=f"{' or '.join(DEVICES)} ({DEVICES[0]})")
     tiers = "tiers, all, or sizes as Q:K[:head_dim[:heads[:batch]]] (default: see --list)"
     add("--tiers", metavar="A,B", help=tiers)
+    cases = "cases with all these words in their label, in this order: 'size=large autocast=none'"
+    add("--cases", metavar="A,B", help=f"{cases} (default: all of the tiers)")
     add("--impls", metavar="A,B", help="implementations (default: all)")
     add("--threads", metavar="A,B", help="numbers of threads (default: all cores)")
     add("--mem-limit", type=memory_size, metavar="SIZE", help="memory of one implementation: 8GiB")
@@ -48,7 +50,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--seed", type=whole_number(0, MAX_SEED), metavar="N", help="of inputs and order (0)")
     add("--out", type=Path, metavar="DIR", help="the run's folder (default: data/runs/<time>-<id>)")
     add("--resume", type=Path, metavar="RUN", help="go on with a run that was cut short")
-    add("--list", action="store_true", help="print tiers and implementations, and end")
+    listed = "print tiers and implementations, or the cases of --tiers and --cases, and end"
+    add("--list", action="store_true", help=listed)
     return parser
 
 
@@ -81,6 +84,11 @@ def one_name(what: str, given: str, valid: Sequence[str]) -> str:
         listed = ", ".join(valid)
         raise UsageError(f"--{what} takes one name, got {given!r}\nvalid {what}s: {listed}")
     return names[0]
+
+
+def chosen_device(suite: Suite, text: str | None) -> str:
+    """The device of a request, the CPU if none is named; UsageError for an unknown one."""
+    return one_name("device", text or DEVICES[0], list(suite.devices))
 
 
 def chosen_threads(text: str | None) -> list[int]:
@@ -132,6 +140,22 @@ def chosen_cases(
     return tiers, list(dict.fromkeys(cases))
 
 
+def labelled_cases(cases: Sequence[Case], text: str) -> list[Case]:
+    """Those of the cases whose label has every word of one of the comma-separated parts, in the
+    order of the parts; UsageError for a part that fits none."""
+    found: dict[Case, None] = {}
+    for part in split_names(text):
+        words = set(part.casefold().split())
+        fitting = [case for case in cases if words <= set(case.label.casefold().split())]
+        if not fitting:
+            listed = " ".join(dict.fromkeys(word for case in cases for word in case.label.split()))
+            raise UsageError(f"--cases: no case has all of {part!r}\nwords of the cases: {listed}")
+        found.update(dict.fromkeys(fitting))
+    if not found:
+        raise UsageError("--cases names no words")
+    return list(found)
+
+
 def resolve_tiers(suite: Suite, names: Sequence[str]) -> list[str]:
     """The tiers of these names; UsageError for an unknown one."""
     return resolve_names("tier", names, list(suite.tiers))
@@ -152,9 +176,12 @@ def chosen_implementations(suite: Suite, text: str | None, device: str) -> list[
 def make_request(options: argparse.Namespace) -> Request:
     """The request of a new run, with defaults filled in; UsageError for what it cannot be."""
     suite = chosen_suite(options.suite)
-    device = one_name("device", options.device or DEVICES[0], list(suite.devices))
+    device = chosen_device(suite, options.device)
     threads = chosen_threads(options.threads)
     tiers, cases = chosen_cases(suite, options.tiers, options.quick, threads, device)
+    if options.cases is not None:
+        cases = labelled_cases(cases, options.cases)
+        tiers = [name for name in tiers if any(case.tier == name for case in cases)]
     return Request(
         suite,
         device,
@@ -172,7 +199,7 @@ def make_request(options: argparse.Namespace) -> Request:
 
 def refuse_with_resume(options: argparse.Namespace) -> None:
     """A resumed run keeps its own settings: UsageError for options that would change them."""
-    fixed = ("device", "tiers", "impls", "threads", "budget", "seed", "out", "mem_limit")
+    fixed = ("device", "tiers", "cases", "impls", "threads", "budget", "seed", "out", "mem_limit")
     given = [name for name in fixed if getattr(options, name) is not None]
     given += [name for name in ("quick", "force_attempt") if getattr(options, name)]
     if given:
@@ -180,8 +207,13 @@ def refuse_with_resume(options: argparse.Namespace) -> None:
         raise UsageError(f"--resume goes on with the run's own settings; leave out {names}")
 
 
-def listing(suite: Suite, device: str) -> str:
-    """What --list prints."""
+def listing(options: argparse.Namespace) -> str:
+    """What --list prints: the labels of the cases where some were asked for, or what the suite
+    has."""
+    if any((options.tiers, options.cases, options.quick)):
+        return "\n".join(case.label for case in make_request(options).cases)
+    suite = chosen_suite(options.suite)
+    device = chosen_device(suite, options.device)
     threads = [affinity_cores()]
     quick = len(suite.quick_cases(threads, device))
     lines = [f"{suite.name}: {suite.what}", "tiers"]

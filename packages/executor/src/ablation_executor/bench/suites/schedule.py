@@ -20,8 +20,9 @@ from .trial import WARM_CALLS, WARM_NS, Entrant, Settings, Trial, to_row
 # Loading imports a framework and makes the inputs; the references are float64.
 LOAD_TIMEOUT_S, CHECK_TIMEOUT_S, COMPILE_TIMEOUT_S = 180.0, 180.0, 300.0
 SHORT_TIMEOUT_S = 60.0
-# A memory child makes a few calls, one of them under a profiler.
-MEMORY_CALLS = 8
+# A memory child makes a few calls, each after a forward where a backward is measured; one is made
+# under a profiler, and all of them with an allocator that asks the system for every page.
+MEMORY_CALLS = 20
 MORE_ROUNDS = 2
 COMPILED = ("inductor", "triton")
 
