@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -114,151 +113,18 @@ def axis_of(axis: int, rank: int) -> int:
     return axis + rank if axis < 0 else axis
 
 
-# Movement -----------------------------------------------------------------------------------------
-
-
-@handles("clone.default", "contiguous.default", "alias.default", "detach.default")
-@handles("lift_fresh_copy.default", "_to_copy.default", "to.dtype", "type_as.default")
-def _identity(context: Context, x: Tensor, *others: Any, **options: Any) -> Value:
-    return context.value(x)
-
-
-@handles("dropout.default", "native_dropout.default", "feature_dropout.default")
-def _dropout(context: Context, x: Tensor, p: float, train: bool) -> Value:
-    if train and p > 0:
-        raise context.unsupported("dropout", "it is in training mode: call module.eval() first")
-    return context.value(x)
-
-
-@handles("view.default", "reshape.default", "_unsafe_view.default")
-def _view(context: Context, x: Tensor, shape: Sequence[int]) -> Value:
-    sizes = list(map(int, shape))
-    if -1 in sizes:
-        known = -math.prod(sizes)
-        sizes[sizes.index(-1)] = math.prod(x.shape) // known
-    return reshaped(context, x, tuple(sizes))
-
-
 def reshaped(context: Context, x: Tensor, shape: tuple[int, ...]) -> Value:
     """The same elements under a shape; no node where it is theirs already."""
     return context.value(x) if shape == x.shape else context.emit("reshape", x, shape=shape)
 
 
-@handles("flatten.using_ints")
-def _flatten(context: Context, x: Tensor, start: int = 0, end: int = -1) -> Value:
-    first, last = axis_of(start, len(x.shape)), axis_of(end, len(x.shape))
-    merged = math.prod(x.shape[first : last + 1])
-    return reshaped(context, x, (*x.shape[:first], merged, *x.shape[last + 1 :]))
-
-
-@handles("unflatten.int")
-def _unflatten(context: Context, x: Tensor, dim: int, sizes: Sequence[int]) -> Value:
-    axis = axis_of(dim, len(x.shape))
-    return _view(context, x, [*x.shape[:axis], *_fill(sizes, x.shape[axis]), *x.shape[axis + 1 :]])
-
-
-def _fill(sizes: Sequence[int], total: int) -> list[int]:
-    known = -math.prod(sizes) if -1 in sizes else 1
-    return [total // known if size == -1 else int(size) for size in sizes]
-
-
-@handles("unsqueeze.default")
-def _unsqueeze(context: Context, x: Tensor, dim: int) -> Value:
-    axis = axis_of(dim, len(x.shape) + 1)
-    return reshaped(context, x, (*x.shape[:axis], 1, *x.shape[axis:]))
-
-
-@handles("squeeze.default", "squeeze.dim", "squeeze.dims")
-def _squeeze(context: Context, x: Tensor, dims: int | Sequence[int] | None = None) -> Value:
-    rank = len(x.shape)
-    listed = range(rank) if dims is None else [dims] if isinstance(dims, int) else dims
-    gone = {axis_of(dim, rank) for dim in listed}
-    kept = tuple(size for axis, size in enumerate(x.shape) if axis not in gone or size != 1)
-    return reshaped(context, x, kept)
-
-
-@handles("expand.default")
-def _expand(context: Context, x: Tensor, sizes: Sequence[int], implicit: bool = False) -> Value:
-    padded = (1,) * (len(sizes) - len(x.shape)) + x.shape
-    wanted = tuple(old if new == -1 else int(new) for old, new in zip(padded, sizes, strict=True))
-    if wanted != padded:
-        raise context.unsupported("aten.expand.default", f"{list(x.shape)} to {list(wanted)}")
-    return reshaped(context, x, wanted)
-
-
-@handles("permute.default")
-def _permute(context: Context, x: Tensor, dims: Sequence[int]) -> Value:
+def permuted(context: Context, x: Tensor, dims: Sequence[int]) -> Value:
+    """x with its axes in the order of `dims`; a reshape where only axes of length one move."""
     perm = tuple(axis_of(int(dim), len(x.shape)) for dim in dims)
     moved = [axis for axis in perm if x.shape[axis] != 1]
-    if moved == sorted(moved):  # only axes of size 1 change places: the elements stay in order
+    if moved == sorted(moved):
         return reshaped(context, x, tuple(x.shape[axis] for axis in perm))
     return context.emit("permute", x, perm=perm)
-
-
-@handles("transpose.int")
-def _transpose(context: Context, x: Tensor, dim0: int, dim1: int) -> Value:
-    perm = list(range(len(x.shape)))
-    first, second = axis_of(dim0, len(perm)), axis_of(dim1, len(perm))
-    perm[first], perm[second] = perm[second], perm[first]
-    return _permute(context, x, perm)
-
-
-@handles("t.default")
-def _t(context: Context, x: Tensor) -> Value:
-    return _permute(context, x, range(len(x.shape))[::-1])
-
-
-@handles("slice.Tensor")
-def _slice(
-    context: Context,
-    x: Tensor,
-    dim: int = 0,
-    start: int | None = None,
-    end: int | None = None,
-    step: int = 1,
-) -> Value:
-    if step != 1:
-        raise context.unsupported("aten.slice.Tensor", f"step is {step}, expected 1")
-    axis = axis_of(dim, len(x.shape))
-    first, last, _ = slice(start, end).indices(x.shape[axis])
-    if (first, last) == (0, x.shape[axis]):
-        return context.value(x)
-    return context.emit("slice", x, axis=axis, start=first, stop=last)
-
-
-@handles("select.int")
-def _select(context: Context, x: Tensor, dim: int, index: int) -> Value:
-    axis = axis_of(dim, len(x.shape))
-    first = axis_of(index, x.shape[axis])
-    part = _slice(context, x, axis, first, first + 1)
-    return reshaped(context, part, (*x.shape[:axis], *x.shape[axis + 1 :]))
-
-
-@handles("split_with_sizes.default")
-def _split_sizes(
-    context: Context, x: Tensor, sizes: Sequence[int], dim: int = 0
-) -> tuple[Value, ...]:
-    edges = np.cumsum([0, *sizes]).tolist()
-    return tuple(_slice(context, x, dim, first, last) for first, last in pairwise(edges))
-
-
-@handles("split.Tensor")
-def _split(context: Context, x: Tensor, size: int, dim: int = 0) -> tuple[Value, ...]:
-    length = x.shape[axis_of(dim, len(x.shape))]
-    sizes = [min(size, length - first) for first in range(0, length, size)]
-    return _split_sizes(context, x, sizes, dim)
-
-
-@handles("chunk.default")
-def _chunk(context: Context, x: Tensor, chunks: int, dim: int = 0) -> tuple[Value, ...]:
-    length = x.shape[axis_of(dim, len(x.shape))]
-    return _split(context, x, -(-length // chunks), dim)
-
-
-@handles("unbind.int")
-def _unbind(context: Context, x: Tensor, dim: int = 0) -> tuple[Value, ...]:
-    count = x.shape[axis_of(dim, len(x.shape))]
-    return tuple(_select(context, x, dim, index) for index in range(count))
 
 
 # Arithmetic ---------------------------------------------------------------------------------------
@@ -314,7 +180,7 @@ def _softmax(context: Context, x: Tensor, dim: int, dtype: Any = None) -> Value:
     if axis == rank - 1:
         return context.emit("softmax", x)
     swap = [*range(axis), rank - 1, *range(axis + 1, rank - 1), axis]
-    return _permute(context, context.emit("softmax", _permute(context, x, swap)), swap)
+    return permuted(context, context.emit("softmax", permuted(context, x, swap)), swap)
 
 
 @handles("layer_norm.default")
@@ -404,7 +270,7 @@ def _attention(
     if mask is not None and _may_mask_whole_rows(mask):
         return _attention_op(context, q, k, v, mask, factor)
     last = len(k.shape) - 1
-    transposed = _permute(context, k, [*range(last - 1), last, last - 1])
+    transposed = permuted(context, k, [*range(last - 1), last, last - 1])
     scores = context.emit("mul", context.emit("matmul", q, transposed), factor)
     if is_causal:
         keep = np.tri(q.shape[-2], k.shape[-2], dtype=np.float32)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import aten_language_model as _language_model  # noqa: F401
+from . import aten_movement as _movement  # noqa: F401
 from .aten import HANDLERS, Constant, Context, ExportError, UnsupportedOpError
 from .ir import Graph, GraphBuilder, Value
 

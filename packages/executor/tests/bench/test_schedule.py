@@ -10,7 +10,8 @@ import pytest
 from ablation_executor.bench.cells import Cell
 from ablation_executor.bench.interrupt import Interrupted
 from ablation_executor.bench.record import PARTS, PROFILE_KEYS, Row, row_problem
-from ablation_executor.bench.schedule import place_cells, profile_share, wanted_profiles
+from ablation_executor.bench.rounds import profile_share, wanted_profiles
+from ablation_executor.bench.schedule import place_cells
 from ablation_executor.variants import BY_NAME
 
 from .conftest import Measure, SilentProgress, measure_into

@@ -65,7 +65,7 @@ class Crew:
         self._settings = settings
         self._folder = folder
         self._active = active
-        self._fail = fail
+        self.fail = fail
         self._workers: dict[str, WorkerProcess] = {}
         self._generations: dict[str, int] = {}
         self._last_runtime: str | None = None
@@ -95,7 +95,7 @@ class Crew:
             status, signal_ = self._causes.status_of(error)
             self._workers.pop(runtime).kill()
             for cell in self._active(runtime):
-                self._fail(cell, status, str(error), signal_)
+                self.fail(cell, status, str(error), signal_)
 
     def _replace(self, runtime: str) -> None:
         """A new worker for the cells that a dead one left behind; they are built when needed."""
@@ -127,21 +127,26 @@ class Crew:
                     return cell.facts
             return worker.request({**message, "variant": cell.variant.name}, timeout_s)
         except CellFailed as error:
-            self._fail(cell, error.status, str(error))
+            self.fail(cell, error.status, str(error))
         except WorkerDied as error:
             status, signal_ = self._causes.status_of(error)
-            self._fail(cell, status, f"{error} during {request}", signal_)
+            self.fail(cell, status, f"{error} during {request}", signal_)
             self._replace(runtime)
         except WorkerTimeout:
             if cell.has_enough_rounds:
                 cell.is_spent = True
             else:
                 budget = f"the {self._settings.budget_s:g} s budget of a cell"
-                self._fail(cell, "timeout", f"{request} took longer than {budget} allows")
+                self.fail(cell, "timeout", f"{request} took longer than {budget} allows")
             self._replace(runtime)
         finally:
             cell.used_s += time.monotonic() - start
         return None
+
+    def release(self, cell: Cell) -> None:
+        """Have a cell that cannot stay give up its memory."""
+        if cell.is_evicted and cell.is_active:
+            self.ask(cell, {"request": "release"})
 
     def _settle(self, runtime: str) -> None:
         """Before another runtime computes, wait until the last one's threads are parked."""

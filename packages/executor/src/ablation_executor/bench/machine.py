@@ -154,6 +154,11 @@ def available_bytes(limit_bytes: int | None) -> int:
     return max(0, free if limit_bytes is None else min(free, limit_bytes))
 
 
+def gibibytes(count: int) -> str:
+    """Bytes as printed: 1.50 GiB, or MiB below a tenth of one."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:.1f} MiB"
+
+
 def system_kills() -> int | None:
     """How many processes Linux has ended for want of memory since it started; None elsewhere."""
     for line in (_read("/proc/vmstat") or "").splitlines():

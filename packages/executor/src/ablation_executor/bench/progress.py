@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -21,6 +21,22 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+class Progress(Protocol):
+    """Where a run tells what it is doing."""
+
+    def stage(self, config: str, what: str) -> None:
+        """A part of the work on a config begins."""
+
+    def turn(self, config: str, variant: str, index: int, rounds: int, left_s: float) -> None:
+        """A variant's turn in a round begins."""
+
+    def finished(self, row: Row) -> None:
+        """A cell has its status."""
+
+    def note(self, text: str) -> None:
+        """Something the user should know."""
 
 
 class PlainProgress:

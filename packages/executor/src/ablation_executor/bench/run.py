@@ -15,8 +15,9 @@ from .cells import RunIdentity, Settings
 from .configs import UsageError, find_config
 from .machine import busy_share, describe_machine, git_sha, versions
 from .options import Request, make_settings, variants_of
+from .progress import Progress
 from .record import SCHEMA_VERSION, RunFolder, new_run_id, utc_now
-from .schedule import ConfigRun, Progress
+from .schedule import ConfigRun
 
 # Facts of the machine that a resumed run must share with the run so far.
 SAME_MACHINE = ("cpu_model", "cores", "arch", "os", "isa_flags")

@@ -7,72 +7,27 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
-import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
-from ..variants import SAME_PROGRAM_PAIRS, Variant
+from ..variants import Variant
 from .baselines import missing_reason, weights_copies
-from .cells import MIN_ROUNDS, Cell, RunIdentity, Settings, to_row
+from .cells import Cell, RunIdentity, Settings, to_row
 from .check import reference_bytes
 from .configs import Config
 from .crew import Crew
 from .interrupt import Interrupted
-from .machine import available_bytes
+from .machine import available_bytes, gibibytes
+from .progress import Progress
 from .protocol import THREAD_VARIABLES
 from .record import Row, utc_now
+from .rounds import Rounds
 
-MAX_EXTENSION = 3
-TURN_CALLS = 5
-TURN_LIMIT_NS = 10_000_000
-# While a whole round is this short, every cell takes part in the extra rounds.
-SHORT_ROUND_S = 2.0
 # A process that has imported torch, or our wheel and torch for the export, without any model.
 PROCESS_BYTES = 400 << 20
-
-
-class Progress(Protocol):
-    """Where a run tells what it is doing."""
-
-    def stage(self, config: str, what: str) -> None:
-        """A part of the work on a config begins."""
-
-    def turn(self, config: str, variant: str, index: int, rounds: int, left_s: float) -> None:
-        """A variant's turn in a round begins."""
-
-    def finished(self, row: Row) -> None:
-        """A cell has its status."""
-
-    def note(self, text: str) -> None:
-        """Something the user should know."""
-
-
-def gibibytes(count: int) -> str:
-    """Bytes as printed: 1.50 GiB, or MiB below a tenth of one."""
-    return f"{count / 2**30:.2f} GiB" if count >= 2**30 / 10 else f"{count / 2**20:.1f} MiB"
-
-
-def profile_share(index: int, rounds: int, wanted: int) -> int:
-    """Profiled calls in round `index`, so that `rounds` rounds have `wanted` of them, spread.
-
-    The first round has one, so that a cell whose budget ends early has a breakdown too.
-    """
-    if index >= rounds:
-        return 0
-    return -(-(index + 1) * wanted // rounds) - -(-index * wanted // rounds)
-
-
-def wanted_profiles(estimate_ns: int) -> int:
-    """Profiled calls of a cell: 10, or fewer for long calls."""
-    if estimate_ns > 5_000_000_000:
-        return 2
-    return 3 if estimate_ns > 500_000_000 else 10
 
 
 def place_cells(cells: Sequence[Cell], room: int) -> Iterator[tuple[Cell, int | None]]:
@@ -142,8 +97,11 @@ class ConfigRun:
                 self._check()
                 if self._active():
                     self._calibration_before = self._crew.calibrate(self._progress.note)
-                    self._warm_up()
-                    self._rounds()
+                    rounds = Rounds(
+                        self._config, self._cells, self._settings, self._crew, self._progress
+                    )
+                    rounds.warm_up()
+                    rounds.run()
                     self._finish()
             except Interrupted:
                 self._keep()
@@ -248,12 +206,7 @@ class ConfigRun:
                 if self._crew.ask(cell, {"request": "drop"}) is not None:
                     self._fail(cell, "oom", reason)
             else:
-                self._release(cell)
-
-    def _release(self, cell: Cell) -> None:
-        """Give up the memory of a cell that cannot stay."""
-        if cell.is_evicted and cell.is_active:
-            self._crew.ask(cell, {"request": "release"})
+                self._crew.release(cell)
 
     def _start_reference(self) -> None:
         environment = dict(os.environ)
@@ -309,116 +262,7 @@ class ConfigRun:
         cell.verdict = verdict
         if verdict["reason"] is not None:
             self._fail(cell, "incorrect", verdict["reason"])
-        self._release(cell)
-
-    # Rounds.
-
-    def _warm_up(self) -> None:
-        """Calls before the first sample; the first call was one of them."""
-        settings = self._settings
-        wanted = settings.warm_up_long if self._config.is_long else settings.warm_up
-        for cell in self._active():
-            self._progress.stage(self._config.name, f"warm up {cell.variant.name}")
-            affordable = int(0.25e9 * settings.budget_s / max(1, cell.estimate_ns))
-            count = min(wanted - 1, affordable)
-            if count < 1:
-                continue
-            budget_left_s = max(1.0, settings.budget_s - cell.used_s)
-            reply = self._crew.ask(cell, {"request": "warm", "count": count}, budget_left_s)
-            if reply is not None:
-                cell.n_warmup = 1 + count
-                cell.estimate_ns = min(reply["samples_ns"])
-                cell.is_cold = False
-                cell.last_turn_s = cell.estimate_ns / 1e9
-                self._release(cell)
-
-    def _wants_round(self, cell: Cell) -> bool:
-        """Whether a cell is still to be sampled for its own sake."""
-        settings = self._settings
-        if not cell.is_active or cell.is_spent:
-            return False
-        if cell.rounds_done < settings.samples:
-            return True
-        return (
-            settings.can_extend
-            and cell.rounds_done < MAX_EXTENSION * settings.samples
-            and cell.used_s < settings.budget_s / 4
-            and cell.is_wide()
-        )
-
-    def _companions(self, wanting: Sequence[Cell], round_s: float) -> list[Cell]:
-        """Cells that take part in an extra round so that ratios can be paired."""
-        limit_s = self._settings.budget_s / 4
-        others = [
-            cell
-            for cell in self._active()
-            if cell not in wanting and not cell.is_spent and cell.used_s < limit_s
-        ]
-        if round_s > SHORT_ROUND_S:
-            paired = {name for pair in SAME_PROGRAM_PAIRS[:1] for name in pair}
-            others = [
-                cell
-                for cell in others
-                if cell.variant.runtime == "torch" or cell.variant.name in paired
-            ]
-        return others
-
-    def _rounds(self) -> None:
-        """Rounds in which each cell has one turn, in an order drawn anew each time."""
-        config, samples = self._config, self._settings.samples
-        draw = random.Random(f"{self._settings.seed} {zlib.crc32(config.name.encode())}")
-        index, start, round_s = 0, time.monotonic(), 0.0
-        while wanting := [cell for cell in self._cells if self._wants_round(cell)]:
-            if index >= samples:
-                wanting += self._companions(wanting, round_s)
-            draw.shuffle(wanting)
-            planned = samples if index < samples else MAX_EXTENSION * samples
-            round_start = time.monotonic()
-            for turn, cell in enumerate(wanting):
-                done = index + turn / len(wanting)
-                left_s = (time.monotonic() - start) / done * (planned - done) if done else 0.0
-                self._progress.turn(config.name, cell.variant.name, index, planned, left_s)
-                self._turn(cell, index)
-            round_s = time.monotonic() - round_start
-            index += 1
-
-    def _turn(self, cell: Cell, index: int) -> None:
-        """A cell's samples of one round, and its share of the profiled calls."""
-        settings = self._settings
-        if not cell.is_active:
-            return
-        if cell.used_s + cell.last_turn_s > settings.budget_s:
-            self._spend(cell)
-            return
-        message = {
-            "request": "turn",
-            "discard": 1 if cell.needs_discard else 0,
-            "count": TURN_CALLS if cell.is_fast else 1,
-            "limit_ns": TURN_LIMIT_NS,
-            "profile": profile_share(index, settings.samples, wanted_profiles(cell.estimate_ns)),
-        }
-        before_s = cell.used_s
-        timeout_s = max(1.0, settings.budget_s - cell.used_s)
-        reply = self._crew.ask(cell, message, timeout_s)
-        if reply is None:
-            return
-        cell.is_cold = False
-        cell.last_turn_s = cell.used_s - before_s
-        cell.samples_ns += reply["samples_ns"]
-        cell.sample_rounds += [index] * len(reply["samples_ns"])
-        cell.profile += reply["profile"]
-        self._release(cell)
-
-    def _spend(self, cell: Cell) -> None:
-        """The budget is used up: enough samples stand, too few are a timeout."""
-        cell.is_spent = True
-        if not cell.has_enough_rounds:
-            reason = (
-                f"{cell.rounds_done} of at least {MIN_ROUNDS} rounds in the "
-                f"{self._settings.budget_s:g} s budget (first call "
-                f"{(cell.first_call_ns or 0) / 1e9:.3g} s)"
-            )
-            self._fail(cell, "timeout", reason)
+        self._crew.release(cell)
 
     # The end.
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..machine import available_bytes
+from ..machine import available_bytes, gibibytes
 from ..protocol import Message
 from ..record import Row
-from ..schedule import TURN_LIMIT_NS, gibibytes
+from ..rounds import TURN_LIMIT_NS
 from .case import Case
 from .suite import Implementation, Refusal, Suite
 from .team import Failed, Team

@@ -9,7 +9,7 @@ from typing import Any
 from ..cells import FAST_NS
 from ..protocol import SETTLE_CALLS_NS
 from ..record import Row, utc_now
-from ..schedule import TURN_CALLS, TURN_LIMIT_NS
+from ..rounds import TURN_CALLS, TURN_LIMIT_NS
 from ..stats import MIN_ROUNDS, cell_interval, is_noisy, median
 from .case import Case
 from .peaks import Peaks
