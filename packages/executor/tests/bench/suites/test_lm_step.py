@@ -247,6 +247,15 @@ def test_a_check_after_steps_is_of_the_initial_weights() -> None:
     assert program.call("fwd_nograd", None).item() == before
 
 
+def test_what_a_wrong_step_left_is_not_blamed_on_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = StepProgram("sdpa", False, small_case(), 0)
+    monkeypatch.setattr(program, "_is_compiled", True)
+    program.call("step", program.prepare("step"))
+    with torch.no_grad():
+        program._model.head.weight.fill_(math.nan)
+    assert program.probe().reason is None
+
+
 def test_the_forward_outside_torch_is_right_and_has_one_phase() -> None:
     way = WAYS["ablation_fwd"]
     assert way.phases == ("fwd_nograd",) and way.origin == "ablation"

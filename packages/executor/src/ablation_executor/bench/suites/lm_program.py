@@ -151,6 +151,7 @@ class StepProgram(TorchProgram):
         """Loss and gradients of a model so small that float64 costs nothing; what is compiled has
         its one shape, and gets another batch."""
         if self._is_compiled:
+            self._restore()
             batch = make_batch(self._shape, self._case.B, self._seed + 1, self._case.device)
             return self._compare(batch, wants_gradients=True)
         gains = (1.0, LARGE_SCORE_GAIN) if self._autocast == "none" else (1.0,)
@@ -192,8 +193,7 @@ class StepProgram(TorchProgram):
         Those gradients are compared and given back one by one, and its blocks computed twice, so
         that the check needs no more memory than a backward.
         """
-        if self._has_stepped:
-            self._model.initialize(self._seed)
+        self._restore()
         verdict = self._compare(self._batch, bool(set(phases) & set(BACKWARD_PHASES)))
         expected = math.log(self._shape.vocab)
         if verdict.reason is None and not abs(self._first_loss - expected) < FIRST_LOSS_LIMIT:
@@ -202,6 +202,13 @@ class StepProgram(TorchProgram):
                 f"{expected:.3f}, allowed apart {FIRST_LOSS_LIMIT}"
             )
         return verdict
+
+    def _restore(self) -> None:
+        """The first weights again: a gradient that is wrong spoils those of a step, and another
+        output would be blamed for it."""
+        if self._has_stepped:
+            self._model.initialize(self._seed)
+            self._has_stepped = False
 
     def _compare(self, batch: tuple[Tensor, Tensor], wants_gradients: bool) -> Verdict:
         self._model.zero_grad()
