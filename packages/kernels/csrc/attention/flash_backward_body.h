@@ -44,6 +44,11 @@ struct FlashBackward {
     using Float = typename V::Float;
     using Tile = TileShape<V>;
 
+    /// Where the next tile of queries lies.
+    struct NextRows {
+        const float *q = nullptr, *grad_output = nullptr, *grad_q = nullptr;
+    };
+
     /// C = A * B, or C + A * B if `adds`, for one register tile.
     struct Product {
         const float* a;
@@ -55,10 +60,11 @@ struct FlashBackward {
         std::int64_t c_stride;
         std::int64_t columns;  ///< of C; vectors of B are read whole
         bool adds;
+        NextRows next = {};  ///< asked for meanwhile, a line each kStepsPerLine, by `fetch_next`
     };
     using ProductFunction = void (*)(const Product& product);
 
-    template <class A, int rows, int vectors>
+    template <class A, bool fetch_next, int rows, int vectors>
     static void multiply(const Product& product) {
         const std::int64_t tail = product.columns % V::width;
         const auto at = [&](int i, int j) {
@@ -80,8 +86,20 @@ struct FlashBackward {
                 }
             }
         }
-        multiply_accumulate<V>(sums, A{product.a, product.a_stride}, product.b, product.b_stride,
-                               product.depth);
+        const A a{product.a, product.a_stride};
+        const float* b = product.b;
+        std::int64_t k = 0;
+        if constexpr (fetch_next) {
+            for (std::int64_t line = 0; k + kStepsPerLine <= product.depth; line += kLineFloats) {
+                __builtin_prefetch(product.next.q + line, 0, 2);
+                __builtin_prefetch(product.next.grad_output + line, 0, 2);
+                __builtin_prefetch(product.next.grad_q + line, 0, 2);
+                multiply_accumulate<V>(sums, a, b, product.b_stride, k + kStepsPerLine, k);
+                b += kStepsPerLine * product.b_stride;
+                k += kStepsPerLine;
+            }
+        }
+        multiply_accumulate<V>(sums, a, b, product.b_stride, product.depth, k);
 #pragma GCC unroll 16
         for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 8
@@ -97,11 +115,11 @@ struct FlashBackward {
 
     /// The product of `rows` rows, at most those of a register tile, and at most a panel of
     /// columns.
-    template <class A>
+    template <class A, bool fetch_next = false>
     static void run(const Product& product, std::int64_t rows) {
         static constexpr auto kFunctions =
             tile_functions<V, ProductFunction>([]<int height, int width>() -> ProductFunction {
-                return &FlashBackward::template multiply<A, height, width>;
+                return &FlashBackward::template multiply<A, fetch_next, height, width>;
             });
         const std::int64_t vectors = (product.columns + V::width - 1) / V::width;
         kFunctions[static_cast<std::size_t>(rows)][static_cast<std::size_t>(vectors)](product);
@@ -239,18 +257,27 @@ struct FlashBackward {
         });
     }
 
-    /// grad_q (queries, d) += grad_scores (queries, keys) * k (keys, d).
+    /// grad_q (queries, d) += grad_scores (queries, keys) * k (keys, d). Meanwhile the rows of the
+    /// next tile come into the second-level cache: all that the sequence's length moves.
     static void add_by_query(const Pair& pair) {
         const BackwardKeys& block = pair.block;
+        std::int64_t next = (pair.query + pair.rows) * block.d;
+        const std::int64_t next_end = std::min(pair.query + 2 * pair.rows, block.sq) * block.d;
         for_panels(block.d, [&](std::int64_t column, std::int64_t columns) {
             for_row_blocks(pair.rows, [&](std::int64_t row, std::int64_t end) {
                 const std::int64_t depth = pair.seen(end - 1);
                 if (depth == 0 && block.adds) return;
-                run<PlainA>(
+                const bool is_left = next < next_end;
+                const auto run_product = is_left ? run<PlainA, true> : run<PlainA>;
+                run_product(
                     {pair.grad_scores + row * pair.score_stride, pair.score_stride, pair.k + column,
                      pair.row_stride, depth, block.grad_q + (pair.query + row) * block.d + column,
-                     block.d, columns, block.adds},
+                     block.d, columns, block.adds,
+                     is_left
+                         ? NextRows{block.q + next, block.grad_output + next, block.grad_q + next}
+                         : NextRows{}},
                     end - row);
+                next += depth / kStepsPerLine * kLineFloats;
             });
         });
     }

@@ -39,6 +39,7 @@ struct TransposedA {
 /// Steps of k for each cache line that is asked for ahead: few enough that the eight and more tiles
 /// of a block fetch a whole panel, many enough that the requests queue behind no demand load.
 inline constexpr int kStepsPerLine = 4;
+inline constexpr std::int64_t kLineFloats = 16;  ///< of a cache line
 
 /// Memory that is asked for ahead, a step at a time; a stride of 0 asks for one line again and
 /// again.
@@ -87,7 +88,6 @@ template <class V, int rows, int vectors, class A>
 [[gnu::always_inline]] inline void multiply_accumulate(typename V::Float (&acc)[rows][vectors], A a,
                                                        const float* b, std::int64_t b_stride,
                                                        std::int64_t depth, Ahead ahead) {
-    constexpr int kLineFloats = 16;
     std::int64_t k = 0;
     const auto advance = [&] {
         __builtin_prefetch(ahead.panel.advance(), 0, 2);
@@ -99,7 +99,7 @@ template <class V, int rows, int vectors, class A>
     for (int i = 0; i < rows && k + kStepsPerLine <= depth; ++i) {
         const float* c = ahead.c.advance();
         const float* previous = ahead.previous.advance();
-        for (int j = 0; j < vectors * V::width; j += kLineFloats) {
+        for (std::int64_t j = 0; j < vectors * V::width; j += kLineFloats) {
             __builtin_prefetch(c + j, 1);
             __builtin_prefetch(previous + j);
         }

@@ -33,7 +33,6 @@ template <class V>
 struct Packed {
     using Float = typename V::Float;
     using Tile = TileShape<V>;
-    static constexpr std::int64_t kLineFloats = 16;
 
     /// One register tile: its first row and column within the block.
     struct Place {
