@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +23,19 @@ from ablation_report.metrics import order_agreement, sound_ceilings
 from ablation_report.schema import Problem, SchemaError
 from ablation_report.site import command as site
 from ablation_report.sources import gather, read_source
+from ablation_report.suite_compare import compare_suites, suite_compare_table, suite_differences
 from ablation_report.suite_rows import is_suite_run, load_suite_run
+from ablation_report.suite_sources import recorded_source
 from ablation_report.suite_text import show_suite, with_suites
 from ablation_report.summary import summarize
-from ablation_report.tables import LEGEND, config_tables, frame_markdown, rungs_table, summary_table
+from ablation_report.tables import (
+    LEGEND,
+    Table,
+    config_tables,
+    frame_markdown,
+    rungs_table,
+    summary_table,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -136,20 +146,55 @@ def _compare(options: argparse.Namespace) -> int:
     where no cell, but a process as a whole is such: it may be the state of that process alone, and
     a further run tells.
     """
-    first, second = read_source(options.first), read_source(options.second)
-    found = differences(first, second)
+    are_suites = [is_suite_run(path) for path in (options.first, options.second)]
+    if are_suites[0] != are_suites[1]:
+        print("one is a run of the block, the other one of a further suite", file=sys.stderr)
+        return 2
+    comparison = (_compared_suites if all(are_suites) else _compared)(options.first, options.second)
+    found = comparison.differences
     if found and not options.force:
         print("the runs differ in", "; ".join(found), file=sys.stderr)
         print("--force compares them all the same", file=sys.stderr)
         return 2
-    changes = compare_runs(first, second)
-    print("\n\n".join(table.text() for table in compare_tables(first, second, changes)))
+    print("\n\n".join(table.text() for table in comparison.tables))
     if found:
         print("\nForced; the runs differ in", "; ".join(found))
     failing = {"slower": ("slower",), "different": ("slower", "faster")}.get(options.fail_on, ())
-    if any(change.verdict in failing for change in changes.cells):
+    if any(verdict in failing for verdict in comparison.cells):
         return 3
-    return 4 if any(process.verdict in failing for process in changes.processes) else 0
+    return 4 if any(verdict in failing for verdict in comparison.processes) else 0
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Two runs beside each other: what they must not differ in, and the verdicts."""
+
+    differences: list[str]
+    tables: list[Table]
+    cells: list[str]
+    processes: list[str]
+
+
+def _compared(*paths: Path) -> _Comparison:
+    first, second = map(read_source, paths)
+    changes = compare_runs(first, second)
+    return _Comparison(
+        differences(first, second),
+        compare_tables(first, second, changes),
+        [change.verdict for change in changes.cells],
+        [process.verdict for process in changes.processes],
+    )
+
+
+def _compared_suites(*paths: Path) -> _Comparison:
+    first, second = (recorded_source(load_suite_run(path)) for path in paths)
+    changes = compare_suites(first, second)
+    return _Comparison(
+        suite_differences(first, second),
+        [suite_compare_table(first, second, changes)],
+        [change.verdict for change in changes],
+        [],
+    )
 
 
 def _findings(paths: Sequence[Path], layout: Literal["text", "md"]) -> int:

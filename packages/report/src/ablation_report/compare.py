@@ -17,6 +17,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ablation_report.metrics import MIN_ROUNDS, Cell, Interval, is_different, median
 from ablation_report.processes import MIN_CELLS, Floors, ProcessChange, judge, process_change
@@ -57,17 +58,30 @@ class Changes:
 
 def differences(first: Source, second: Source) -> list[str]:
     """Say in which respects two runs are not of the same machine, threads and versions."""
-    found = []
-    for what, a, b in (
+    return told_differences(
         ("machine", first.machine, second.machine),
         ("instruction sets and caches", _hardware(first), _hardware(second)),
         ("threads", first.threads, second.threads),
-        *(
-            (f"version of {name}", _version(first, name), _version(second, name))
-            for name in VERSIONS
-        ),
+        *version_pairs(first.header, second.header),
         ("instruction set used", _provider(first, "simd"), _provider(second, "simd")),
-    ):
+    )
+
+
+def version_pairs(
+    first: Mapping[str, Any] | None, second: Mapping[str, Any] | None
+) -> list[tuple[str, str | None, str | None]]:
+    """The versions of two headers that have to be the same, for `told_differences`."""
+
+    def version(header: Mapping[str, Any] | None, name: str) -> str | None:
+        return header["versions"][name] if header else None
+
+    return [(f"version of {n}", version(first, n), version(second, n)) for n in VERSIONS]
+
+
+def told_differences(*respects: tuple[str, object, object]) -> list[str]:
+    """Name the respects (what, of the first, of the second) that differ, with short values."""
+    found = []
+    for what, a, b in respects:
         if a != b:
             is_short = what != "instruction sets and caches"
             values = f": {a} and {b}" if is_short and isinstance(a, str | int) else ""
@@ -203,10 +217,6 @@ def _calibration(source: Source, config: str) -> tuple[float, float] | None:
         if before and after:
             return median(before), median(after)
     return None
-
-
-def _version(source: Source, name: str) -> str | None:
-    return source.header["versions"][name] if source.header else None
 
 
 def _hardware(source: Source) -> str | None:
