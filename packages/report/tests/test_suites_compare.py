@@ -76,6 +76,12 @@ def test_a_noisy_row_is_neither_said_to_agree_nor_not(tmp_path: Path, is_second:
     assert "medians: 0 of 0 agree within 10%, 1 noisy ones left out" in notes(tmp_path, *runs)
 
 
+def test_the_ratio_of_a_noisy_row_is_left_out(tmp_path: Path) -> None:
+    noisy = make_suite_row("ablation_flash", (1000, 1000, 1000, 1500, 1500, 1500))
+    said = notes(tmp_path, pair(1000, 1000), [pair(1000, 1000)[0], noisy])
+    assert any(note.endswith("0 of 0 agree within 10%") for note in said)
+
+
 def test_a_row_without_a_time_has_its_status(tmp_path: Path) -> None:
     first = [make_suite_row("ablation_flash"), make_failed_suite_row("triton_flash")]
     second = [make_failed_suite_row("ablation_flash"), make_failed_suite_row("triton_flash")]
@@ -128,6 +134,9 @@ def test_runs_of_two_suites_or_machines_are_refused(
     other = str(write_suite(tmp_path / "other", backward))
     assert main(["compare", sweep, other]) == 2
     assert "differ in suite: attention-sweep and attention-backward" in capsys.readouterr().err
+    elsewhere = make_suite_header(rows, device="cuda")
+    assert main(["compare", sweep, str(write_suite(tmp_path / "gpu", rows, elsewhere))]) == 2
+    assert "differ in device: cpu and cuda" in capsys.readouterr().err
     header = make_suite_header(rows)
     header["machine"] = {**header["machine"], "cpu_model": "Another"}
     moved = str(write_suite(tmp_path / "moved", rows, header))

@@ -50,7 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--seed", type=whole_number(0, MAX_SEED), metavar="N", help="of inputs and order (0)")
     add("--out", type=Path, metavar="DIR", help="the run's folder (default: data/runs/<time>-<id>)")
     add("--resume", type=Path, metavar="RUN", help="go on with a run that was cut short")
-    listed = "print tiers and implementations, or the cases that --tiers, --cases and --quick choose"
+    listed = "print tiers and implementations, or the cases that --tiers, --cases, --quick choose"
     add("--list", action="store_true", help=listed)
     return parser
 
