@@ -108,7 +108,7 @@ def suite_compare_table(
 ) -> Table:
     """Lay out the comparison, a group for each case, with how many rows agree below it."""
     header = (
-        *("Implementation", "Phase", first.name, second.name, "second / first"),
+        *("Implementation", "Phase", "First", "Second", "second / first"),
         *(f"of its ratio to {second.baseline}", "of its peak memory", "verdict"),
     )
     groups: dict[str, list[Sequence[str]]] = {}
