@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -125,24 +126,42 @@ def test_the_command_prints_the_table_and_fails_on_request(
     assert main(["compare", *reversed(paths), "--fail-on", "different"]) == 3
 
 
-def test_runs_of_two_suites_or_machines_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = pair(1000, 1000)
-    sweep = str(write_suite(tmp_path / "sweep", rows))
-    backward = [make_suite_row(suite=BACKWARD)]
-    other = str(write_suite(tmp_path / "other", backward))
+def test_runs_of_two_suites_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = str(write_suite(tmp_path / "sweep", pair(1000, 1000)))
+    other = str(write_suite(tmp_path / "other", [make_suite_row(suite=BACKWARD)]))
     assert main(["compare", sweep, other]) == 2
     assert "differ in suite: attention-sweep and attention-backward" in capsys.readouterr().err
-    elsewhere = make_suite_header(rows, device="cuda")
-    assert main(["compare", sweep, str(write_suite(tmp_path / "gpu", rows, elsewhere))]) == 2
-    assert "differ in device: cpu and cuda" in capsys.readouterr().err
-    header = make_suite_header(rows)
-    header["machine"] = {**header["machine"], "cpu_model": "Another"}
-    moved = str(write_suite(tmp_path / "moved", rows, header))
-    assert main(["compare", sweep, moved]) == 2
-    assert main(["compare", sweep, moved, "--force"]) == 0
-    assert "Forced; the runs differ in machine" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("device",), "cuda", "device: cpu and cuda"),
+        (("machine", "cpu_model"), "Another", "machine"),
+        (("machine", "isa_flags"), ["none"], "instruction sets and caches"),
+        (("versions", "torch"), "0.1", "version of torch"),
+        (("providers", "simd"), "none", "instruction set used"),
+    ],
+)
+def test_runs_that_differ_in_more_than_time_are_refused(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    path: tuple[str, ...],
+    value: object,
+    said: str,
+) -> None:
+    rows = pair(1000, 1000)
+    header = copy.deepcopy(make_suite_header(rows))
+    place = header
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    first = str(write_suite(tmp_path / "first", rows))
+    second = str(write_suite(tmp_path / "second", rows, header))
+    assert main(["compare", first, second]) == 2
+    assert said in capsys.readouterr().err
+    assert main(["compare", first, second, "--force"]) == 0
+    assert f"Forced; the runs differ in {said}" in capsys.readouterr().out
 
 
 def test_a_run_of_the_block_is_no_run_of_a_suite(
