@@ -34,6 +34,9 @@ CacheSizes read() {
     if (sizes.l1 <= 0) sizes.l1 = std::int64_t{32} << 10;
     if (sizes.l1_ways <= 0) sizes.l1_ways = 8;
     if (sizes.l2 <= 0) sizes.l2 = std::int64_t{1} << 20;
+    // Virtual machines tell sizes that no processor has: there must be sets left to count.
+    sizes.l1 = std::clamp(sizes.l1, std::int64_t{1} << 14, std::int64_t{1} << 20);
+    sizes.l1_ways = std::clamp(sizes.l1_ways, std::int64_t{1}, std::int64_t{32});
     // Apple's second level is shared by a cluster of cores.
     sizes.l2 = std::clamp(sizes.l2, std::int64_t{1} << 18, std::int64_t{1} << 21);
     return sizes;

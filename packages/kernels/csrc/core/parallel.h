@@ -17,7 +17,7 @@ inline constexpr int kMaxThreads = 1024;
 int num_threads();
 /// Sets num_threads() to n, 1 to kMaxThreads. Waits for a fork-join in flight.
 void set_num_threads(int n);
-/// Cores in this process's affinity mask.
+/// Cores in this process's affinity mask, at most kMaxThreads.
 int available_cores();
 
 /// Body of a fork-join: item is in [0, n_items), worker in [0, num_threads()). Must not throw.

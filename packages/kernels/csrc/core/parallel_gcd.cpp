@@ -65,7 +65,7 @@ const char* parallel_provider() { return "gcd"; }
 
 int available_cores() {
     const unsigned cores = std::thread::hardware_concurrency();
-    return cores == 0 ? 1 : static_cast<int>(cores);
+    return cores == 0 ? 1 : static_cast<int>(std::min<unsigned>(cores, kMaxThreads));
 }
 
 int num_threads() { return state().threads.load(std::memory_order_relaxed); }

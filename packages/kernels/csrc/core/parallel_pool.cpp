@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <exception>
 #include <memory>
 #include <thread>
@@ -31,6 +32,7 @@ namespace {
 // tick.
 constexpr std::int64_t kSpinNs = 100'000;
 constexpr int kSpinsPerClockRead = 32;
+constexpr int kMostProcessors = 1 << 16;
 
 thread_local bool inside_parallel = false;
 
@@ -168,12 +170,19 @@ const char* parallel_provider() { return "pool"; }
 
 int available_cores() {
 #if defined(__linux__)
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+    // The system refuses a set that is smaller than its own.
+    for (int size = CPU_SETSIZE; size <= kMostProcessors; size *= 2) {
+        cpu_set_t* const set = CPU_ALLOC(size);
+        if (set == nullptr) break;
+        const std::size_t bytes = CPU_ALLOC_SIZE(size);
+        const bool is_known = sched_getaffinity(0, bytes, set) == 0;
+        const int count = is_known ? CPU_COUNT_S(bytes, set) : 0;
+        CPU_FREE(set);
+        if (count > 0) return std::min(count, kMaxThreads);
+    }
 #endif
     const long online = sysconf(_SC_NPROCESSORS_ONLN);
-    return online > 0 ? static_cast<int>(online) : 1;
+    return online > 0 ? static_cast<int>(std::min<long>(online, kMaxThreads)) : 1;
 }
 
 int num_threads() { return pool().threads.load(std::memory_order_relaxed); }

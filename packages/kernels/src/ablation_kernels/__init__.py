@@ -39,6 +39,7 @@ from ablation_kernels.functions import (
     sub,
     where,
 )
+from ablation_kernels.limits import default_threads
 from ablation_kernels.table import (
     Ceilings,
     KernelInfo,
@@ -76,6 +77,7 @@ __all__ = [
     "bias_relu",
     "build_info",
     "clock_overhead_ns",
+    "default_threads",
     "div",
     "gelu",
     "get_num_threads",
@@ -129,3 +131,6 @@ def _load_blas() -> None:
 
 
 _load_blas()
+# The native half knows the affinity mask alone.
+if default_threads() < get_num_threads():
+    set_num_threads(default_threads())

@@ -155,7 +155,7 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Threads that parallel kernels use; at start the cores that this process may run on."""
+    """Threads that parallel kernels use; at start `default_threads()`."""
     return _native.get_num_threads()
 
 
