@@ -12,11 +12,16 @@ from pathlib import Path
 import pytest
 
 from ablation_executor.bench.__main__ import main
+from ablation_executor.bench.machine import describe_machine
+from ablation_executor.bench.options import make_parser, make_request, max_threads
 from ablation_executor.bench.record import read_cells
+from ablation_executor.bench.suites.options import chosen_threads
 from ablation_executor.bench.table import WIDTH
 from ablation_executor.variants import LEAGUE, VARIANTS
+from ablation_kernels.limits import affinity_processors
 
 from .conftest import bench_command, fake_environment, run_bench
+from .system_files import replace_files
 
 FEW = "torch-naive,passes-none,passes-fold"
 BASE = (
@@ -201,6 +206,7 @@ def test_interrupted_and_resumed(tmp_path: Path, number: int, status: int) -> No
     ("key", "value", "text"),
     [
         ("machine", {"cpu_model": "another"}, "machine cpu_model was 'another'"),
+        ("machine", {"processor_quota": 1.5}, "machine processor_quota was 1.5"),
         ("versions", {"numpy": "0.1"}, "version of numpy was '0.1'"),
     ],
 )
@@ -215,3 +221,51 @@ def test_another_machine_cannot_resume(
     done = run_bench("--resume", "run", folder=tmp_path)
     assert done.returncode == 2
     assert text in done.stderr
+
+
+def test_each_session_records_its_conditions(tmp_path: Path) -> None:
+    assert run_bench(*BASE, "--out", "run", folder=tmp_path).returncode == 0
+    file, cells = tmp_path / "run" / "run.json", tmp_path / "run" / "cells.jsonl"
+    info = json.loads(file.read_text())
+    (entry,) = info["machine"]["conditions"]
+    assert entry["session"] == 1
+    assert entry["memory_free_bytes"] > 0
+    assert {"steal_share", "throttled_groups", "governor", "warnings"} <= entry.keys()
+    # A run from before there were conditions
+    info["machine"] = {key: info["machine"][key] for key in ("cpu_model", "cores", "arch", "os")}
+    info["machine"]["isa_flags"] = describe_machine()["isa_flags"]
+    file.write_text(json.dumps(info))
+    cells.write_bytes(b"".join(cells.read_bytes().splitlines(keepends=True)[:2]))
+    assert run_bench("--resume", "run", folder=tmp_path).returncode == 0
+    (entry,) = json.loads(file.read_text())["machine"]["conditions"]
+    assert entry["session"] == 2
+
+
+def test_what_makes_times_untrustworthy_is_told(tmp_path: Path) -> None:
+    others = affinity_processors()
+    if others < 2 or not hasattr(os, "sched_setaffinity"):
+        pytest.skip("takes a processor that can be left out")
+    environment = fake_environment({})
+    done = subprocess.run(
+        bench_command(*BASE, "--threads", "2", "--out", "run"),
+        cwd=tmp_path,
+        env=environment,
+        preexec_fn=lambda: os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = "2 threads on 1 processors that this process may use: they will wait"
+    assert told in done.stdout
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert told in info["machine"]["conditions"][0]["warnings"]
+
+
+def test_default_threads_are_those_of_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(16), raising=False)
+    files = {"/proc/self/cgroup": "0::/a/b\n", "/sys/fs/cgroup/a/cpu.max": "350000 100000\n"}
+    replace_files(monkeypatch, files)
+    assert make_request(make_parser().parse_args([])).settings.threads == 3
+    assert chosen_threads(None) == [3]
+    monkeypatch.setattr(os, "cpu_count", lambda: 4096)
+    assert max_threads() == 1024

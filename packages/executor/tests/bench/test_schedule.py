@@ -119,6 +119,7 @@ def test_a_memory_limit_stops_everything_before_it_starts(measure: Measure) -> N
     rows, _ = measure([ONE, OTHER], {}, memory_limit_bytes=1 << 20)
     assert {row["status"] for row in rows.values()} == {"oom"}
     assert all(row["memory_available_bytes"] <= 1 << 20 for row in rows.values())
+    assert all("limit: --mem-limit: 1.0 MiB)" in row["reason"] for row in rows.values())
 
 
 def test_a_first_call_longer_than_the_budget_is_a_timeout(measure: Measure) -> None:

@@ -45,7 +45,7 @@ def read_text(path: str | Path) -> str | None:
 
 def read_number(path: str | Path) -> int | None:
     """Return the whole number in a file; None for "max", -1, anything else and no file."""
-    return _number(read_text(path) or "")
+    return parse_number(read_text(path) or "")
 
 
 def read_counts(path: str | Path) -> dict[str, int]:
@@ -54,11 +54,12 @@ def read_counts(path: str | Path) -> dict[str, int]:
     As in memory.stat, cpu.stat, /proc/vmstat and /proc/self/status; empty without the file.
     """
     lines = [line.split() for line in (read_text(path) or "").splitlines()]
-    found = {words[0].rstrip(":"): _number(words[1]) for words in lines if len(words) > 1}
+    found = {words[0].rstrip(":"): parse_number(words[1]) for words in lines if len(words) > 1}
     return {name: number for name, number in found.items() if number is not None}
 
 
-def _number(text: str) -> int | None:
+def parse_number(text: str) -> int | None:
+    """Return a whole number of at most 20 digits; None for other text."""
     is_number = text.isascii() and text.isdecimal() and len(text) <= _LONGEST_NUMBER
     return int(text) if is_number else None
 
@@ -141,7 +142,7 @@ def _quota(folder: Path) -> Quota | None:
             [read_text(folder / f"cpu.cfs_{what}_us") or "" for what in ("quota", "period")],
         ),
     ):
-        used, period = map(_number, words) if len(words) == 2 else (None, None)
+        used, period = map(parse_number, words) if len(words) == 2 else (None, None)
         if used and period:
             return Quota(used / period, str(folder / name))
     return None
@@ -169,7 +170,7 @@ def count_listed(text: str) -> int | None:
     count = 0
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
-        first, last = _number(low), _number(high if dash else low)
+        first, last = parse_number(low), parse_number(high if dash else low)
         if first is None or last is None or last < first:
             return None
         count += last - first + 1

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablation_kernels.limits import MAX_THREADS, affinity_processors, default_threads
+
 from ..variants import LARGE_VARIANTS, LEAGUE, LEAGUE_SELECTION, VARIANTS
 from .baselines import BASELINE_NAMES, missing_reason
 from .cells import Settings, printed_name
 from .configs import CONFIGS, QUICK_CONFIGS, Config, UsageError, resolve_names
-from .machine import affinity_cores
 
 DEFAULT_SAMPLES = 10
 DEFAULT_BUDGET_S = 300.0
@@ -28,8 +29,8 @@ CONFIG_NAMES = [config.name for config in CONFIGS]
 
 
 def max_threads() -> int:
-    """Threads that may be asked for: the machine's cores."""
-    return max(os.cpu_count() or 1, affinity_cores())
+    """Threads that may be asked for: the machine's cores, at most what the kernels take."""
+    return min(MAX_THREADS, max(os.cpu_count() or 1, affinity_processors()))
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
@@ -102,7 +103,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--all-variants", action="store_true", help="all variants for large sizes too")
     cores = max_threads()
     threads = whole_number(1, cores)
-    add("--threads", type=threads, metavar="N", help="threads of each runtime (default: all cores)")
+    usual = "all that affinity mask and quota allow"
+    add("--threads", type=threads, metavar="N", help=f"threads of each runtime (default: {usual})")
     samples = whole_number(3, MAX_SAMPLES)
     add("--samples", type=samples, metavar="N", help=f"rounds at least ({DEFAULT_SAMPLES})")
     add(
@@ -181,7 +183,7 @@ def make_settings(
 def make_request(options: argparse.Namespace) -> Request:
     """The request of a new run, with defaults filled in."""
     settings = make_settings(
-        options.threads or affinity_cores(),
+        options.threads or default_threads(),
         options.seed or 0,
         options.samples or DEFAULT_SAMPLES,
         options.budget or DEFAULT_BUDGET_S,

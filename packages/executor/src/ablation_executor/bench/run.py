@@ -12,17 +12,17 @@ from typing import Any
 
 from ..variants import BY_NAME
 from .cells import RunIdentity, Settings
+from .conditions import Watch, busy_warning
 from .configs import UsageError, find_config
-from .machine import busy_share, describe_machine, git_sha, versions
+from .machine import describe_machine, git_sha, versions
 from .options import Request, make_settings, variants_of
 from .progress import Progress
 from .record import SCHEMA_VERSION, RunFolder, new_run_id, utc_now
 from .schedule import ConfigRun
 
 # Facts of the machine that a resumed run must share with the run so far.
-SAME_MACHINE = ("cpu_model", "cores", "arch", "os", "isa_flags")
+SAME_MACHINE = ("cpu_model", "cores", "arch", "os", "isa_flags", "processor_quota")
 SAME_BUILD = ("compiler", "flags", "sanitizer", "isa_used", "blas_library")
-BUSY_SHARE = 0.1
 CEILING_RATES = ("multiply_add_flops_per_s", "memory_bytes_per_s")
 PROVIDER_KEYS = ("simd", "parallel", "blas", "blas_core", "clock")
 
@@ -74,7 +74,8 @@ class Run:
         """Measure every missing cell; run.json is brought up to date whatever happens."""
         if not self.missing:
             return
-        info = self.folder.info
+        info, threads = self.folder.info, self._settings.threads
+        watch = Watch(info["machine"], info["sessions"], threads, progress.note)
         self._measure_ceilings()
         identity = RunIdentity(
             info["run_id"], info["sessions"], self._settings.threads, self._settings.seed
@@ -83,17 +84,18 @@ class Run:
             for name, names in self.missing:
                 variants = [BY_NAME[variant] for variant in names]
                 config = find_config(name)
-                busy = busy_share()
-                if busy > BUSY_SHARE:
-                    told = f"{name}: other programs use {busy:.0%} of the processor"
-                    progress.note(f"{told}: times will be noisy")
+                if (busy := busy_warning()) is not None:
+                    progress.note(f"{name}: {busy}")
                 write = self.folder.append
                 ConfigRun(config, variants, self._settings, identity, write, progress).run()
                 self._measure_ceilings()
             info["finished_utc"] = utc_now()
         finally:
+            warnings = watch.end()
             info["elapsed_s"] = round(self._elapsed_before + time.monotonic() - self._start, 3)
             self.folder.write_info()
+            for warning in warnings:
+                progress.note(warning)
 
     def _measure_ceilings(self) -> None:
         """Before the first config and after each."""
@@ -182,7 +184,8 @@ def refuse_other_machine(info: dict[str, Any]) -> None:
     """UsageError unless this machine and these packages are those of the run."""
     here: dict[str, Any] = describe_machine()
     there = info["machine"]
-    pairs = [(f"machine {key}", there.get(key), here[key]) for key in SAME_MACHINE]
+    # A run from before there was a fact does not have it
+    pairs = [(f"machine {key}", there.get(key, here[key]), here[key]) for key in SAME_MACHINE]
     build = kernels_info()
     pairs += [
         (f"kernels' {key}", info["build_info"].get(key), build.get(key)) for key in SAME_BUILD

@@ -20,7 +20,7 @@ from .check import reference_bytes
 from .configs import Config
 from .crew import Crew
 from .interrupt import Interrupted
-from .machine import available_bytes, gibibytes
+from .memory_room import gibibytes, memory_room
 from .progress import Progress
 from .protocol import THREAD_VARIABLES
 from .record import Row, utc_now
@@ -82,7 +82,7 @@ class ConfigRun:
         self._calibration_before: list[int] | None = None
         # Processes and their weights.
         self._resident_bytes = 0
-        self._available_bytes = available_bytes(settings.memory_limit_bytes)
+        self._room = memory_room(settings.memory_limit_bytes)
 
     def run(self) -> None:
         """Measure; every cell ends as one written row.
@@ -146,10 +146,10 @@ class ConfigRun:
             return
         self._progress.stage(config.name, "reference")
         needed = reference_bytes(config)
-        if needed > self._available_bytes:
+        if needed > self._room.bytes:
             for cell in self._active():
                 cell.predicted_bytes = needed
-                cell.available_bytes = self._available_bytes
+                cell.available_bytes = self._room.bytes
                 self._fail(cell, "oom", self._shortage(needed, "the float64 reference"))
             return
         self._start_reference()
@@ -167,20 +167,20 @@ class ConfigRun:
         self._await_reference()
 
     def _shortage(self, needed: int, what: str) -> str:
-        available = self._available_bytes
+        available = self._room.bytes
         return (
             f"needs {gibibytes(needed)}, {gibibytes(available)} available: {what} "
-            f"({needed} bytes needed, {available} bytes available)"
+            f"({needed} bytes needed, {available} bytes available; limit: {self._room.limit})"
         )
 
     def _admit_runtime(self, runtime: str) -> None:
         """Start a worker if the weights fit beside what is there; it loads in the background."""
         needed = weights_copies(runtime) * self._config.weights_bytes + PROCESS_BYTES
         total = self._resident_bytes + needed
-        if total > self._available_bytes:
+        if total > self._room.bytes:
             for cell in self._active(runtime):
                 cell.predicted_bytes = self._config.weights_bytes
-                cell.available_bytes = self._available_bytes
+                cell.available_bytes = self._room.bytes
                 self._fail(cell, "oom", self._shortage(total, f"the {runtime} worker"))
             return
         self._resident_bytes = total
@@ -193,11 +193,11 @@ class ConfigRun:
             return
         needed = cell.facts["resident_bytes"] + cell.facts["transient_bytes"]
         cell.predicted_bytes = self._config.weights_bytes + needed
-        cell.available_bytes = self._available_bytes
+        cell.available_bytes = self._room.bytes
 
     def _admit(self) -> None:
         """Cells that fit only alone give their memory up after each turn; others do not start."""
-        room = self._available_bytes - self._resident_bytes
+        room = self._room.bytes - self._resident_bytes
         for cell, needed in place_cells(self._active(), room):
             if needed is not None:
                 reason = self._shortage(

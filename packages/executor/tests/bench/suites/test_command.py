@@ -124,6 +124,9 @@ def test_a_run_is_written_told_and_gone_on_with(
         *("right", "first_head", "refused", "two_phases", "two_phases")
     ]
     assert folder.info["finished_utc"] is not None
+    (entry,) = folder.info["machine"]["conditions"]
+    assert entry["session"] == 1
+    assert {"steal_share", "throttled_groups"} <= entry.keys()
     assert main(given) == 2
     kept = [row for row in folder.rows if row["impl"] != "right"]
     text = "".join(json.dumps(row) + "\n" for row in kept)
@@ -132,6 +135,7 @@ def test_a_run_is_written_told_and_gone_on_with(
     again, _ = SuiteFolder.open(out)
     assert again.rows[:-1] == kept
     assert (again.rows[-1]["impl"], again.rows[-1]["session"]) == ("right", 2)
+    assert [entry["session"] for entry in again.info["machine"]["conditions"]] == [1, 2]
     capsys.readouterr()
     assert main([*SWEEP, "--resume", str(out)]) == 2
     assert "holds a run of fake" in capsys.readouterr().err

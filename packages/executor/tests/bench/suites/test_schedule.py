@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ablation_executor.bench.interrupt import Interrupted
+from ablation_executor.bench.memory_room import Room
 from ablation_executor.bench.protocol import Message
 from ablation_executor.bench.suites import peaks, schedule
 from ablation_executor.bench.suites.peaks import Peaks
@@ -124,18 +127,19 @@ def test_what_cannot_be_loaded_fails_alone(near: Measure) -> None:
 
 
 def test_what_does_not_fit_is_not_attempted(near: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "available_bytes", lambda limit: limit)
+    monkeypatch.setattr(schedule, "memory_room", lambda limit: Room(limit, "of a group"))
     rows, _ = near(["right", "hungry"], memory_limit_bytes=HUNGRY_BYTES // 2)
     hungry = rows[1]
     assert (hungry["status"], hungry["reason"]) == ("oom", "predicted")
     assert hungry["attempted"] is False
     assert hungry["mem_predicted_bytes"] == HUNGRY_BYTES + 1000
     assert hungry["mem_available_bytes"] == HUNGRY_BYTES // 2
+    assert hungry["reason_text"].endswith(" bytes available; limit: of a group)")
     assert rows[0]["status"] == "ok"
 
 
 def test_what_fits_only_alone_runs_alone(near: Measure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schedule, "available_bytes", lambda limit: limit)
+    monkeypatch.setattr(schedule, "memory_room", lambda limit: Room(limit, "of a group"))
     rows, team = near(["right", "two_phases"], memory_limit_bytes=2500)
     assert [row["status"] for row in rows] == ["ok"] * 3
     assert [row["interleaved"] for row in rows] == [False] * 3
@@ -226,3 +230,23 @@ def test_the_budget_of_a_row_ends_it(far: Measure) -> None:
 def test_memory_is_measured_in_a_process_of_its_own(far: Measure) -> None:
     rows, _ = far(["right"], tier="long")
     assert rows[0]["mem_out_bytes"] == 2 * 3 * 83 * 16 * 4
+
+
+INHERITED = """
+import resource
+soft, hard = 3 << 30, resource.getrlimit(resource.RLIMIT_DATA)[1]
+resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+from ablation_executor.bench.suites.worker import limit_data
+def now(extra):
+    limit_data(extra)
+    return resource.getrlimit(resource.RLIMIT_DATA)[0]
+assert now(None) == soft
+assert now(1 << 40) == soft
+assert now(1 << 28) < soft
+assert now(None) == soft
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the size of the data")
+def test_a_worker_keeps_the_limit_that_it_was_started_with() -> None:
+    subprocess.run([sys.executable, "-c", INHERITED], check=True)

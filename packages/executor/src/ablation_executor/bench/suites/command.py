@@ -12,12 +12,13 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..conditions import Watch, busy_warning
 from ..configs import UsageError
 from ..interrupt import EXIT_FAILED, EXIT_USAGE, Interrupted, interrupt, shown
-from ..machine import busy_share, cpu_model, describe_machine, git_sha, versions
+from ..machine import cpu_model, describe_machine, git_sha, versions
 from ..progress import duration
 from ..record import Row, new_run_id, utc_now
-from ..run import BUSY_SHARE, PROVIDER_KEYS, kernels_info, refuse_other_machine
+from ..run import PROVIDER_KEYS, kernels_info, refuse_other_machine
 from ..stats import median
 from .case import Case, parse_label
 from .options import (
@@ -133,6 +134,7 @@ def measure(folder: SuiteFolder, suite: Suite, ways: Sequence[Implementation]) -
     before_s = float(info["elapsed_s"] or 0)
     done = folder.done()
     left = missing(folder, ways)
+    watch = Watch(info["machine"], info["sessions"], max(info["threads"]), print)
     try:
         if info["ceilings"] is None:
             info["ceilings"] = measure_peaks(info["threads"])
@@ -161,8 +163,11 @@ def measure(folder: SuiteFolder, suite: Suite, ways: Sequence[Implementation]) -
                     team.close()
         info["finished_utc"] = utc_now()
     finally:
+        warnings = watch.end()
         info["elapsed_s"] = round(before_s + time.monotonic() - start, 3)
         folder.write_info()
+        for warning in warnings:
+            print(warning)
 
 
 def key_of(row: Row) -> tuple[str, str, str]:
@@ -177,9 +182,8 @@ def new_rows(rows: Sequence[Row], done: Container[tuple[str, str, str]]) -> list
 
 def warn_if_busy() -> None:
     """Say when other programs are at work."""
-    busy = busy_share()
-    if busy > BUSY_SHARE:
-        print(f"other programs use {busy:.0%} of the processor: times will be noisy")
+    if (busy := busy_warning()) is not None:
+        print(busy)
 
 
 def begin(options: argparse.Namespace) -> tuple[SuiteFolder, Suite, list[Implementation]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..machine import affinity_cores
+from ablation_kernels.limits import default_threads
+
 from .case import Case, make_case
 from .lm_sizes import (
     COURSE,
@@ -202,7 +203,7 @@ class LanguageModelStep(Suite):
         if case.tier == WARM_UP and name != SDPA:
             return Refusal("skipped", "policy", f"the study of warm-up is made with {SDPA}")
         if world_size is not None and case.device == "cpu":
-            used, there = world_size * case.threads, affinity_cores()
+            used, there = world_size * case.threads, default_threads()
             if used > there:
                 text = f"{used} threads on {there} cores would wait for each other"
                 return Refusal("skipped", "policy", text)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablation_kernels.limits import default_threads
+
 from ..configs import UsageError, resolve_names
-from ..machine import affinity_cores
 from ..options import MAX_SEED, max_threads, memory_size, seconds, split_names, whole_number
 from .case import DEVICES, Case, is_custom, parse_custom
 from .suite import SUITES, Implementation, Suite, find_suite
@@ -37,7 +38,8 @@ def make_parser() -> argparse.ArgumentParser:
     cases = "cases with all these words in their label, in this order: 'size=large autocast=none'"
     add("--cases", metavar="A,B", help=f"{cases} (default: all of the tiers)")
     add("--impls", metavar="A,B", help="implementations (default: all)")
-    add("--threads", metavar="A,B", help="numbers of threads (default: all cores)")
+    usual = "all that affinity mask and quota allow"
+    add("--threads", metavar="A,B", help=f"numbers of threads (default: {usual})")
     add("--mem-limit", type=memory_size, metavar="SIZE", help="memory of one implementation: 8GiB")
     attempt = "run what is predicted not to fit into memory, too"
     add("--force-attempt", action="store_true", help=attempt)
@@ -94,10 +96,10 @@ def chosen_device(suite: Suite, text: str | None) -> str:
 def chosen_threads(text: str | None) -> list[int]:
     """The numbers of threads of a request; UsageError for what is none."""
     if text is None:
-        return [affinity_cores()]
+        return [default_threads()]
     parse = whole_number(1, max_threads())
     try:
-        return list(dict.fromkeys(parse(part) for part in split_names(text))) or [affinity_cores()]
+        return list(dict.fromkeys(parse(part) for part in split_names(text))) or [default_threads()]
     except argparse.ArgumentTypeError as error:
         raise UsageError(f"argument --threads: {error}") from None
 
@@ -214,7 +216,7 @@ def listing(options: argparse.Namespace) -> str:
         return "\n".join(case.label for case in make_request(options).cases)
     suite = chosen_suite(options.suite)
     device = chosen_device(suite, options.device)
-    threads = [affinity_cores()]
+    threads = [default_threads()]
     quick = len(suite.quick_cases(threads, device))
     lines = [f"{suite.name}: {suite.what}", "tiers"]
     usual = suite.default_tiers(device)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..machine import available_bytes, gibibytes
+from ..memory_room import gibibytes, memory_room
 from ..protocol import Message
 from ..record import Row
 from ..rounds import TURN_LIMIT_NS
@@ -132,21 +132,21 @@ class CaseRun:
 
         Together means what every worker keeps, and the largest of what a call takes besides.
         """
-        room = available_bytes(self._settings.memory_limit_bytes)
+        room = memory_room(self._settings.memory_limit_bytes)
         for entrant in self._entrants:
-            entrant.available_bytes = room
+            entrant.available_bytes = room.bytes
             for trial in entrant.active:
                 needed = trial.needs.total_bytes
-                if needed > room and not self._settings.forces_attempt:
+                if needed > room.bytes and not self._settings.forces_attempt:
                     trial.fail(
                         "oom",
                         "predicted",
-                        f"needs {gibibytes(needed)}, {gibibytes(room)} available ({needed} bytes "
-                        f"needed, {room} bytes available)",
+                        f"needs {gibibytes(needed)}, {gibibytes(room.bytes)} available ({needed} "
+                        f"bytes needed, {room.bytes} bytes available; limit: {room.limit})",
                     )
         needs = [entrant.needs for entrant in self._active()]
         staying = sum(need.resident_bytes for need in needs)
-        return staying + max((need.transient_bytes for need in needs), default=0) <= room
+        return staying + max((need.transient_bytes for need in needs), default=0) <= room.bytes
 
     def _calibrate(self) -> list[int] | None:
         """The machine's own speed, by a worker of our kernels if there is one."""

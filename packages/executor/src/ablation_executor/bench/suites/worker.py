@@ -9,12 +9,12 @@ import gc
 import resource
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter_ns, process_time_ns
 from typing import Any
 
 import numpy as np
 
+from ..memory_room import process_bytes
 from ..protocol import SETTLE_CALLS_NS, Message
 from ..worker import Answers, open_pipes, prefer_to_be_killed, serve
 from .case import Case
@@ -22,6 +22,7 @@ from .memory import give_back
 from .suite import Program, Suite, Verdict, find_suite
 
 FILL_SIZE = 512
+_INHERITED_DATA_LIMIT = resource.getrlimit(resource.RLIMIT_DATA)
 
 
 def limit_data(extra_bytes: int | None) -> None:
@@ -29,16 +30,15 @@ def limit_data(extra_bytes: int | None) -> None:
 
     RLIMIT_DATA, since an allocation beyond it fails with an error that can be told, where memory
     that runs out ends a process. Not RLIMIT_AS: address space that is only reserved costs nothing.
+    The limit that the process was started with stays the highest.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    soft = hard
+    soft, hard = _INHERITED_DATA_LIMIT
     if extra_bytes is not None:
-        now = _data_bytes()
+        now = process_bytes("VmData")
         if now is None:
             return
-        soft = now + extra_bytes
-        if hard != resource.RLIM_INFINITY:
-            soft = min(soft, hard)
+        most = now + extra_bytes
+        soft = most if soft == resource.RLIM_INFINITY else min(soft, most)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
@@ -56,16 +56,6 @@ def fill_libraries() -> None:
     elif "ablation_kernels" in sys.modules:
         array = np.ones(shape, np.float32)
         sys.modules["ablation_kernels"].matmul(array, array, kernel="blas_parallel")
-
-
-def _data_bytes() -> int | None:
-    """Bytes that count towards RLIMIT_DATA; None where only Linux could tell."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith("VmData:")]
-    return int(found[0]) * 1024 if found else None
 
 
 class SuiteWorker(Answers):
