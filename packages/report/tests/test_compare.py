@@ -258,7 +258,7 @@ def test_another_processor_of_the_same_name_is_refused(
     first = write_run(tmp_path / "a", cells)
     second = write_run(tmp_path / "b", cells, make_header(machine=machine))
     assert main(["compare", str(first), str(second)]) == 2
-    assert "instruction sets and caches" in capsys.readouterr().err
+    assert "instruction sets, caches and quota" in capsys.readouterr().err
 
 
 def test_cells_without_a_partner_say_so(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_runs_of_two_suites_are_refused(tmp_path: Path, capsys: pytest.CaptureFi
     [
         (("device",), "cuda", "device: cpu and cuda"),
         (("machine", "cpu_model"), "Another", "machine"),
-        (("machine", "isa_flags"), ["none"], "instruction sets and caches"),
+        (("machine", "isa_flags"), ["none"], "instruction sets, caches and quota"),
         (("versions", "torch"), "0.1", "version of torch"),
         (("providers", "simd"), "none", "instruction set used"),
     ],

@@ -16,6 +16,7 @@ from ablation_report.attention_rows import AttentionRun, is_attention, load_atte
 from ablation_report.attention_tables import LEGEND as ATTENTION_LEGEND
 from ablation_report.attention_tables import attention_tables
 from ablation_report.compare import compare_runs, compare_tables, differences
+from ablation_report.conditions import condition_facts
 from ablation_report.crossover_rows import SUITE, TIER, crossover_run
 from ablation_report.findings.text import findings_text
 from ablation_report.load import check, load, load_run
@@ -248,6 +249,7 @@ def _common_facts(header: Mapping[str, Any]) -> dict[str, str]:
         "Command": " ".join(header["command"]),
         "Machine": f"{machine['cpu_model']}, {machine['cores']} cores, {memory_gib:.1f} GiB, "
         f"{machine['os']} {machine['arch']}",
+        **condition_facts(machine),
         "Providers": ", ".join(f"{k} {v}" for k, v in providers.items() if v),
         "Versions": ", ".join(f"{name} {v}" for name, v in versions.items() if v),
     }

@@ -60,7 +60,7 @@ def differences(first: Source, second: Source) -> list[str]:
     """Say in which respects two runs are not of the same machine, threads and versions."""
     return told_differences(
         ("machine", first.machine, second.machine),
-        ("instruction sets and caches", _hardware(first), _hardware(second)),
+        ("instruction sets, caches and quota", _hardware(first), _hardware(second)),
         ("threads", first.threads, second.threads),
         *version_pairs(first.header, second.header),
         ("instruction set used", _provider(first, "simd"), _provider(second, "simd")),
@@ -83,7 +83,7 @@ def told_differences(*respects: tuple[str, object, object]) -> list[str]:
     found = []
     for what, a, b in respects:
         if a != b:
-            is_short = what != "instruction sets and caches"
+            is_short = what != "instruction sets, caches and quota"
             values = f": {a} and {b}" if is_short and isinstance(a, str | int) else ""
             found.append(what + values)
     return found

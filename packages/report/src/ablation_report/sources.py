@@ -250,7 +250,8 @@ def hardware(header: Mapping[str, Any]) -> str:
     """What tells machines apart, processors of one name too, as one text to group by."""
     machine = header["machine"]
     told = ("cpu_model", "cores", "arch", "isa_flags", "caches")
-    return json.dumps([machine[name] for name in told], sort_keys=True)
+    quota = machine.get("processor_quota")
+    return json.dumps([*(machine[name] for name in told), quota], sort_keys=True)
 
 
 def _is_wanted(cell: Cell, ours: bool) -> bool:

@@ -50,7 +50,7 @@ def suite_differences(first: SuiteSource, second: SuiteSource) -> list[str]:
         ("suite", first.suite, second.suite),
         ("device", a["device"], b["device"]),
         ("machine", a["machine"]["cpu_model"], b["machine"]["cpu_model"]),
-        ("instruction sets and caches", hardware(a), hardware(b)),
+        ("instruction sets, caches and quota", hardware(a), hardware(b)),
         *version_pairs(a, b),
         ("instruction set used", a["providers"].get("simd"), b["providers"].get("simd")),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from ablation_report.conditions import condition_facts
 from ablation_report.load import found_paths
 from ablation_report.metrics import median_interval, rounds_ns
 from ablation_report.suite_detail_tables import detail_tables
@@ -55,6 +56,7 @@ def suite_facts(source: SuiteSource) -> dict[str, str]:
         "Command": " ".join(header["command"]),
         "Machine": f"{machine['cpu_model']}, {machine['cores']} cores, {memory}, "
         f"{machine['os']} {machine['arch']}",
+        **condition_facts(machine),
         "Device": f"{header['device']}, threads {', '.join(map(str, header['threads']))}",
         "Providers": ", ".join(f"{k} {v}" for k, v in header["providers"].items() if v),
         "Versions": ", ".join(f"{name} {v}" for name, v in header["versions"].items() if v),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation_report.attention_rows import AttentionRun
+from ablation_report.conditions import condition_facts
 from ablation_report.schema import Problem
 from ablation_report.site import suite_pages
 from ablation_report.site.choose import published, recorded
@@ -178,6 +179,7 @@ def facts(header: Mapping[str, Any]) -> str:
         f"Run {header['run_id']}, {header['created_utc']} to {ended}{elapsed}",
         f"Machine: {machine['cpu_model']}, {machine['cores']} cores, "
         f"{_gib(machine['memory_bytes'])}, {machine['os']} {machine['arch']}",
+        *(f"{name}: {fact}" for name, fact in condition_facts(machine).items()),
         f"Providers: {providers}",
         f"Versions: {versions}",
         f"Seed: {header['seed']}",
