@@ -151,7 +151,15 @@ def test_default_threads(
 
 @pytest.mark.parametrize(
     ("text", "count"),
-    [("0", 1), ("0-3", 4), ("0-3,8,10-11", 7), ("", None), ("3-1", None), ("a-b", None)],
+    [
+        ("0", 1),
+        ("0-3", 4),
+        ("0-3,8,10-11", 7),
+        ("", None),
+        ("3-1", None),
+        ("a-b", None),
+        ("0-" + "9" * 20, 10**20),
+    ],
 )
 def test_count_of_a_list(text: str, count: int | None) -> None:
     assert limits.count_listed(text) == count

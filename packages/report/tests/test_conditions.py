@@ -33,7 +33,7 @@ TOLD = {"Quota": "1.5 processors", "Warnings": f"{BATTERY}; {STEAL}"}
         (UNTRUSTWORTHY, TOLD),
         ({"processor_quota": "1", "conditions": "none"}, {}),
         (
-            {"conditions": [None, {}, {"warnings": 3}, {"warnings": [None, "hot"]}]},
+            {"conditions": [None, {}, {"warnings": 3}, {"warnings": [None, 3, "hot"]}]},
             {"Warnings": "hot"},
         ),
     ],

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from ablation_executor.bench import run
 from ablation_executor.bench.__main__ import main
-from ablation_executor.bench.machine import describe_machine
+from ablation_executor.bench.configs import UsageError
+from ablation_executor.bench.machine import describe_machine, versions
 from ablation_executor.bench.options import make_parser, make_request, max_threads
 from ablation_executor.bench.record import read_cells
 from ablation_executor.bench.suites.options import chosen_threads
@@ -239,6 +241,20 @@ def test_each_session_records_its_conditions(tmp_path: Path) -> None:
     assert run_bench("--resume", "run", folder=tmp_path).returncode == 0
     (entry,) = json.loads(file.read_text())["machine"]["conditions"]
     assert entry["session"] == 2
+
+
+def test_a_run_from_before_there_were_quotas_goes_on_under_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = describe_machine() | {"processor_quota": 1.5}
+    monkeypatch.setattr(run, "describe_machine", lambda: here)
+    info = {"machine": dict(here), "build_info": run.kernels_info(), "versions": versions()}
+    run.refuse_other_machine(info)
+    del info["machine"]["processor_quota"]
+    run.refuse_other_machine(info)
+    info["machine"]["processor_quota"] = None
+    with pytest.raises(UsageError, match="processor_quota was None and is 1.5"):
+        run.refuse_other_machine(info)
 
 
 def test_what_makes_times_untrustworthy_is_told(tmp_path: Path) -> None:

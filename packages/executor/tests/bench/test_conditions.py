@@ -89,6 +89,7 @@ def test_powersave_of_a_driver_that_goes_by_load(monkeypatch: pytest.MonkeyPatch
     assert notes == []
     (entry,) = found["conditions"]
     assert (entry["governor"], entry["boost"]) == ("powersave", False)
+    assert machine.describe_machine()["governor"] == "powersave"
 
 
 def test_more_threads_than_processors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,6 +187,7 @@ PROBES: list[Callable[[], object]] = [
     *(lambda: machine.thread_time_ns(os.getpid()), lambda: memory_room.memory_room(None)),
 ]
 CONTENTS: list[Content | None] = [
+    *("0-99999999999999999999", "Mems_allowed_list: 0-9999999999\n", "Node 0 MemTotal: x kB"),
     *(None, PermissionError(13, "Permission denied"), OSError(5, "Input/output error")),
     *("", "\n\n", "max", "-1", "text", "cpu", "1 2", "9" * 5000, "\u0663", "\x00\ufffd", ": : :"),
     *("cpu " + "x " * 9, "nr_throttled 1" * 9, "MemTotal: kB\nMemFree: kB\n"),

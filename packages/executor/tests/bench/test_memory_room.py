@@ -153,6 +153,37 @@ def test_limits_of_a_process(
     assert name in room.limit
 
 
+def node_files(allowed: str) -> dict[str, str]:
+    """Three nodes, of which 0 and 2 have 8 GiB with 5 of them free, 2 of it by page cache."""
+    sizes = {
+        "MemTotal": 8,
+        "MemFree": 2,
+        "MemUsed": 6,
+        "Active(anon)": 3,
+        "Active(file)": 1,
+        "Inactive(file)": 1,
+        "SReclaimable": 1,
+    }
+    files = {"/sys/devices/system/node/online": "0-2\n"}
+    for node in (0, 2):
+        lines = [f"Node {node} {name}: {size * GIB >> 10} kB\n" for name, size in sizes.items()]
+        files[f"/sys/devices/system/node/node{node}/meminfo"] = "".join(lines)
+    return {**files, "/proc/self/status": f"Mems_allowed:\t5\nMems_allowed_list:\t{allowed}\n"}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "free_gib", "source"),
+    [("2", 5, "NUMA nodes 2"), ("0,2", 10, "NUMA nodes 0,2"), ("0-2", 48, "the machine")],
+)
+def test_nodes_of_a_processor_set(
+    allowed: str, free_gib: int, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_files(monkeypatch, node_files(allowed))
+    room = memory_room(None)
+    assert room.bytes == free_gib * GIB - RESERVE
+    assert room.limit.startswith(f"{source}: ")
+
+
 @pytest.mark.parametrize("error", [FileNotFoundError, ValueError, KeyError, IndexError])
 def test_machine_whose_memory_psutil_cannot_read(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch

@@ -165,16 +165,21 @@ def group_processors() -> int | None:
     return min((size for size in sets if size), default=None)
 
 
-def count_listed(text: str) -> int | None:
-    """Return how many numbers a list of the kernel's has, such as 0-3,8; None for other text."""
-    count = 0
+def listed_ranges(text: str) -> list[range]:
+    """Return the ranges of a list of the kernel's, such as 0-3,8; empty for other text."""
+    ranges = []
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
         first, last = parse_number(low), parse_number(high if dash else low)
         if first is None or last is None or last < first:
-            return None
-        count += last - first + 1
-    return count
+            return []
+        ranges.append(range(first, last + 1))
+    return ranges
+
+
+def count_listed(text: str) -> int | None:
+    """Return how many numbers a list of the kernel's has; None for other text."""
+    return sum(part.stop - part.start for part in listed_ranges(text)) or None
 
 
 def default_threads() -> int:

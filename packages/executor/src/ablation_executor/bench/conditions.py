@@ -119,6 +119,13 @@ def read_conditions() -> Json:
         "memory_limit": room.limit,
         "processor_quota": None if quota is None else quota._asdict(),
         "load_average": load_average(),
+        **describe_power(),
+    }
+
+
+def describe_power() -> Json:
+    """Return what decides how fast the clocks of the processors run."""
+    return {
         "governor": _of_all("cpufreq/scaling_governor"),
         "frequency_driver": _of_all("cpufreq/scaling_driver"),
         "boost": boost(),

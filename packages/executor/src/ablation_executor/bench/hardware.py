@@ -19,6 +19,7 @@ from ablation_kernels.limits import count_listed, parse_number, read_number, rea
 T = TypeVar("T")
 
 PROCESSORS = Path("/sys/devices/system/cpu")
+CLOCK_SOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 # Files that only a container has, and whose container that is.
 CONTAINER_FILES = (
     ("/.dockerenv", "docker"),
@@ -157,6 +158,7 @@ def describe_hardware() -> dict[str, Any]:
         "numa_nodes": count_listed(read_text("/sys/devices/system/node/online") or ""),
         "page_bytes": os.sysconf("SC_PAGE_SIZE"),
         "transparent_huge_pages": transparent_huge_pages(),
+        "clock_source": read_text(CLOCK_SOURCE) or None,
         "kernel_version": platform.version(),
         "virtualization": virtualization(),
     }

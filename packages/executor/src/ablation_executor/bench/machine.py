@@ -17,6 +17,7 @@ from ablation_kernels.limits import (
 )
 
 from .baselines import DISTRIBUTIONS
+from .conditions import describe_power
 from .hardware import PROCESSORS, allowed_processors, cpu_info, describe_hardware, sysctl
 from .memory_room import machine_bound, memory_room
 
@@ -55,7 +56,10 @@ def cache_sizes() -> dict[str, str]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """The `machine` object of run.json, without the conditions of its sessions."""
+    """The `machine` object of run.json, without the conditions of its sessions.
+
+    Governor and power source are those at the start of the run: a session has them anew.
+    """
     quota = processor_quota()
     return {
         "cpu_model": cpu_model(),
@@ -67,6 +71,7 @@ def describe_machine() -> dict[str, Any]:
         "caches": cache_sizes(),
         "processor_quota": None if quota is None else quota.processors,
         **describe_hardware(),
+        **describe_power(),
     }
 
 

@@ -14,7 +14,14 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from ablation_kernels.limits import group_folders, read_counts, read_number
+from ablation_kernels.limits import (
+    group_folders,
+    listed_ranges,
+    parse_number,
+    read_counts,
+    read_number,
+    read_text,
+)
 
 from .hardware import answer
 
@@ -22,6 +29,9 @@ MIN_RESERVE_BYTES = 512 << 20
 RESERVE_SHARE = 0.03
 # Of memory.stat; "file" and "cache" would have the pages of tmpfs too, which only swap could take.
 CACHE_KEYS = ("inactive_file", "active_file", "slab_reclaimable")
+NODES = Path("/sys/devices/system/node")
+MOST_NODES = 1024  # of Linux: MAX_NUMNODES
+NODE_FREE = ("MemFree", "Active(file)", "Inactive(file)", "SReclaimable")
 # Linux has not enforced RLIMIT_RSS since 2.4.30.
 PROCESS_LIMITS = (
     ("RLIMIT_AS (ulimit -v)", resource.RLIMIT_AS, "VmSize"),
@@ -59,14 +69,14 @@ def gibibytes(count: int) -> str:
 def memory_room(limit_bytes: int | None) -> Room:
     """Return the memory that the cells of a config, or an implementation of a suite, may use.
 
-    The least of what is free on the machine, in each control group from this process's own up to
-    the root, and under the limits of a process; less a reserve for the system and for the processes
-    themselves (3% of the machine's memory, 512 MiB at least). `limit_bytes`, the user's own, if
-    that is smaller.
+    The least of what is free on the machine, on the NUMA nodes that this process may use, in each
+    control group from its own up to the root, and under the limits of a process; less a reserve for
+    the system and for the processes themselves (3% of the machine's memory, 512 MiB at least).
+    `limit_bytes`, the user's own, if that is smaller.
     """
     machine = machine_bound()
     nearest = min(
-        (*group_bounds(machine.limit_bytes), *process_bounds(), machine),
+        (*group_bounds(machine.limit_bytes), *process_bounds(), *node_bounds(), machine),
         key=lambda bound: bound.free_bytes,
     )
     reserve = max(MIN_RESERVE_BYTES, int(RESERVE_SHARE * machine.limit_bytes))
@@ -121,6 +131,31 @@ def _limits(
         for kind in ("memory", "memory.memsw"):
             name = f"{kind}.limit_in_bytes"
             yield name, read_number(folder / name), f"{kind}.usage_in_bytes"
+
+
+def node_bounds() -> Iterator[Bound]:
+    """Give the memory of the allowed NUMA nodes where a processor set leaves some out."""
+    allowed = ""
+    for line in (read_text("/proc/self/status") or "").splitlines():
+        name, _, value = line.partition(":")
+        allowed = value.strip() if name == "Mems_allowed_list" else allowed
+    online = _nodes(read_text(NODES / "online") or "")
+    used = [node for node in _nodes(allowed) if node in online]
+    if not used or len(used) == len(online):
+        return
+    texts = [read_text(NODES / f"node{node}/meminfo") or "" for node in used]
+    # Node 0 MemFree:  1234 kB
+    words = [line.split() for text in texts for line in text.splitlines()]
+    sizes = [(word[2].rstrip(":"), parse_number(word[3])) for word in words if len(word) > 3]
+    total = sum(size or 0 for name, size in sizes if name == "MemTotal") * 1024
+    free = sum(size or 0 for name, size in sizes if name in NODE_FREE) * 1024
+    if total:
+        yield Bound(f"NUMA nodes {allowed}", total, free)
+
+
+def _nodes(text: str) -> list[int]:
+    ranges = listed_ranges(text)
+    return [node for node in range(MOST_NODES) if any(node in part for part in ranges)]
 
 
 def process_bounds() -> Iterator[Bound]:
