@@ -134,7 +134,7 @@ def measure(folder: SuiteFolder, suite: Suite, ways: Sequence[Implementation]) -
     before_s = float(info["elapsed_s"] or 0)
     done = folder.done()
     left = missing(folder, ways)
-    watch = Watch(info["machine"], info["sessions"], max(info["threads"]), print)
+    watch = Watch(info["machine"], info["sessions"], max(info["threads"], default=1), print)
     try:
         if info["ceilings"] is None:
             info["ceilings"] = measure_peaks(info["threads"])
