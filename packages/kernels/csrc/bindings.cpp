@@ -4,6 +4,7 @@
 
 #include "attention/attention_bf16.h"
 #include "bindings_convert.h"
+#include "bindings_gil.h"
 #include "core/blas.h"
 #include "core/ceilings.h"
 #include "core/clock.h"
@@ -87,6 +88,9 @@ nb::dict build_info() {
 }
 
 void initialize(const std::string& blas_path) {
+    // What threads hold that never end is not lost by a fault of anyone.
+    nb::set_leak_warnings(false);
+    nb::module_::import_("atexit").attr("register")(nb::cpp_function(&wait_for_calls));
     simd();  // an ABLATION_SIMD that cannot be had fails here: kernels must not throw
     blas_initialize(blas_path);
     // Fills its static handles while one thread is here: a second one would wait for them with the
@@ -96,7 +100,7 @@ void initialize(const std::string& blas_path) {
 
 nb::tuple ceilings_row() {
     const auto measured = [] {
-        const nb::gil_scoped_release released;
+        const ReleasedGil released;
         return measure_ceilings();
     }();
     return nb::make_tuple(measured.provider, num_threads(), measured.multiply_add_flops_per_s,
@@ -108,7 +112,7 @@ void set_threads(int n) {
         throw ValueError("set_num_threads: argument 'n' is " + std::to_string(n) +
                          "; accepted: 1 to " + std::to_string(kMaxThreads));
     }
-    const nb::gil_scoped_release released;
+    const ReleasedGil released;
     set_num_threads(n);
 }
 

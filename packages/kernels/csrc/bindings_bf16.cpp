@@ -8,6 +8,7 @@
 
 #include "attention/attention_bf16.h"
 #include "bindings_convert.h"
+#include "bindings_gil.h"
 #include "core/check.h"
 #include "core/parallel.h"
 
@@ -55,7 +56,7 @@ nb::tuple call_attention_bf16(nb::handle q, nb::handle k, nb::handle v, bool cau
     if (with_lse) lse = new_array({sizes.batch, sizes.heads, sizes.sq});
     const double factor = scale ? *scale : 1.0 / std::sqrt(static_cast<double>(sizes.d));
     {
-        const nb::gil_scoped_release released;
+        const ReleasedGil released;
         attention_bf16({.sizes = sizes,
                         .q = elements(arrays[0]),
                         .k = elements(arrays[1]),

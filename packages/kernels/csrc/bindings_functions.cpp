@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bindings_convert.h"
+#include "bindings_gil.h"
 #include "core/aligned_bytes.h"
 #include "core/check.h"
 #include "core/parallel.h"
@@ -56,7 +57,7 @@ nb::object call_op(const char* op_name, const nb::tuple& arguments, const nb::di
         require_no_overlap(op, slots, call);
     }
     {
-        const nb::gil_scoped_release released;
+        const ReleasedGil released;
         call.threads = num_threads();
         const std::int64_t scratch = kernel.scratch(call, call.threads);
         const auto memory = aligned_bytes(scratch);

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "bindings_convert.h"
+#include "bindings_gil.h"
 #include "core/program.h"
 
 namespace ablation {
@@ -60,13 +61,13 @@ class PyProgram {
               const nb::sequence& stages)
         : specs_(values_from(values)),
           program_(specs_, calls_from(calls), arena_bytes, stages_from(stages)) {
-        release_packed_constants();
+        release_copied_constants();
     }
 
     nb::list run(const nb::sequence& inputs, nb::handle outputs) {
         Pointers pointers = import(inputs, outputs);
         {
-            const nb::gil_scoped_release released;
+            const ReleasedGil released;
             program_.run(pointers.inputs, pointers.outputs, nullptr);
         }
         return pointers.results;
@@ -78,7 +79,7 @@ class PyProgram {
         auto* data = nb::cast<nb::ndarray<std::int64_t, nb::c_contig>>(times).data();
         std::int64_t total = 0;
         {
-            const nb::gil_scoped_release released;
+            const ReleasedGil released;
             total = program_.run(pointers.inputs, pointers.outputs, data);
         }
         return nb::make_tuple(pointers.results, times, total);
@@ -86,6 +87,7 @@ class PyProgram {
 
     std::int64_t arena_bytes() const { return program_.arena_bytes(); }
     std::int64_t packed_bytes() const { return program_.packed_bytes(); }
+    std::int64_t copied_bytes() const { return program_.copied_bytes(); }
     nb::tuple released_constants() const { return nb::tuple(released_); }
     std::size_t n_calls() const { return program_.names().size(); }
     nb::tuple call_names() const {
@@ -102,21 +104,37 @@ class PyProgram {
         nb::list results;
     };
 
-    /// A constant that the program reads only in a packed copy may be freed by its owner.
-    void release_packed_constants() {
+    /// A constant that the program reads only in a copy may be freed by its owner.
+    void release_copied_constants() {
         std::vector<Array> kept;
         std::size_t constant = 0;
         for (std::size_t value = 0; value < specs_.size(); ++value) {
-            if (specs_[value].storage != Storage::constant) continue;
-            if (program_.reads_constant(static_cast<int>(value))) {
+            ValueSpec& spec = specs_[value];
+            if (spec.storage != Storage::constant) continue;
+            const bool is_read = program_.reads_constant(static_cast<int>(value));
+            if (is_read && !spec.is_borrowed) {
                 kept.push_back(std::move(constants_[constant]));
             } else {
-                specs_[value].data = nullptr;
-                released_.append(value);
+                spec.data = nullptr;
             }
+            if (!is_read) released_.append(value);
             ++constant;
         }
         constants_ = std::move(kept);
+    }
+
+    /// Whether nobody can write to an array: a read-only NumPy array that owns its memory, or a
+    /// view of one. A read-only view of memory that is written elsewhere is none.
+    static bool is_immutable(nb::handle given) {
+        const nb::handle type = nb::module_::import_("numpy").attr("ndarray");
+        nb::object array = nb::borrow(given);
+        while (nb::isinstance(array, type)) {
+            const nb::object flags = array.attr("flags");
+            if (nb::cast<bool>(flags.attr("writeable"))) return false;
+            if (nb::cast<bool>(flags.attr("owndata"))) return true;
+            array = array.attr("base");
+        }
+        return nb::isinstance<nb::bytes>(array);
     }
 
     static nb::object int64_array(std::size_t count) {
@@ -135,6 +153,7 @@ class PyProgram {
                 spec.storage = Storage::constant;
                 spec.shape = array.view.shape;
                 spec.data = array.view.data;
+                spec.is_borrowed = !is_immutable(array.object);
                 constants_.push_back(std::move(array));
             } else {
                 spec.shape = shape_from("Program", "values", entry.field(1));
@@ -307,9 +326,14 @@ void bind_program(nb::module_& module) {
         "to the last call of the stage.\n\n"
         "An output lies apart from the call's inputs and scratch, or takes exactly the place of an "
         "input in a slot of OpInfo.in_place.\n\n"
-        "Scratch and worker slots are sized for get_num_threads() at construction. A child made by "
-        "fork while another thread runs the program must build its own. Raises ValueError that "
-        "names the call or value.")
+        "The program owns its constants: writing to an array after construction does not change "
+        "the "
+        "program. It packs a constant matrix of a packed kernel once, whatever the number of "
+        "calls, "
+        "and copies every other array, except a read-only NumPy array that owns its memory (or a "
+        "view of one), which it reads in place.\n\n"
+        "Scratch and worker slots are sized for get_num_threads() at construction. Raises "
+        "ValueError that names the call or value.")
         .def(
             nb::init<const nb::sequence&, const nb::sequence&, std::int64_t, const nb::sequence&>(),
             nb::arg("values"), nb::arg("calls"), nb::arg("arena_bytes"),
@@ -328,6 +352,8 @@ void bind_program(nb::module_& module) {
         .def_prop_ro("arena_bytes", &PyProgram::arena_bytes, "Size of the arena in bytes.")
         .def_prop_ro("packed_bytes", &PyProgram::packed_bytes,
                      "Bytes of constants kept once more in a kernel's own layout.")
+        .def_prop_ro("copied_bytes", &PyProgram::copied_bytes,
+                     "Bytes of constants that the program copied because others may write to them.")
         .def_prop_ro("released_constants", &PyProgram::released_constants,
                      "Ids of the constants that are read only in such a layout: the program does "
                      "not keep their arrays alive.")

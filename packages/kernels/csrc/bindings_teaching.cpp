@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "bindings_convert.h"
+#include "bindings_gil.h"
 #include "core/check.h"
 #include "teaching/teaching.h"
 
@@ -68,7 +69,7 @@ nb::tuple teaching_attention(nb::handle q, nb::handle k, nb::handle v, const std
         .measure_spans = spans,
     };
     const teaching::Outcome outcome = [&] {
-        const nb::gil_scoped_release released;
+        const ReleasedGil released;
         return function(problem);
     }();
     return nb::make_tuple(result.object, shape_to_tuple(shape), outcome.scratch_bytes,

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "blas.h"
+#include "blas_lanes.h"
 #include "cpu_features.h"
 #include "simd.h"
 
@@ -108,12 +109,14 @@ void* open_library(const std::string& path) {
 
 void blas_initialize(const std::string& path) {
     if (cblas_sgemm != nullptr) return;
+    require_memory_to_load_blas();
     void* library = open_library(path);
     const auto product = find_symbol<CblasSgemm>(library, "scipy_cblas_sgemm", path);
     const auto core = find_symbol<char* (*)()>(library, "scipy_openblas_get_corename", path);
     const auto config = find_symbol<char* (*)()>(library, "scipy_openblas_get_config", path);
     // The environment comes too late where another package has already loaded this very file.
     find_symbol<void (*)(int)>(library, "scipy_openblas_set_num_threads", path)(1);
+    open_blas_lanes(library);
     info.provider = "openblas";
     info.core = core();
     info.library = config();
@@ -125,6 +128,7 @@ const BlasInfo& blas_info() { return info; }
 void sgemm(bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, float alpha,
            const float* a, std::int64_t lda, const float* b, std::int64_t ldb, float beta, float* c,
            std::int64_t ldc) {
+    const BlasLane lane;
     for (std::int64_t row = 0; row < m; row += kMaxRows) {
         const std::int64_t rows = std::min(kMaxRows, m - row);
         cblas_sgemm(kRowMajor, kNoTranspose, transpose_b ? kTranspose : kNoTranspose,

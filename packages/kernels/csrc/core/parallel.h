@@ -20,12 +20,13 @@ void set_num_threads(int n);
 /// Cores in this process's affinity mask, at most kMaxThreads.
 int available_cores();
 
-/// Body of a fork-join: item is in [0, n_items), worker in [0, num_threads()). Must not throw.
+/// Body of a fork-join: item is in [0, n_items), worker in [0, num_threads()).
 using ParallelBody = void (*)(void* context, std::int64_t item, int worker);
 
 /// Runs body for each item, on at most max_workers >= 1 threads and at most num_threads(). Items
 /// are claimed dynamically, in order. Serial (worker 0) when nested in another fork-join or while
-/// another thread holds the pool.
+/// another thread holds the pool. An exception of a body reaches the caller when all workers have
+/// stopped; items that were not begun by then are left out.
 void parallel_for(std::int64_t n_items, void* context, ParallelBody body, int max_workers);
 
 /// Nanoseconds of work below which a split costs more than it saves. The fork-join itself costs

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <thread>
 
 #include "parallel.h"
@@ -46,15 +47,23 @@ struct Join {
     ParallelBody body;
     std::int64_t n_items;
     std::atomic<std::int64_t> next{0};
+    /// The first exception of a body; written by who set `failed`.
+    std::atomic<bool> failed{false};
+    std::exception_ptr error;
 };
 
 void work(void* opaque, std::size_t worker) {
     auto& join = *static_cast<Join*>(opaque);
     inside_fork_join = true;
-    for (;;) {
-        const std::int64_t item = join.next.fetch_add(1, std::memory_order_relaxed);
-        if (item >= join.n_items) break;
-        join.body(join.context, item, static_cast<int>(worker));
+    try {
+        for (;;) {
+            const std::int64_t item = join.next.fetch_add(1, std::memory_order_relaxed);
+            if (item >= join.n_items) break;
+            join.body(join.context, item, static_cast<int>(worker));
+        }
+    } catch (...) {
+        if (!join.failed.exchange(true)) join.error = std::current_exception();
+        join.next.store(join.n_items, std::memory_order_relaxed);
     }
     inside_fork_join = false;
 }
@@ -90,10 +99,11 @@ void parallel_for(std::int64_t n_items, void* context, ParallelBody body, int ma
     // scratch.
     std::int64_t workers = shared.threads.load(std::memory_order_relaxed);
     workers = std::min({workers, std::int64_t{max_workers}, n_items});
-    Join join{context, body, n_items};
+    Join join{.context = context, .body = body, .n_items = n_items};
     dispatch_apply_f(static_cast<std::size_t>(workers),
                      dispatch_get_global_queue(QOS_CLASS_USER_INITIATED, 0), &join, work);
     shared.busy.store(false, std::memory_order_release);
+    if (join.error) std::rethrow_exception(join.error);
 }
 
 }  // namespace ablation

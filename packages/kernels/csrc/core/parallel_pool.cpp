@@ -18,7 +18,9 @@
 #include <cstddef>
 #include <exception>
 #include <memory>
+#include <new>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "clock.h"
@@ -34,6 +36,11 @@ constexpr std::int64_t kSpinNs = 100'000;
 constexpr int kSpinsPerClockRead = 32;
 constexpr int kMostProcessors = 1 << 16;
 
+// Memory of its own from the start of each thread: where it had to be allocated on first use, a
+// thread without memory would abort.
+#if defined(__GLIBC__)
+[[gnu::tls_model("initial-exec")]]
+#endif
 thread_local bool inside_parallel = false;
 
 enum State : std::uint32_t { idle, announced, running };
@@ -59,12 +66,20 @@ struct Pool {
     /// So far; tells idle workers that the pool is in use.
     std::atomic<std::uint32_t> forks{0};
     alignas(64) std::atomic<std::int64_t> next{0};
+    /// The first exception of a body; written by who set `failed`, read after the join.
+    std::atomic<bool> failed{false};
+    std::exception_ptr error;
 
-    void work(int worker_index) {
-        for (;;) {
-            const std::int64_t item = next.fetch_add(1, std::memory_order_relaxed);
-            if (item >= n_items) return;
-            body(context, item, worker_index);
+    void work(int worker_index) noexcept {
+        try {
+            for (;;) {
+                const std::int64_t item = next.fetch_add(1, std::memory_order_relaxed);
+                if (item >= n_items) return;
+                body(context, item, worker_index);
+            }
+        } catch (...) {
+            if (!failed.exchange(true)) error = std::current_exception();
+            next.store(n_items, std::memory_order_relaxed);
         }
     }
 };
@@ -103,25 +118,25 @@ void worker_main(Pool* pool, Worker* worker, int worker_index) {
     }
 }
 
-// The pool is never destroyed: its threads are detached and may outlive static destructors.
-std::atomic<Pool*> current_pool{nullptr};
+// Never destroyed: the pool's threads are detached and may outlive static destructors.
+alignas(Pool) std::byte pool_memory[sizeof(Pool)];
 
+// Takes no memory, of which a child may have none.
 void start_over_in_child() {
-    const Pool* parent = current_pool.load();
-    auto* fresh = new Pool;
-    if (parent != nullptr) fresh->threads = parent->threads.load();
+    auto* pool = reinterpret_cast<Pool*>(pool_memory);
+    const int threads = pool->threads.load();
+    new (pool_memory) Pool;
+    pool->threads = threads;
     inside_parallel = false;
-    current_pool.store(fresh);
 }
 
 Pool& pool() {
-    static const bool created = [] {
-        current_pool.store(new Pool);
+    static Pool* const created = [] {
+        auto* pool = new (pool_memory) Pool;
         pthread_atfork(nullptr, nullptr, start_over_in_child);
-        return true;
+        return pool;
     }();
-    (void)created;
-    return *current_pool.load(std::memory_order_relaxed);
+    return *created;
 }
 
 bool try_hold(Pool& pool) {
@@ -219,7 +234,13 @@ void parallel_for(std::int64_t n_items, void* context, ParallelBody body, int ma
     for (int index = 0; index < helpers; ++index) {
         join(*p.workers[static_cast<std::size_t>(index)]);
     }
+    std::exception_ptr error;
+    if (p.failed.load(std::memory_order_relaxed)) {
+        error = std::exchange(p.error, nullptr);
+        p.failed.store(false, std::memory_order_relaxed);
+    }
     p.busy.store(false, std::memory_order_release);
+    if (error) std::rethrow_exception(error);
 }
 
 }  // namespace ablation

@@ -3,6 +3,9 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstring>
+#include <map>
+#include <mutex>
 #include <new>
 
 #include "check.h"
@@ -135,6 +138,7 @@ Program::Program(const std::vector<ValueSpec>& values, const std::vector<CallSpe
     }
     steps_.reserve(calls.size());
     for (const CallSpec& call : calls) add_step(values, call, written);
+    copy_borrowed(values, calls);
     add_stages(values, calls, stages);
     for (std::size_t index = 0; index < values.size(); ++index) {
         if (values[index].storage == Storage::output && !written[index]) {
@@ -247,12 +251,40 @@ void Program::pack(const std::vector<ValueSpec>& values, const KernelInfo& kerne
             read_[static_cast<std::size_t>(root_of(values, spec.inputs[slot]))] = true;
             continue;
         }
-        packed_.push_back(std::make_unique<Arena>(bytes));
-        auto* memory = reinterpret_cast<float*>(packed_.back()->data());
-        info->pack(call, memory);
-        packed_bytes_ += bytes;
-        call.packed = memory;
+        auto found = std::ranges::find_if(packed_, [&](const Packed& other) {
+            return other.pack == info->pack && info->is_shared(other.call, call);
+        });
+        if (found == packed_.end()) {
+            packed_.push_back({info->pack, call, std::make_unique<Arena>(bytes)});
+            found = packed_.end() - 1;
+            info->pack(call, reinterpret_cast<float*>(found->memory->data()));
+            packed_bytes_ += bytes;
+        }
+        call.packed = reinterpret_cast<float*>(found->memory->data());
         call.inputs[slot].data = nullptr;
+    }
+}
+
+void Program::copy_borrowed(const std::vector<ValueSpec>& values,
+                            const std::vector<CallSpec>& calls) {
+    std::map<int, float*> copies;
+    for (std::size_t step = 0; step < steps_.size(); ++step) {
+        for (std::size_t slot = 0; slot < calls[step].inputs.size(); ++slot) {
+            TensorView& view = steps_[step].call.inputs[slot];
+            if (!view.is_constant || view.data == nullptr) continue;
+            const int root = root_of(values, calls[step].inputs[slot]);
+            const ValueSpec& spec = values[static_cast<std::size_t>(root)];
+            if (!spec.is_borrowed) continue;
+            float*& copy = copies[root];
+            if (copy == nullptr) {
+                const auto bytes = spec.shape.count() * static_cast<std::int64_t>(sizeof(float));
+                copied_.push_back(std::make_unique<Arena>(bytes));
+                copied_bytes_ += bytes;
+                copy = reinterpret_cast<float*>(copied_.back()->data());
+                std::memcpy(copy, spec.data, static_cast<std::size_t>(bytes));
+            }
+            view.data = copy;
+        }
     }
 }
 
@@ -260,7 +292,7 @@ bool Program::reads_constant(int value) const { return read_[static_cast<std::si
 
 std::int64_t Program::run(std::span<float* const> inputs, std::span<float* const> outputs,
                           std::int64_t* times_ns) {
-    const std::lock_guard<std::mutex> turn(running_);
+    const std::lock_guard<ForkSafeLock> turn(running_);
     if (num_threads() > threads_) {
         throw ValueError("Program: built for " + std::to_string(threads_) +
                          " threads but set_num_threads(" + std::to_string(num_threads()) +

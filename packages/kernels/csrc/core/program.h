@@ -4,11 +4,11 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "fork_safe_lock.h"
 #include "table.h"
 #include "types.h"
 
@@ -20,9 +20,10 @@ enum class Storage : std::uint8_t { input, constant, arena, output, alias };
 struct ValueSpec {
     Storage storage = Storage::arena;
     Shape shape;
-    float* data = nullptr;    ///< constant: its elements, kept alive by the owner of the program
-    std::int64_t offset = 0;  ///< arena: bytes from its start
-    int source = -1;          ///< alias: the value whose memory this is
+    float* data = nullptr;     ///< constant: its elements, kept alive by the owner of the program
+    bool is_borrowed = false;  ///< constant: others may write to `data`, so the program copies it
+    std::int64_t offset = 0;   ///< arena: bytes from its start
+    int source = -1;           ///< alias: the value whose memory this is
 };
 
 struct CallSpec {
@@ -60,8 +61,6 @@ class Arena {
     std::int64_t bytes_ = 0;
 };
 
-/// A child made by fork while another thread runs a program must build its own: the one it has
-/// inherited stays locked.
 class Program {
   public:
     /// Checks every call against its op's shape rule, every offset against the arena, that no value
@@ -84,10 +83,12 @@ class Program {
     std::span<const Shape> output_shapes() const { return output_shapes_; }
     std::span<const std::string> names() const { return names_; }
     std::int64_t arena_bytes() const { return arena_.bytes(); }
-    /// Bytes of constants kept once more in a kernel's own layout.
+    /// Bytes of constants kept once more in a kernel's own layout, whatever the number of calls.
     std::int64_t packed_bytes() const { return packed_bytes_; }
-    /// Whether run() reads the elements of a constant where they were given; false for one that is
-    /// read packed alone.
+    /// Bytes of borrowed constants that run() reads, copied.
+    std::int64_t copied_bytes() const { return copied_bytes_; }
+    /// Whether a call reads the elements of a constant as they were given, or as they were copied;
+    /// false for one that is read packed alone.
     bool reads_constant(int value) const;
 
   private:
@@ -119,9 +120,18 @@ class Program {
     void add_step(const std::vector<ValueSpec>& values, const CallSpec& spec,
                   std::vector<bool>& written);
     TensorView view(const std::vector<ValueSpec>& values, int value, const Shape& shape) const;
+    /// A constant in a kernel's own layout, and the call as it was packed for.
+    struct Packed {
+        PackFunction pack;
+        Call call;
+        std::unique_ptr<Arena> memory;
+    };
+
     /// Puts the call's constant into its kernel's own layout, if the kernel has one.
     void pack(const std::vector<ValueSpec>& values, const KernelInfo& kernel, const CallSpec& spec,
               Call& call);
+    /// Has the steps read copies of the borrowed constants.
+    void copy_borrowed(const std::vector<ValueSpec>& values, const std::vector<CallSpec>& calls);
     void bind(const std::vector<ValueSpec>& values, int value, TensorView& view,
               std::int64_t offset);
     void bind_call(const std::vector<ValueSpec>& values, const CallSpec& spec, Call& call,
@@ -137,8 +147,10 @@ class Program {
     void run_stage(const Stage& stage, std::int64_t* times_ns);
 
     Arena arena_;
-    std::vector<std::unique_ptr<Arena>> packed_;
+    std::vector<Packed> packed_;
     std::int64_t packed_bytes_ = 0;
+    std::vector<std::unique_ptr<Arena>> copied_;
+    std::int64_t copied_bytes_ = 0;
     std::vector<bool> read_;  // values whose own elements a step reads
     std::vector<Step> steps_;
     std::vector<Stage> stages_;
@@ -148,7 +160,7 @@ class Program {
     std::vector<Shape> output_shapes_;
     std::vector<std::size_t> ordinal_;  // position of an input or output value among its kind
     int threads_;
-    std::mutex running_;
+    ForkSafeLock running_;
 };
 
 }  // namespace ablation

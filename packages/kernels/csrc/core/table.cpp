@@ -24,7 +24,7 @@ constexpr KernelInfo kKernels[] = {
 };
 
 constexpr PackInfo kPacks[] = {
-#define PACK(kernel, slot, bytes, function) {#kernel, #slot, bytes, function},
+#define PACK(kernel, slot, bytes, function, shared) {#kernel, #slot, bytes, function, shared},
 #include "kernels.def"
 };
 

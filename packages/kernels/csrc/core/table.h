@@ -52,6 +52,8 @@ struct PackInfo {
     const char* slot;
     PackedBytesRule bytes;
     PackFunction pack;
+    /// Whether two calls of kernels with the same `pack` read one and the same packed copy.
+    bool (*is_shared)(const Call&, const Call&);
 };
 
 std::span<const OpInfo> ops();

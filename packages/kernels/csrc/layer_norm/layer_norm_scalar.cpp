@@ -24,6 +24,10 @@ void layer_norm_scalar(const Call& call) {
             squares += static_cast<double>(difference * difference);
         }
         const float variance = static_cast<float>(squares / static_cast<double>(d));
+        if (!float_holds(mean, variance + eps)) {
+            layer_norm_in_double(y, x, eps, weight, bias, d);
+            continue;
+        }
         const float inverse_deviation = 1.0F / std::sqrt(variance + eps);
         for (std::int64_t i = 0; i < d; ++i) {
             y[i] = (x[i] - mean) * inverse_deviation * weight[i] + bias[i];

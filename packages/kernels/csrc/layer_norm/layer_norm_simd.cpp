@@ -24,8 +24,13 @@ void layer_norm_rows(const Call& call, std::int64_t begin, std::int64_t end) {
         const float* x = call.inputs[0].data + row * d;
         const float mean = provider.sum(x, d) / size;
         const float variance = provider.sum_squared_difference(x, mean, d) / size;
-        provider.normalize(call.output.data + row * d, x, mean, 1.0F / std::sqrt(variance + eps),
-                           call.inputs[1].data, call.inputs[2].data, d);
+        float* y = call.output.data + row * d;
+        if (!float_holds(mean, variance + eps)) {
+            layer_norm_in_double(y, x, eps, call.inputs[1].data, call.inputs[2].data, d);
+            continue;
+        }
+        provider.normalize(y, x, mean, 1.0F / std::sqrt(variance + eps), call.inputs[1].data,
+                           call.inputs[2].data, d);
     }
 }
 

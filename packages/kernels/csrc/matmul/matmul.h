@@ -51,6 +51,8 @@ bool has_packed_b(const Call& call);
 std::int64_t packed_b_bytes(const Call& call);
 /// Writes them, on the pool's threads.
 void pack_b(const Call& call, float* packed);
+/// Whether pack_b writes the same for both: one matrix, read in one direction.
+bool has_same_packed_b(const Call& one, const Call& other);
 
 /// Name of the kernel that is expected to be fastest: the packed one where b is packed ahead and
 /// the BLAS is not Accelerate, whose matrix units no vector code reaches. Packing in the call

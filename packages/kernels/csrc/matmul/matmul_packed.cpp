@@ -282,6 +282,14 @@ void pack_b(const Call& call, float* packed) {
     pack_product(call, matmul_sizes(call), 0, num_threads(), packed);
 }
 
+bool has_same_packed_b(const Call& one, const Call& other) {
+    const auto direction = [](const Call& call) {
+        return std::get<MatmulAttributes>(call.attributes).transpose_b;
+    };
+    return one.inputs[1].data == other.inputs[1].data &&
+           one.inputs[1].shape == other.inputs[1].shape && direction(one) == direction(other);
+}
+
 std::int64_t matmul_packed_scratch(const Call& call, int) { return scratch_for(call, 1); }
 
 std::int64_t matmul_packed_parallel_scratch(const Call& call, int threads) {
