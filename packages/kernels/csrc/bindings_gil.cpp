@@ -26,6 +26,18 @@ std::atomic<bool> abandoned{false};
 [[maybe_unused]] const int counts_own_calls =
     pthread_atfork(nullptr, nullptr, [] { in_flight.store(0); });
 
+void take_gil(PyThreadState* state) {
+#if defined(__GLIBCXX__)
+    try {
+        PyEval_RestoreThread(state);
+    } catch (abi::__forced_unwind&) {
+        stop_for_ever();
+    }
+#else
+    PyEval_RestoreThread(state);
+#endif
+}
+
 }  // namespace
 
 ReleasedGil::ReleasedGil() {
@@ -37,16 +49,15 @@ ReleasedGil::ReleasedGil() {
 ReleasedGil::~ReleasedGil() {
     if (state_ == nullptr) return;
     if (abandoned.load()) stop_for_ever();
-#if defined(__GLIBCXX__)
-    try {
-        PyEval_RestoreThread(state_);
-    } catch (abi::__forced_unwind&) {
-        stop_for_ever();
-    }
-#else
-    PyEval_RestoreThread(state_);
-#endif
+    take_gil(state_);
     in_flight.fetch_sub(1);
+}
+
+void offer_gil() {
+    if (!closing.load()) return;
+    PyThreadState* state = PyEval_SaveThread();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    take_gil(state);
 }
 
 void wait_for_calls() {

@@ -23,6 +23,11 @@ class ReleasedGil {
     PyThreadState* state_ = nullptr;
 };
 
+/// Every binding that takes arrays starts with it. Where they are not NumPy's, Python code runs
+/// under it, which must not lose the GIL there to an interpreter that ends: so once that is near, a
+/// call first offers the GIL to who waits for it.
+void offer_gil();
+
 /// For `atexit`.
 void wait_for_calls();
 

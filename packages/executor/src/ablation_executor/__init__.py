@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .aten import ExportError, UnsupportedOpError
 from .compile import CompiledProgram, compile
+from .constants import ReleasedConstantError
 from .export import export
 from .interpret import interpret
 from .ir import Graph, GraphBuilder, GraphError, Node, Value, verify
@@ -35,6 +36,7 @@ __all__ = [
     "OpTime",
     "PerOp",
     "Profile",
+    "ReleasedConstantError",
     "RewriteLog",
     "UnsupportedOpError",
     "Value",

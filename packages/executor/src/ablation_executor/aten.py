@@ -7,7 +7,7 @@ activation) or Constant (made of parameters and buffers alone).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -56,10 +56,13 @@ Tensor = Value | Constant
 class Context:
     """What handlers work with: emits nodes and turns constants and numbers into values."""
 
-    def __init__(self, builder: GraphBuilder) -> None:
+    def __init__(self, builder: GraphBuilder, arrays: Mapping[str, Any] | None = None) -> None:
         self.builder = builder
+        #: What to store for a parameter or buffer in the place of its tensor, by name.
+        self.arrays: Mapping[str, Any] = arrays or {}
         self.module_path = ""
         self._numbers: dict[str, Value] = {}
+        self._materialized: dict[tuple[Any, ...], tuple[Value, Any]] = {}
 
     def emit(self, op: str, *inputs: Tensor | float | None, **attributes: Any) -> Value:
         """Append a node."""
@@ -88,8 +91,15 @@ class Context:
         # A scalar takes the type of what it is combined with; a wider tensor would decide it.
         if not weaker and tensor.ndim > 0:
             raise ExportError(f"constant {constant.name!r} is {kind}, expected torch.float32")
-        array = tensor.contiguous().numpy().astype(np.float32, copy=False)
-        return self.builder.constant(constant.name, array)
+        # The same elements under two names, as tied weights, are one constant.
+        memory = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+        if memory not in self._materialized:
+            array = self.arrays.get(constant.name)
+            if array is None:
+                array = tensor.contiguous().numpy().astype(np.float32, copy=False)
+            # The tensor stays, so that no other one comes to lie at its address.
+            self._materialized[memory] = (self.builder.constant(constant.name, array), tensor)
+        return self._materialized[memory][0]
 
     def unsupported(self, op: str, reason: str) -> ExportError:
         """The error for an overload that is supported, but not with these arguments."""

@@ -11,6 +11,7 @@ import numpy as np
 
 import ablation_kernels
 
+from .constants import Constants
 from .ir import Array, Graph, GraphBuilder, Value
 from .memory import Plan, plan_greedy, plan_naive, storage_roots
 from .ops import OPS, categories
@@ -28,9 +29,11 @@ class CompiledProgram:
     """A graph as one native loop over planned memory; call it with the graph's inputs.
 
     `graph` is what runs, `kernels` the kernel of each node by name, `memory` the plan, `calls` what
-    is run, in order; sizes are in bytes, `packed_weights_bytes` that of the copies of constants
-    which kernels laid out anew; `graph` holds NaN in the place of these constants, so that their
-    arrays live no longer than the caller's. Two threads that call one program take turns.
+    is run, in order; sizes are in bytes, `packed_weights_bytes` that of the constants that kernels
+    laid out anew, each counted once. `graph` has let go of the arrays of these constants: to read
+    one, or to compile, interpret or rewrite `graph`, raises ReleasedConstantError. The program is
+    the model as it was exported, whatever is done to the module afterwards. It lives in this
+    process: pickle raises TypeError. Two threads that call one program take turns.
     """
 
     def __init__(
@@ -76,6 +79,12 @@ class CompiledProgram:
             results = self._run(inputs, [out] if self._has_one_output else out)
         return results[0] if self._has_one_output else results
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a CompiledProgram cannot be copied or pickled: it is native code over memory of this"
+            " process; accepted: the graph that was given to compile(), compiled again"
+        )
+
     def profile(self, *inputs: Any, repeat: int = 10) -> Profile:
         """Run `repeat` times with a clock read around each call of the same loop."""
         times = np.zeros((repeat, len(self.calls)), np.int64)
@@ -113,7 +122,7 @@ def compile(
     threads = ablation_kernels.get_num_threads()
     graph = own_outputs(graph)
     # What passes have left unread would live as long as the program.
-    graph.constants = {value: graph.constants[value] for value in _read_constants(graph)}
+    graph.constants = Constants({value: graph.constants[value] for value in _read_constants(graph)})
     selected = select_kernels(graph, kernels)
     stages = row_stages(graph, selected) if share_rows and threads > 1 else []
     memory = PLANS[plan](graph, scratch_requirements(graph, selected, threads), stages)
@@ -168,8 +177,7 @@ def _release_constants(graph: Graph, numbers: Sequence[int]) -> None:
     """Let go of constants by their numbers in `_program_arguments`."""
     constants = _read_constants(graph)
     for number in numbers:
-        value = constants[number - len(graph.inputs)]
-        graph.constants[value] = np.broadcast_to(np.float32(np.nan), value.shape)
+        graph.constants.release(constants[number - len(graph.inputs)])
 
 
 def _program_arguments(

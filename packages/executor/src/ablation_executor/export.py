@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +33,15 @@ def supported_ops() -> list[str]:
     return sorted(HANDLERS)
 
 
-def export(module: torch.nn.Module, args: tuple[Any, ...]) -> Graph:
+def export(
+    module: torch.nn.Module, args: tuple[Any, ...], *, arrays: Mapping[str, Any] | None = None
+) -> Graph:
     """Turn a module in eval mode into a graph of primitive ops, for the shapes of `args`.
 
-    `args` are the positional arguments of forward: float32 CPU tensors. Parameters keep their
-    memory: the graph's constants are views of it. ExportError: training mode, a parameter or
+    `args` are the positional arguments of forward: float32 CPU tensors. The graph keeps a copy of
+    the parameters and buffers, one of tied weights: it is the model as it is now. `arrays` has
+    NumPy arrays of the same elements by the names of parameters; the graph takes one without a copy
+    if it is read-only and owns its memory. ExportError: training mode, a parameter or
     input that is not float32, a buffer that forward writes to. UnsupportedOpError: an ATen
     overload outside the op set, with the module path that made it and the supported list.
     """
@@ -50,7 +54,7 @@ def export(module: torch.nn.Module, args: tuple[Any, ...]) -> Graph:
         einsum = torch.ops.aten.einsum.default
         # An empty table keeps linear, layer_norm, softmax, gelu and attention in one piece.
         program = program.run_decompositions({einsum: everything[einsum]})
-        return _Walker(program).walk()
+        return _Walker(program, arrays).walk()
 
 
 def _check_module(module: Any, args: tuple[Any, ...]) -> None:
@@ -116,12 +120,27 @@ def _leaves(argument: Any) -> Iterator[Any]:
         yield argument
 
 
+def _checked(program: Any, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arrays, if each has the shape and type of the parameter or buffer of its name."""
+    tensors = {**program.state_dict, **program.constants}
+    for name, array in arrays.items():
+        if name not in tensors:
+            raise ExportError(f"arrays has {name!r}, which is no parameter or buffer of the module")
+        expected = tensors[name]
+        if array.shape != tuple(expected.shape) or str(array.dtype) != str(expected.dtype)[6:]:
+            raise ExportError(
+                f"arrays has {name!r} as {array.dtype}{list(array.shape)}, the module as"
+                f" {expected.dtype}{list(expected.shape)}"
+            )
+    return arrays
+
+
 class _Walker:
     """Walks an exported program once, keeping what each FX node has become."""
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: Any, arrays: Mapping[str, Any] | None) -> None:
         self.program = program
-        self.context = Context(GraphBuilder())
+        self.context = Context(GraphBuilder(), _checked(program, arrays or {}))
         self.environment: dict[Any, Any] = {}
 
     def walk(self) -> Graph:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import ops
+from .constants import Constants
 
 Shape = tuple[int, ...]
 Array = NDArray[Any]
@@ -90,12 +91,22 @@ class Node:
 
 @dataclass(eq=False)
 class Graph:
-    """A function from `inputs` to `outputs`: nodes in running order and the constants they read."""
+    """A function from `inputs` to `outputs`: nodes in running order and the constants they read.
+
+    A graph owns its constants: an array is copied when it is stored, unless it is read-only and
+    owns its memory (see `constants.owned`). So what is changed later, as a module's weights, does
+    not change the graph or a program made of it.
+    """
 
     inputs: list[Value]
     outputs: list[Value]
     nodes: list[Node] = field(default_factory=list)
-    constants: dict[Value, Array] = field(default_factory=dict)
+    constants: Constants = field(default_factory=Constants)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "constants" and not isinstance(value, Constants):
+            value = Constants(value)
+        object.__setattr__(self, name, value)
 
     def producers(self) -> dict[Value, Node]:
         """The node that makes each value; inputs and constants have none."""
@@ -147,7 +158,7 @@ class Graph:
             [twin[value] for value in self.inputs],
             [twin[value] for value in self.outputs],
             nodes,
-            {twin[value]: array for value, array in self.constants.items()},
+            Constants({twin[value]: array for value, array in self.constants.items()}),
         )
 
     def __str__(self) -> str:
@@ -180,7 +191,7 @@ class GraphBuilder:
         return value
 
     def constant(self, name: str, array: Any) -> Value:
-        """Add a constant; it is stored as C-contiguous float32."""
+        """Add a constant; it is stored as C-contiguous float32, owned by the graph."""
         data = np.asarray(array, dtype=np.float32, order="C")
         value = Value(self._claim(name), data.shape)
         self.graph.constants[value] = data

@@ -94,6 +94,8 @@ class Editor:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        #: Constants made of others, by what they were made of.
+        self.joined: dict[tuple[Value | int, ...], Value] = {}
         self.refresh()
 
     def refresh(self) -> None:

@@ -14,6 +14,7 @@ import ablation_kernels
 
 from .. import ops
 from ..compile import CompiledProgram, compile
+from ..constants import frozen
 from ..export import export
 from ..ir import Graph, Node, Value
 from ..memory import storage_roots
@@ -179,7 +180,9 @@ class GraphPrepared:
         self._x = x
         self._threads = threads
         module = make_module(config, weights, "manual")
-        self._graph = export(module, (torch.from_numpy(x),))
+        for array in weights.values():
+            frozen(array)
+        self._graph = export(module, (torch.from_numpy(x),), arrays=weights)
 
     def build(self, variant: str) -> GraphRunner:
         """Rewrite, plan and compile one variant."""

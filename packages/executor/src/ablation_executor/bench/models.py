@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
+import warnings
 
+import numpy as np
 import torch
 from torch import nn
 
+from ..constants import frozen
 from .configs import Config
 from .weights import Array, make_weights
 
-__all__ = ["BlockManual", "BlockSDPA", "load_weights", "make_module", "make_weights"]
+__all__ = [
+    "BlockManual",
+    "BlockSDPA",
+    "load_weights",
+    "make_module",
+    "make_weights",
+    "take_weights",
+]
 
 
 class _Block(nn.Module):
@@ -86,8 +96,25 @@ class BlockSDPA(_Block):
 
 def load_weights(module: nn.Module, weights: dict[str, Array]) -> None:
     """Make the module's parameters share the memory of these arrays (no copy)."""
-    state = {name: torch.from_numpy(array) for name, array in weights.items()}
+    with warnings.catch_warnings():
+        # Of arrays that a graph owns: they are read-only, and a module in eval mode only reads.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        state = {name: torch.from_numpy(array) for name, array in weights.items()}
     module.load_state_dict(state, strict=True, assign=True)
+
+
+def take_weights(module: nn.Module) -> dict[str, Array]:
+    """The module's parameters as arrays that `export` takes without a copy; the module reads them.
+
+    They are read-only: nobody may train the module afterwards. Takes the memory of one parameter
+    more while it works.
+    """
+    weights: dict[str, Array] = {}
+    for name, parameter in module.named_parameters():
+        array = np.array(parameter.detach().numpy())
+        parameter.data = torch.from_numpy(array)
+        weights[name] = frozen(array)
+    return weights
 
 
 def make_module(config: Config, weights: dict[str, Array], kind: str) -> nn.Module:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..constants import frozen
 from ..ir import Graph, Node, Value
 from ..rewrite import Editor, Match, RewriteLog, Rule, apply_rules, pattern
 
@@ -61,11 +62,13 @@ def _check(match: Match) -> str | None:
 
 
 def _join(editor: Editor, values: list[Value], axis: int) -> Value:
-    """The constants behind one another as one, named after all of them."""
-    arrays = [editor.graph.constants[value] for value in values]
-    return editor.add_constant(
-        "+".join(value.name for value in values), np.concatenate(arrays, axis)
-    )
+    """The constants behind one another as one, named after all of them; made once."""
+    key = (*values, axis)
+    if key not in editor.joined:
+        arrays = [editor.graph.constants[value] for value in values]
+        name = "+".join(value.name for value in values)
+        editor.joined[key] = editor.add_constant(name, frozen(np.concatenate(arrays, axis)))
+    return editor.joined[key]
 
 
 def _rewrite(match: Match) -> None:

@@ -23,6 +23,7 @@ import ablation_kernels
 from ...compile import CompiledProgram, compile
 from ...export import export
 from ...passes import optimize
+from ..models import take_weights
 from .case import Case
 from .language_model import LanguageModel, make_batch, make_model, next_token_loss
 from .lm_program import (
@@ -62,7 +63,8 @@ def build(model: LanguageModel, batch: int) -> CompiledProgram:
     """The native program of a model's blocks, norm and head; it holds copies of the matrices in the
     kernels' own layout, and no longer the model's."""
     x = torch.zeros(batch, model.shape.context, model.shape.d_model)
-    graph, _ = optimize(export(Decoder(model).eval(), (x,)))
+    decoder = Decoder(model).eval()
+    graph, _ = optimize(export(decoder, (x,), arrays=take_weights(decoder)))
     return compile(graph)
 
 
@@ -118,9 +120,8 @@ class Forward:
     def weights_bytes(self) -> int:
         """Bytes of the weights that are kept: embedding, packed matrices, vectors and tables."""
         program = self.program
-        kept = sum(
-            array.nbytes for array in program.graph.constants.values() if array.flags.c_contiguous
-        )
+        constants = program.graph.constants
+        kept = sum(value.nbytes for value in constants if not constants.is_released(value))
         return self.embedding.nbytes + program.packed_weights_bytes + kept
 
     def compute_logits(self) -> Single:
