@@ -223,13 +223,6 @@ def test_weights_are_transposed_at_run_time_until_a_pass_says_otherwise() -> Non
     ]
 
 
-def test_constants_share_the_parameters_memory() -> None:
-    module = nn.Linear(4, 3).eval()
-    graph = export(module, (x_of(2, 4),))
-    arrays = {value.name: array for value, array in graph.constants.items()}
-    assert np.shares_memory(arrays["weight"], module.weight.detach().numpy())
-
-
 class Function(nn.Module):
     """A function as a module."""
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_graphs import inputs_of, random
 
+from ablation_executor.constants import frozen
 from ablation_executor.interpret import interpret
 from ablation_executor.ir import Graph, GraphBuilder, GraphError, Node, Value, verify
 
@@ -124,7 +125,7 @@ def _constant_dtype(graph: Graph) -> None:
 
 def _constant_layout(graph: Graph) -> None:
     weight = next(value for value in graph.constants if value.name == "weight")
-    graph.constants[weight] = np.asfortranarray(graph.constants[weight])
+    graph.constants[weight] = frozen(np.array(graph.constants[weight], order="F"))
 
 
 def _value_dtype(graph: Graph) -> None:
