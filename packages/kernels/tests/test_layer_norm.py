@@ -9,6 +9,9 @@ import tolerance
 from harness import Float32, assert_within, function_of, guarded, kernels_of, normal, worst_ratio
 from shapes import LARGE_LENGTH, LARGE_ROWS, LENGTHS
 
+#: The largest number of float32.
+LARGEST = float(np.finfo(np.float32).max)
+
 each_kernel = pytest.mark.parametrize("kernel", kernels_of("layer_norm"))
 
 
@@ -59,12 +62,67 @@ def test_large_mean(kernel: str, length: int, random: np.random.Generator) -> No
 
 
 @each_kernel
-def test_constant_rows_give_the_bias(kernel: str, random: np.random.Generator) -> None:
-    weight, bias = normal(random, 64), normal(random, 64)
-    y = guarded(
-        "layer_norm", (3, 64), np.full((3, 64), 4.0, np.float32), weight, bias, kernel=kernel
+@pytest.mark.parametrize("value", [4.0, 0.1, 1e10 / 3, -1e19 / 3, 1e30, LARGEST, 1e-40])
+@pytest.mark.parametrize("length", [1, 5, 64, 77, 1021])
+def test_constant_rows_give_the_bias(
+    kernel: str, length: int, value: float, random: np.random.Generator
+) -> None:
+    """A mean that is one rounding off is all that there is beside the deviation of 0."""
+    weight, bias = normal(random, length), normal(random, length)
+    x = np.full((3, length), value, np.float32)
+    y = guarded("layer_norm", x.shape, x, weight, bias, kernel=kernel)
+    np.testing.assert_allclose(y, np.tile(bias, (3, 1)), rtol=0, atol=1e-4)
+
+
+@each_kernel
+@pytest.mark.parametrize("spread", [1e18, 1e19, 3e19, 1e30, LARGEST / 8])
+@pytest.mark.parametrize("length", [3, 65, 1021])
+def test_squares_beyond_float32(
+    kernel: str, length: int, spread: float, random: np.random.Generator
+) -> None:
+    """PyTorch gives NaN here, a variance of infinity the bias alone."""
+    x = normal(random, 3, length).clip(-8, 8) * np.float32(spread)
+    check(kernel, x, normal(random, length), normal(random, length))
+
+
+@each_kernel
+@pytest.mark.parametrize("length", [2, 65, 1021])
+def test_sums_and_differences_beyond_float32(
+    kernel: str, length: int, random: np.random.Generator
+) -> None:
+    weight, bias = normal(random, length), normal(random, length)
+    check(
+        kernel, np.linspace(0.5 * LARGEST, LARGEST, length).astype(np.float32)[None], weight, bias
     )
-    np.testing.assert_array_equal(y, np.tile(bias, (3, 1)))
+    signs = np.where(np.arange(length) % 2 == 0, 1.0, -1.0)
+    check(kernel, (signs * LARGEST).astype(np.float32)[None], weight, bias)
+
+
+@each_kernel
+@pytest.mark.parametrize("spread", [1e-15, 1e-19, 1e-30, 1e-42])
+@pytest.mark.parametrize("length", [65, 1021])
+def test_squares_below_float32(
+    kernel: str, length: int, spread: float, random: np.random.Generator
+) -> None:
+    """Without eps the deviation is all that counts, and its squares are 0 in float32."""
+    x = (normal(random, 3, length).astype(np.float64) * spread).astype(np.float32)
+    check(kernel, x, normal(random, length), normal(random, length), eps=0.0)
+
+
+@each_kernel
+@pytest.mark.parametrize("length", [65, 1021])
+def test_a_row_in_double_touches_no_other(
+    kernel: str, length: int, random: np.random.Generator
+) -> None:
+    x = normal(random, 7, length)
+    x[2] *= np.float32(1e30)
+    x[5] = 1e25
+    weight, bias = normal(random, length), normal(random, length)
+    check(kernel, x, weight, bias)
+    plain = [row for row in range(7) if row not in (2, 5)]
+    alone = function_of("layer_norm")(x[plain], weight, bias, kernel=kernel)
+    together = function_of("layer_norm")(x, weight, bias, kernel=kernel, out=x)
+    np.testing.assert_array_equal(together[plain], alone)
 
 
 @each_kernel

@@ -104,15 +104,67 @@ def test_packed_constant_is_not_kept_alive(kernel: str, random: np.random.Genera
     np.testing.assert_array_equal(program.run([a])[0], expected)
 
 
-def test_constant_of_another_kernel_is_kept_alive(random: np.random.Generator) -> None:
+def test_constant_of_another_kernel_is_kept(random: np.random.Generator) -> None:
     a, b = normal(random, 4, 30), normal(random, 30, 20)
     expected = a @ b
     program, _ = run_program("matmul_blas", a, b)
     assert program.packed_bytes == 0
     assert program.released_constants == ()
+    assert program.copied_bytes == b.nbytes
     del b
     gc.collect()
     np.testing.assert_allclose(program.run([a])[0], expected, rtol=1e-4, atol=1e-4)
+
+
+@each_kernel
+def test_a_constant_of_several_calls_is_packed_once(
+    kernel: str, random: np.random.Generator
+) -> None:
+    """One copy for each direction in which it is read, whatever alpha and activation are."""
+    a, b = normal(random, 9, 40), normal(random, 40, 40)
+    attributes: list[dict[str, Any]] = [
+        {},
+        {"alpha": 0.5},
+        {"activation": "relu"},
+        {"transpose_b": True},
+        {"transpose_b": True, "alpha": 0.5},
+    ]
+    values: list[tuple[Any, ...]] = [("input", a.shape), ("constant", b), ("constant", b)]
+    values += [("output", a.shape)] * len(attributes)
+    calls = [
+        (kernel, [0, 1 + index % 2], 3 + index, given, 0, str(index))
+        for index, given in enumerate(attributes)
+    ]
+    scratch = ablation_kernels.scratch_bytes(
+        kernel,
+        [a.shape, b.shape, None, None],
+        {},
+        ablation_kernels.get_num_threads(),
+        constants=["b"],
+    )
+    program = ablation_kernels.Program(values, calls, scratch)
+    single, _ = run_program(kernel, a, b)
+    assert program.packed_bytes == 2 * single.packed_bytes
+    assert program.released_constants == (1, 2)
+    for given, actual in zip(attributes, program.run([a]), strict=True):
+        np.testing.assert_array_equal(actual, ablation_kernels.matmul(a, b, kernel=kernel, **given))
+
+
+@pytest.mark.parametrize("kernel", ["matmul_blas", *KERNELS])
+def test_a_program_owns_its_constants(kernel: str, random: np.random.Generator) -> None:
+    """What is written to the arrays afterwards changes nothing: not packed b, not bias."""
+    a, b, bias = normal(random, 4, 30), normal(random, 30, 20), normal(random, 20)
+    view = bias.view()
+    view.flags.writeable = False
+    program, expected = run_program(kernel, a, b, view)
+    b[:], bias[:] = 0, 0
+    np.testing.assert_array_equal(program.run([a])[0], expected)
+    b.flags.writeable = bias.flags.writeable = False
+    kept, _ = run_program(kernel, a, b, bias[:])
+    assert kept.copied_bytes == 0, "nobody can write to them: they are read in place"
+    borrowed = memoryview(normal(random, 20)).toreadonly()
+    copied, _ = run_program(kernel, a, b, np.asarray(borrowed))
+    assert copied.copied_bytes == bias.nbytes
 
 
 @each_kernel
