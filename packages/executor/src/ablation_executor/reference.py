@@ -137,11 +137,27 @@ def softmax(inputs: Inputs, attributes: Attributes) -> Array:
 
 
 def layer_norm(inputs: Inputs, attributes: Attributes) -> Array:
-    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis."""
+    """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis.
+
+    Rows of float32 whose squares or mean it does not hold are normalized in float64.
+    """
     x, weight, bias = inputs
-    centered = x - x.mean(axis=-1, keepdims=True)
-    variance = np.mean(centered * centered, axis=-1, keepdims=True)
-    return np.asarray(centered / np.sqrt(variance + attributes["eps"]) * weight + bias)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        normalized, mean, variance = _normalized(x, attributes["eps"])
+        holds = (variance >= 2.0**-100) & (variance <= np.finfo(np.float32).max)
+        holds &= variance >= mean * mean * 2.0**-24
+        if x.dtype == np.float32 and not holds.all():
+            rows = ~holds[..., 0]
+            normalized[rows] = _normalized(x[rows].astype(np.float64), attributes["eps"])[0]
+        return np.asarray(normalized * weight + bias)
+
+
+def _normalized(x: Array, eps: float) -> tuple[Array, Array, Array]:
+    """(x - mean) / sqrt(variance + eps), the mean, and variance + eps."""
+    mean = x.mean(axis=-1, keepdims=True)
+    centered = x - mean
+    variance = np.mean(centered * centered, axis=-1, keepdims=True) + eps
+    return centered / np.sqrt(variance), mean, variance
 
 
 def rms_norm(inputs: Inputs, attributes: Attributes) -> Array:
