@@ -18,9 +18,11 @@ from ablation_report.attention_tables import attention_tables
 from ablation_report.compare import compare_runs, compare_tables, differences
 from ablation_report.conditions import condition_facts
 from ablation_report.crossover_rows import SUITE, TIER, crossover_run
+from ablation_report.escaping import escape, visible
 from ablation_report.findings.text import findings_text
 from ablation_report.load import check, load, load_run
 from ablation_report.metrics import order_agreement, sound_ceilings
+from ablation_report.output import complain, say
 from ablation_report.schema import Problem, SchemaError
 from ablation_report.site import command as site
 from ablation_report.sources import gather, read_source
@@ -33,6 +35,8 @@ from ablation_report.tables import (
     LEGEND,
     Table,
     config_tables,
+    facts_text,
+    frame_csv,
     frame_markdown,
     rungs_table,
     summary_table,
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "check":
             return _check(options.paths)
         if options.command == "agree":
-            print(agree(options.first, options.second))
+            say(agree(options.first, options.second))
             return 0
         if options.command == "compare":
             return _compare(options)
@@ -57,14 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "site":
             return site.run(options)
         if options.command == "attention" or is_attention(options.run):
-            print(show_attention(options.run, options.format))
+            say(show_attention(options.run, options.format))
             return 0
         if is_suite_run(options.run):
-            print(show_suite(options.run, options.format))
+            say(show_suite(options.run, options.format))
             return 0
-        print(show(options.run, options.format))
+        say(show(options.run, options.format))
     except (SchemaError, OSError) as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return 1
     return 0
 
@@ -106,7 +110,7 @@ def show_attention(path: Path, layout: str) -> str:
         f"{header['n_cases']} asked for, {header['min_rounds']} to {header['rounds']} rounds each"
     )
     facts["Seed"] = str(header["seed"])
-    return "\n\n".join([_list_facts(facts, markdown), *parts, "\n".join(ATTENTION_LEGEND)])
+    return "\n\n".join([facts_text(facts, markdown), *parts, "\n".join(ATTENTION_LEGEND)])
 
 
 def _attention_run(path: Path) -> AttentionRun:
@@ -149,17 +153,17 @@ def _compare(options: argparse.Namespace) -> int:
     """
     are_suites = [is_suite_run(path) for path in (options.first, options.second)]
     if are_suites[0] != are_suites[1]:
-        print("one is a run of the block, the other one of a further suite", file=sys.stderr)
+        complain("one is a run of the block, the other one of a further suite")
         return 2
     comparison = (_compared_suites if all(are_suites) else _compared)(options.first, options.second)
     found = comparison.differences
     if found and not options.force:
-        print("the runs differ in", "; ".join(found), file=sys.stderr)
-        print("--force compares them all the same", file=sys.stderr)
+        complain(f"the runs differ in {'; '.join(found)}")
+        complain("--force compares them all the same")
         return 2
-    print("\n\n".join(table.text() for table in comparison.tables))
+    say("\n\n".join(table.text() for table in comparison.tables))
     if found:
-        print("\nForced; the runs differ in", "; ".join(found))
+        say(f"\nForced; the runs differ in {'; '.join(found)}")
     failing = {"slower": ("slower",), "different": ("slower", "faster")}.get(options.fail_on, ())
     if any(verdict in failing for verdict in comparison.cells):
         return 3
@@ -201,9 +205,9 @@ def _compared_suites(*paths: Path) -> _Comparison:
 def _findings(paths: Sequence[Path], layout: Literal["text", "md"]) -> int:
     """Print what every source says of every claim; 1 if one could not be read."""
     gathered = gather(*paths)
-    print(findings_text(gathered, layout))
+    say(findings_text(gathered, layout))
     for problem in gathered.problems:
-        print(problem, file=sys.stderr)
+        complain(problem)
     return 1 if gathered.problems else 0
 
 
@@ -212,13 +216,13 @@ def _export(options: argparse.Namespace) -> int:
     frame = with_suites(summarize(*options.paths), *options.paths)
     if options.format == "parquet":
         if options.out is None:
-            print("argument --out is missing: Parquet goes into a file", file=sys.stderr)
+            complain("argument --out is missing: Parquet goes into a file")
             return 2
         frame.write_parquet(options.out)
         return 0
-    text = frame.write_csv() if options.format == "csv" else frame_markdown(frame)
+    text = frame_csv(frame) if options.format == "csv" else frame_markdown(frame)
     if options.out is None:
-        print(text, end="")
+        say(text.removesuffix("\n"))
     else:
         options.out.write_text(text, encoding="utf-8")
     return 0
@@ -227,7 +231,8 @@ def _export(options: argparse.Namespace) -> int:
 def _origin(path: Path, markdown: bool) -> str:
     """Say what was run, where and with what."""
     if not path.is_dir():
-        return f"Published figures: {path.name}"
+        name = escape(path.name) if markdown else visible(path.name)
+        return f"Published figures: {name}"
     header = load_run(path).header
     facts = _common_facts(header)
     facts["Ceilings"] = _ceilings(header["ceilings"])
@@ -235,7 +240,7 @@ def _origin(path: Path, markdown: bool) -> str:
         facts["Ceilings"] += "; not used: cells of this run exceed it"
     sessions = header["sessions"]
     facts["Threads"] = f"{header['threads']}, seed {header['seed']}, sessions {sessions}"
-    return _list_facts(facts, markdown)
+    return facts_text(facts, markdown)
 
 
 def _common_facts(header: Mapping[str, Any]) -> dict[str, str]:
@@ -253,12 +258,6 @@ def _common_facts(header: Mapping[str, Any]) -> dict[str, str]:
         "Providers": ", ".join(f"{k} {v}" for k, v in providers.items() if v),
         "Versions": ", ".join(f"{name} {v}" for name, v in versions.items() if v),
     }
-
-
-def _list_facts(facts: Mapping[str, str], markdown: bool) -> str:
-    if markdown:
-        return "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
-    return "\n".join(f"{name + ':':<11}{fact}" for name, fact in facts.items())
 
 
 def _sound_ceilings(path: Path) -> Mapping[str, Any] | None:
@@ -280,9 +279,9 @@ def _ceilings(found: Mapping[str, Any] | None) -> str:
 def _check(paths: Sequence[Path]) -> int:
     sound, problems = check(*paths)
     for sentence in sound:
-        print(sentence)
+        say(sentence)
     for problem in problems:
-        print(problem, file=sys.stderr)
+        complain(problem)
     return 1 if problems else 0
 
 

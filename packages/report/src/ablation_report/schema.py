@@ -12,6 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from ablation_report.escaping import visible
+
 SCHEMA_VERSION = 1
 
 STATUSES = ("ok", "oom", "timeout", "incorrect", "unsupported", "error", "skipped")
@@ -34,7 +36,7 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}" if self.line is not None else str(self.path)
         column = f"column {self.column}: " if self.column is not None else ""
-        return f"{place}: {column}{self.message}"
+        return visible(f"{place}: {column}{self.message}")
 
 
 class SchemaError(ValueError):

@@ -15,6 +15,7 @@ from ablation_report.suite_detail_tables import detail_tables
 from ablation_report.suite_rows import is_suite_run, load_suite_run
 from ablation_report.suite_sources import Measure, SuiteSource, recorded_source
 from ablation_report.suite_tables import LEGEND, suite_tables
+from ablation_report.tables import facts_text
 
 # What a row of a further suite has besides the columns of a summary
 SUITE_SUMMARY: Mapping[str, pl.DataType | type[pl.DataType]] = {
@@ -35,11 +36,7 @@ def show_suite(path: Path, layout: str) -> str:
     source = recorded_source(load_suite_run(path))
     tables = [*suite_tables(source), *detail_tables(source)]
     is_markdown = layout == "md"
-    facts = suite_facts(source)
-    if is_markdown:
-        head = "\n".join(f"- {name}: {fact}" for name, fact in facts.items())
-    else:
-        head = "\n".join(f"{name + ':':<11}{fact}" for name, fact in facts.items())
+    head = facts_text(suite_facts(source), is_markdown)
     parts = [table.markdown() if is_markdown else table.text() for table in tables]
     return "\n\n".join([head, *parts, "\n".join(LEGEND)])
 

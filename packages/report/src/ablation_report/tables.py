@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from ablation_report.escaping import code, csv_text, escape, list_item, visible
 from ablation_report.ladder import LEAGUE, NAIVE, SDPA, is_ours, rank
 from ablation_report.means import geometric_mean
 from ablation_report.metrics import (
@@ -72,29 +73,35 @@ class Table:
 
     def text(self) -> str:
         """Lay the table out for a terminal: first column left, the others right."""
-        rows = self.rows
-        widths = [max(len(row[i]) for row in [self.header, *rows]) for i in range(len(self.header))]
+        header = list(map(visible, self.header))
+        groups = [
+            (visible(name), [list(map(visible, row)) for row in group])
+            for name, group in self.groups
+        ]
+        rows = [header, *(row for _, group in groups for row in group)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
 
         def line(row: Sequence[str]) -> str:
             cells = [row[0].ljust(widths[0])]
             cells += [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
             return "  ".join(cells).rstrip()
 
-        lines = [self.title, "", line(self.header), "-" * (sum(widths) + 2 * (len(widths) - 1))]
-        for name, group in self.groups:
+        lines = [visible(self.title), "", line(header)]
+        lines.append("-" * (sum(widths) + 2 * (len(widths) - 1)))
+        for name, group in groups:
             lines += [f"  {name}"] if name else []
             lines += [line(row) for row in group]
-        return "\n".join([*lines, *(["", *self.notes] if self.notes else [])])
+        return "\n".join([*lines, *(["", *map(visible, self.notes)] if self.notes else [])])
 
     def markdown(self) -> str:
         """Lay the table out as Markdown, the groups' names as rows of their own."""
         width = len(self.header)
-        lines = [f"### {self.title}", "", _markdown_row(self.header)]
+        lines = [f"### {escape(self.title)}", "", _markdown_row(map(escape, self.header))]
         lines.append("|---|" + "---:|" * (width - 1))
         for name, group in self.groups:
-            lines += [_markdown_row([f"**{name}**", *[""] * (width - 1)])] if name else []
-            lines += [_markdown_row(row) for row in group]
-        notes = [f"- {_escape(note)}" for note in self.notes]
+            lines += [_markdown_row([f"**{escape(name)}**", *[""] * (width - 1)])] if name else []
+            lines += [_markdown_row(map(escape, row)) for row in group]
+        notes = list(map(list_item, self.notes))
         return "\n".join([*lines, *(["", *notes] if notes else [])])
 
 
@@ -166,11 +173,26 @@ def duration(ns: float | None) -> str:
     return f"{ns / 1e3:.1f} µs"
 
 
+def facts_text(facts: Mapping[str, str], is_markdown: bool) -> str:
+    """Lay out facts by name, a line each; a command in the type of code."""
+    if not is_markdown:
+        return "\n".join(f"{name + ':':<11}{visible(fact)}" for name, fact in facts.items())
+    texts = {name: (code if name == "Command" else escape)(fact) for name, fact in facts.items()}
+    return "\n".join(f"- {name}: {text}" for name, text in texts.items())
+
+
+def frame_csv(frame: pl.DataFrame) -> str:
+    """Write a frame as CSV in which no text is a formula to a spreadsheet."""
+    texts = pl.col(pl.String).map_elements(csv_text, return_dtype=pl.String)
+    return frame.with_columns(texts).write_csv()
+
+
 def frame_markdown(frame: pl.DataFrame) -> str:
     """Write a frame as a Markdown table, with its own column names; null is "-"."""
     lines = [_markdown_row(frame.columns), "|" + "---|" * len(frame.columns)]
     for row in frame.iter_rows():
-        lines.append(_markdown_row(NOTHING if value is None else str(value) for value in row))
+        texts = (NOTHING if value is None else escape(str(value)) for value in row)
+        lines.append(_markdown_row(texts))
     return "\n".join(lines) + "\n"
 
 
@@ -330,9 +352,5 @@ def _times(ratio: float | None) -> str:
     return NOTHING if ratio is None else f"{ratio:.2f}x"
 
 
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
 def _markdown_row(texts: Iterable[str]) -> str:
-    return "| " + " | ".join(_escape(text) for text in texts) + " |"
+    return "| " + " | ".join(texts) + " |"

@@ -24,6 +24,7 @@ from ablation_report.charts import (
     waterfall,
 )
 from ablation_report.charts.theme import GRAY, sentence_chart
+from ablation_report.escaping import all_visible, visible
 from ablation_report.sources import Source
 from ablation_report.suite_sources import SuiteSource
 from ablation_report.tables import NOTHING, Table
@@ -174,8 +175,9 @@ def draw(spec: ChartSpec, source: Subject, config: str | None = None) -> dict[st
     """
     why_not = needs(spec, source, config)
     if why_not is not None:
-        return sentence_chart(why_not).to_dict()
-    return spec.chart(*_arguments(spec, source, config)).to_dict()
+        return sentence_chart(visible(why_not)).to_dict()
+    drawn: dict[str, Any] = all_visible(spec.chart(*_arguments(spec, source, config)).to_dict())
+    return drawn
 
 
 def _arguments(spec: ChartSpec, source: Subject, config: str | None) -> tuple[Any, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
+from ablation_report.escaping import escape, list_item, path_code, visible
 from ablation_report.findings import attention_crossover
 from ablation_report.findings.base import NOT_MEASURED, Outcome
 from ablation_report.findings.registry import FINDINGS, evaluate_all
@@ -43,8 +44,8 @@ def findings_text(gathered: Gathered, layout: Layout) -> str:
             )
     facts = [*map(_machine, gathered.sources)]
     faults = [f"Not read: {problem}" for problem in gathered.problems]
-    bullet = "- " if layout == "md" else ""
-    opening = ["\n".join(f"{bullet}{line}" for line in [*facts, *faults])]
+    lines = map(list_item if layout == "md" else visible, [*facts, *faults])
+    opening = ["\n".join(lines)]
     return "\n\n".join([part for part in opening if part] + sections)
 
 
@@ -82,7 +83,7 @@ def _head(title: str, claim: str, published: str | None, layout: Layout) -> list
     if published is not None:
         lines.append(f"Published: {published}")
     if layout == "md":
-        return [f"## {title}", *lines]
+        return [f"## {escape(title)}", *map(escape, lines)]
     return ["\n".join([title, "-" * len(title), *lines])]
 
 
@@ -93,11 +94,11 @@ def _section(head: list[str], outcomes: Iterable[tuple[str, Outcome]], layout: L
     for label, outcome in outcomes:
         sentence = outcome.sentence.removeprefix(NOT_MEASURED)
         if is_markdown:
-            rows = f" Rows: `{rows_text(outcome.rows)}`." if outcome.rows else ""
-            lines.append(f"- **{label}**: *{outcome.verdict}*: {sentence}{rows}")
+            rows = f" Rows: {path_code(rows_text(outcome.rows))}." if outcome.rows else ""
+            lines.append(f"- **{escape(label)}**: *{outcome.verdict}*: {escape(sentence)}{rows}")
             tables += [outcome.table.markdown()] if outcome.table else []
         else:
-            lines.append(f"{label}: {outcome.verdict}: {sentence}")
+            lines.append(visible(f"{label}: {outcome.verdict}: {sentence}"))
     body = "\n".join(lines)
     if is_markdown:
         return "\n\n".join([*head, body, *tables])

@@ -13,10 +13,11 @@ from ablation_report.attention_tables import (
     cases_of,
     median_ns,
 )
+from ablation_report.escaping import escape, path_code
 from ablation_report.metrics import MIN_ROUNDS, Interval, rounds_ratio
 from ablation_report.site.figures import attention_figure
 from ablation_report.site.run_pages import facts
-from ablation_report.site.text import details, escape, join, measures, slug, table
+from ablation_report.site.text import details, join, measures, slug, table
 from ablation_report.sources import Gathered, hardware
 from ablation_report.tables import NOTHING
 
@@ -43,7 +44,7 @@ def attention_block(gathered: Gathered) -> str:
     for run in newest_first(gathered.attention):
         parts += [
             f"## {escape(run.path.name)} {{ #{slug(run.path.name)} }}",
-            f"Rows: `{run.path.as_posix()}`",
+            f"Rows: {path_code(run.path.as_posix())}",
             facts(run.header),
         ]
         if not run.rows:

@@ -9,13 +9,23 @@ from pathlib import Path
 import polars as pl
 
 from ablation_report.charts import against_published
+from ablation_report.escaping import escape
 from ablation_report.ladder import CONFIGS, PARENTS, SDPA
 from ablation_report.load import load
 from ablation_report.means import geometric_mean
 from ablation_report.metrics import is_different
 from ablation_report.site.choose import fuller_run, published, recorded, shown_run
 from ablation_report.site.figures import CONFIG_CHARTS, figure, figures
-from ablation_report.site.text import details, escape, join, measures, origin, run_page, slug, table
+from ablation_report.site.text import (
+    details,
+    join,
+    measures,
+    origin,
+    page_title,
+    run_page,
+    slug,
+    table,
+)
 from ablation_report.sources import Comparison, Gathered, Source
 from ablation_report.tables import (
     LEGEND,
@@ -89,7 +99,7 @@ def legend() -> str:
 def config_page(gathered: Gathered, config: str) -> str:
     """The page of a config: the run shown first, the published file, the other runs."""
     sources = [*recorded(gathered, config), *published(gathered, config)]
-    title = f"# {escape(config)}"
+    title = page_title(config)
     if not sources:
         return join(title, f"*No source has a cell of {escape(config)}: nothing can be said.*")
     shown, fuller = shown_run(gathered, config), fuller_run(gathered, config)

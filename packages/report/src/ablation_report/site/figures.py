@@ -9,7 +9,8 @@ from typing import Any
 from ablation_report import charts
 from ablation_report.attention_rows import AttentionRun
 from ablation_report.charts import ATTENTION, CHARTS, ChartSpec, Subject
-from ablation_report.site.text import details, escape, join, measures, slug
+from ablation_report.escaping import attribute, escape
+from ablation_report.site.text import details, join, measures, slug
 from ablation_report.sources import Source
 
 NO_SCRIPT = "A chart is drawn by JavaScript; its figures are in the table below."
@@ -50,8 +51,9 @@ def fragment(name: str, spec: ChartSpec, drawn: Mapping[str, Any]) -> str:
     A browser may not fetch a file beside a page that it opened from the disk, so the specification
     stands in the page.
     """
-    content = json.dumps(drawn, separators=(",", ":")).replace("</", "<\\/")
-    label = escape(spec.title).replace('"', "&quot;")
+    # No "<" at all: "<!--" too changes where a script ends
+    content = json.dumps(drawn, separators=(",", ":")).replace("<", "\\u003c")
+    label = attribute(spec.title)
     return (
         '<figure class="chart">\n'
         f'<div class="vega-chart" id="{name}" role="img" aria-label="{label}"></div>\n'

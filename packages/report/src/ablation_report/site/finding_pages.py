@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ablation_report.escaping import escape
 from ablation_report.findings import FINDINGS, Outcome, attention_crossover, evaluate_all
 from ablation_report.findings.text import rows_text
 from ablation_report.site.choose import main_run, published, recorded
 from ablation_report.site.text import (
     details,
-    escape,
     join,
     measures,
     origin,

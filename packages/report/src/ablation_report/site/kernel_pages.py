@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ablation_report.escaping import code, escape
 from ablation_report.metrics import Cell
 from ablation_report.site.choose import shown_run
 from ablation_report.site.config_pages import all_configs, config_page_path
-from ablation_report.site.text import code, escape, join, run_page, table
+from ablation_report.site.text import join, page_title, run_page, table
 from ablation_report.sources import Gathered, Source
 from ablation_report.tables import NOTHING, duration
 
@@ -78,7 +79,7 @@ def kernel_page(kernel: Kernel, kernels: Sequence[Kernel], gathered: Gathered) -
         ["Next", _neighbor(group, place + 1)],
     ]
     return join(
-        f"# {escape(kernel['name'])}",
+        page_title(kernel["name"]),
         f"{escape(kernel['idea'][:1].upper() + kernel['idea'][1:])}.",
         table(["Property", "This kernel"], facts, n_left=2),
         "## In the recorded runs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ablation_report.escaping import code, escape
 from ablation_report.ladder import CONFIGS, DEFAULT, LEAGUE, PARENTS, SDPA, rank
 from ablation_report.metrics import Cell
 from ablation_report.site.choose import (
@@ -20,7 +21,7 @@ from ablation_report.site.config_pages import (
     summary,
 )
 from ablation_report.site.figures import LADDER_CHARTS, LEAGUE_CHARTS, figures
-from ablation_report.site.text import code, details, escape, join, origin, rows_of, slug, table
+from ablation_report.site.text import details, join, origin, rows_of, slug, table
 from ablation_report.sources import Gathered, Source
 from ablation_report.tables import NOTHING, duration
 from ablation_report.traffic import least_bytes, memory_share

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ablation_report.escaping import html_text
 from ablation_report.site.choose import published, recorded
 from ablation_report.site.config_pages import all_configs, config_page_path
 from ablation_report.site.kernel_pages import Kernel, by_op, kernel_page_path
@@ -23,8 +24,11 @@ Entry = Mapping[str, Any]
 def navigation(
     gathered: Gathered, kernels: Sequence[Kernel] | None, changelogs: Mapping[str, str]
 ) -> list[Entry]:
-    """Every page of the site in its place; `changelogs` is the title of each by its page."""
-    configs = [{name: config_page_path(name)} for name in all_configs(gathered)]
+    """Every page of the site in its place; `changelogs` is the title of each by its page.
+
+    Titles are HTML, since the theme writes them as they are.
+    """
+    configs = [{html_text(name): config_page_path(name)} for name in all_configs(gathered)]
     sources = [*recorded(gathered), *published(gathered)]
     groups = [
         {op: [{kernel["name"]: kernel_page_path(kernel["name"])} for kernel in group]}
@@ -44,8 +48,11 @@ def navigation(
                 {
                     "Runs and machines": [
                         {"All runs": "runs.md"},
-                        *({source.label: run_page(source)} for source in sources),
-                        *({run.label: suite_run_page(run)} for run in recorded_suites(gathered)),
+                        *({html_text(source.label): run_page(source)} for source in sources),
+                        *(
+                            {html_text(run.label): suite_run_page(run)}
+                            for run in recorded_suites(gathered)
+                        ),
                     ]
                 },
             ]

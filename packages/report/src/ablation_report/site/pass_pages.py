@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import html
 from collections.abc import Sequence
 from pathlib import Path
 
+from ablation_report.escaping import escape
 from ablation_report.ladder import PARENTS
 from ablation_report.site.choose import fuller_run, shown_run
 from ablation_report.site.config_pages import all_configs, config_page_path
-from ablation_report.site.text import escape, join, run_page, table
+from ablation_report.site.text import join, run_page, table
 from ablation_report.sources import Comparison, Gathered, Source
 
 NO_SOURCES = "*This site was built without the executor's sources: its passes are not known here.*"
@@ -58,8 +60,9 @@ def rewrites(paragraph: str) -> list[str]:
 
 
 def escape_paragraphs(text: str) -> str:
-    """Paragraphs as Markdown, their own marks for code kept."""
-    return "\n\n".join(escape(paragraph) for paragraph in text.split("\n\n") if paragraph.strip())
+    """Paragraphs of this project's own sources as Markdown, their marks for code kept."""
+    lines = (" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+    return "\n\n".join(html.escape(line, quote=False) for line in lines if line)
 
 
 def worth(name: str, gathered: Gathered) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ablation_report.attention_rows import AttentionRun
 from ablation_report.conditions import condition_facts
+from ablation_report.escaping import code, escape, path_code
 from ablation_report.schema import Problem
 from ablation_report.site import suite_pages
 from ablation_report.site.choose import published, recorded
@@ -19,9 +20,8 @@ from ablation_report.site.config_pages import (
     summary,
 )
 from ablation_report.site.text import (
-    code,
-    escape,
     join,
+    page_title,
     run_page,
     slug,
     table,
@@ -97,7 +97,7 @@ def _attention_list(runs: Sequence[AttentionRun]) -> str:
 
 def _published_list(gathered: Gathered) -> str:
     lines = [
-        f"- [{escape(file.label)}]({run_page(file)}): `{file.path.as_posix()}`, "
+        f"- [{escape(file.label)}]({run_page(file)}): {path_code(file.path.as_posix())}, "
         f"{len(file.cells)} cells of {len(file.configs)} configs."
         for file in published(gathered)
     ]
@@ -153,8 +153,8 @@ def run_page_text(source: Source) -> str:
     """The page of one source: how it was made, its summary, and the table of each config."""
     made = facts(source.header) if source.header else "Published elsewhere, kept as data."
     return join(
-        f"# {escape(source.label)}",
-        f"Rows: `{source.path.as_posix()}`",
+        page_title(source.label),
+        f"Rows: {path_code(source.path.as_posix())}",
         made,
         f"- Ceilings: {_rates(source.ceilings)}" if source.ceilings else None,
         summary(source, "## Summary"),

@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 
 from ablation_report.charts.suites import suite_charts
 from ablation_report.charts.suites_common import device_of
+from ablation_report.escaping import code, escape, path_code
 from ablation_report.findings.base import Outcome
 from ablation_report.findings.suites_registry import SUITE_FINDINGS, evaluate_suites
 from ablation_report.site.figures import figure
 from ablation_report.site.finding_pages import finding_section
-from ablation_report.site.text import code, details, escape, join, measures, slug, table
+from ablation_report.site.text import details, join, measures, page_title, slug, table
 from ablation_report.sources import Gathered
 from ablation_report.suite_detail_tables import detail_tables
 from ablation_report.suite_names import NAMES, SUITES
 from ablation_report.suite_sources import SuiteSource
 from ablation_report.suite_tables import LEGEND, mean_table, suite_tables
 from ablation_report.suite_text import suite_facts
-from ablation_report.tables import NOTHING
+from ablation_report.tables import NOTHING, facts_text
 
 
 def suite_page_path(suite: str) -> str:
@@ -123,11 +124,8 @@ def _recorded(run: SuiteSource) -> str:
 
 
 def _facts(run: SuiteSource) -> str:
-    lines = [
-        f"- {name}: {code(fact) if name == 'Command' else escape(fact)}"
-        for name, fact in suite_facts(run).items()
-    ]
-    return "\n".join([*lines, f"- Rows lie in `{run.path.as_posix()}`"])
+    facts = facts_text(suite_facts(run), is_markdown=True)
+    return f"{facts}\n- Rows lie in {path_code(run.path.as_posix())}"
 
 
 def _means(run: SuiteSource) -> str:
@@ -139,8 +137,8 @@ def _published(source: SuiteSource) -> str:
     """Published figures in charts of their own, by the device that they really come from."""
     return join(
         f"## Published: {escape(source.name)} {{ #{slug(f'{source.suite} {source.name}')} }}",
-        f"On {escape(device_of(source))}, `{source.path.as_posix()}`. Shapes and ratios within "
-        "this source may be set beside those of another; times of two devices may not.",
+        f"On {escape(device_of(source))}, {path_code(source.path.as_posix())}. Shapes and ratios "
+        "within this source may be set beside those of another; times of two devices may not.",
         _charts(source),
         details(
             "Every published row",
@@ -190,10 +188,10 @@ def run_page_text(run: SuiteSource) -> str:
     """The page of one recorded run: how it was made, and every table of it."""
     if not run.measures:
         empty = "*It was stopped before its first case: nothing can be said.*"
-        return join(f"# {escape(run.label)}", _facts(run), empty)
+        return join(page_title(run.label), _facts(run), empty)
     found = [*suite_tables(run), *detail_tables(run)]
     return join(
-        f"# {escape(run.label)}",
+        page_title(run.label),
         f"A run of [{run.suite}](../{suite_page_path(run.suite)}).",
         _facts(run),
         *(measures(each, f"## {escape(each.title)}") for each in found),

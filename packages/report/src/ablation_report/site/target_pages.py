@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from ablation_report.escaping import escape
 from ablation_report.findings.judge import is_published_rung, timed
 from ablation_report.findings.words import counted
 from ablation_report.ladder import CONFIGS, DEFAULT, LEAGUE, PARENTS, SDPA
 from ablation_report.means import geometric_mean
 from ablation_report.metrics import is_different, median
 from ablation_report.site.choose import Setting, recorded, settings
-from ablation_report.site.text import escape, join, rows_of, table
+from ablation_report.site.text import join, rows_of, table
 from ablation_report.sources import Comparison, Gathered, Source
 from ablation_report.tables import MEAN_HEADER, NOTHING, duration, error_ratio
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import html
+import json
 import re
 from collections.abc import Iterable, Sequence
 
+from ablation_report.escaping import escape, html_text, list_item, path_code
 from ablation_report.findings.words import counted
 from ablation_report.sources import Source
 from ablation_report.tables import Table
@@ -16,14 +17,15 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def escape(text: str) -> str:
-    """Text that is neither markup nor the border of a table's cell, on one line."""
-    return html.escape(" ".join(text.split()), quote=False).replace("|", "&#124;")
+def page_title(name: str) -> str:
+    """The heading of a page with this name, and where it needs one, the title of its window.
 
-
-def code(text: str) -> str:
-    """Text in the type of code, in a table too."""
-    return f"<code>{escape(text)}</code>"
+    The theme prints the title of a window as HTML that it has decoded once, except one that the
+    page itself gives.
+    """
+    shown = html_text(name)
+    front = f"---\ntitle: {json.dumps(shown)}\n---\n\n" if shown != name else ""
+    return f"{front}# {escape(name)}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], n_left: int = 1) -> str:
@@ -44,7 +46,7 @@ def measures(found: Table, title: str | None = None) -> str:
         rows += [[escape(text) for text in row] for row in group]
     parts = [title] if title else []
     parts.append(table([escape(text) for text in found.header], rows))
-    parts += ["\n".join(f"- {escape(note)}" for note in found.notes)] if found.notes else []
+    parts += ["\n".join(map(list_item, found.notes))] if found.notes else []
     return "\n\n".join(parts)
 
 
@@ -62,10 +64,10 @@ def origin(source: Source, root: str = "") -> str:
     """Say in a sentence which rows a page was made from; `root` leads to the site's root."""
     link = f"[{escape(source.label)}]({root}{run_page(source)})"
     if source.header is None:
-        return f"Rows: {link}, `{source.path.as_posix()}`."
+        return f"Rows: {link}, {path_code(source.path.as_posix())}."
     return (
-        f"Rows: {link}, `{source.path.as_posix()}`, {escape(source.machine)}, "
-        f"{counted(source.threads or 0, 'thread')}, {source.header['created_utc'][:10]}."
+        f"Rows: {link}, {path_code(source.path.as_posix())}, {escape(source.machine)}, "
+        f"{counted(source.threads or 0, 'thread')}, {escape(source.header['created_utc'][:10])}."
     )
 
 
