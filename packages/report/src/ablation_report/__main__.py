@@ -22,7 +22,6 @@ from ablation_report.escaping import escape, visible
 from ablation_report.findings.text import findings_text
 from ablation_report.load import check, load, load_run
 from ablation_report.metrics import order_agreement, sound_ceilings
-from ablation_report.output import complain, say
 from ablation_report.schema import Problem, SchemaError
 from ablation_report.site import command as site
 from ablation_report.sources import gather, read_source
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "check":
             return _check(options.paths)
         if options.command == "agree":
-            say(agree(options.first, options.second))
+            print(agree(options.first, options.second))
             return 0
         if options.command == "compare":
             return _compare(options)
@@ -61,14 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "site":
             return site.run(options)
         if options.command == "attention" or is_attention(options.run):
-            say(show_attention(options.run, options.format))
+            print(show_attention(options.run, options.format))
             return 0
         if is_suite_run(options.run):
-            say(show_suite(options.run, options.format))
+            print(show_suite(options.run, options.format))
             return 0
-        say(show(options.run, options.format))
+        print(show(options.run, options.format))
     except (SchemaError, OSError) as error:
-        complain(error)
+        print(error, file=sys.stderr)
         return 1
     return 0
 
@@ -141,7 +140,7 @@ def agree(first: Path, second: Path) -> str:
             f"{other_name}, {len(found.contradicted)} contradicted beyond its floor"
         )
         lines += [f"  {config}: {a}, {b}" for config, a, b in found.contradicted]
-    return "\n".join(lines)
+    return "\n".join(map(visible, lines))
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -153,17 +152,17 @@ def _compare(options: argparse.Namespace) -> int:
     """
     are_suites = [is_suite_run(path) for path in (options.first, options.second)]
     if are_suites[0] != are_suites[1]:
-        complain("one is a run of the block, the other one of a further suite")
+        print("one is a run of the block, the other one of a further suite", file=sys.stderr)
         return 2
     comparison = (_compared_suites if all(are_suites) else _compared)(options.first, options.second)
     found = comparison.differences
     if found and not options.force:
-        complain(f"the runs differ in {'; '.join(found)}")
-        complain("--force compares them all the same")
+        print("the runs differ in", "; ".join(found), file=sys.stderr)
+        print("--force compares them all the same", file=sys.stderr)
         return 2
-    say("\n\n".join(table.text() for table in comparison.tables))
+    print("\n\n".join(table.text() for table in comparison.tables))
     if found:
-        say(f"\nForced; the runs differ in {'; '.join(found)}")
+        print("\nForced; the runs differ in", "; ".join(found))
     failing = {"slower": ("slower",), "different": ("slower", "faster")}.get(options.fail_on, ())
     if any(verdict in failing for verdict in comparison.cells):
         return 3
@@ -205,9 +204,9 @@ def _compared_suites(*paths: Path) -> _Comparison:
 def _findings(paths: Sequence[Path], layout: Literal["text", "md"]) -> int:
     """Print what every source says of every claim; 1 if one could not be read."""
     gathered = gather(*paths)
-    say(findings_text(gathered, layout))
+    print(findings_text(gathered, layout))
     for problem in gathered.problems:
-        complain(problem)
+        print(problem, file=sys.stderr)
     return 1 if gathered.problems else 0
 
 
@@ -216,13 +215,13 @@ def _export(options: argparse.Namespace) -> int:
     frame = with_suites(summarize(*options.paths), *options.paths)
     if options.format == "parquet":
         if options.out is None:
-            complain("argument --out is missing: Parquet goes into a file")
+            print("argument --out is missing: Parquet goes into a file", file=sys.stderr)
             return 2
         frame.write_parquet(options.out)
         return 0
     text = frame_csv(frame) if options.format == "csv" else frame_markdown(frame)
     if options.out is None:
-        say(text.removesuffix("\n"))
+        print(text, end="")
     else:
         options.out.write_text(text, encoding="utf-8")
     return 0
@@ -279,9 +278,9 @@ def _ceilings(found: Mapping[str, Any] | None) -> str:
 def _check(paths: Sequence[Path]) -> int:
     sound, problems = check(*paths)
     for sentence in sound:
-        say(sentence)
+        print(visible(sentence))
     for problem in problems:
-        complain(problem)
+        print(problem, file=sys.stderr)
     return 1 if problems else 0
 
 

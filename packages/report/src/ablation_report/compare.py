@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ablation_report.escaping import visible
 from ablation_report.metrics import MIN_ROUNDS, Cell, Interval, is_different, median
 from ablation_report.processes import MIN_CELLS, Floors, ProcessChange, judge, process_change
 from ablation_report.sources import Source, hardware
@@ -85,7 +86,7 @@ def told_differences(*respects: tuple[str, object, object]) -> list[str]:
         if a != b:
             is_short = what != "instruction sets, caches and quota"
             values = f": {a} and {b}" if is_short and isinstance(a, str | int) else ""
-            found.append(what + values)
+            found.append(visible(what + values))
     return found
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from ablation_report.output import complain, say
 from ablation_report.site import build_site, installed_kernels
 from ablation_report.sources import gather
 
@@ -23,10 +23,10 @@ def run(options: argparse.Namespace) -> int:
     try:
         gathered = gather(*options.paths)
     except OSError as error:
-        complain(error)
+        print(error, file=sys.stderr)
         return 1
     for problem in gathered.problems:
-        complain(f"left out: {problem}")
+        print(f"left out: {problem}", file=sys.stderr)
     config = build_site(gathered, options.root, options.docs, options.out, installed_kernels())
-    say(f"wrote {options.out}, {config}")
+    print(f"wrote {options.out}, {config}")
     return 0
