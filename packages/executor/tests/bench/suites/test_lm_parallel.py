@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,12 +93,22 @@ def test_a_wrong_row_has_no_time() -> None:
     assert "incorrect" in text and "efficiency" not in text
 
 
-def test_the_command_needs_torchrun(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_command_starts_the_processes_by_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("RANK", raising=False)
-    assert main(["--size", "tiny"]) == 2
-    assert "torchrun" in capsys.readouterr().err
+    rows = tmp_path / "rows.jsonl"
+    arguments = ["--size", "tiny", "--batch", "1", "--context", "16", "--vocab", "64"]
+    assert main([*arguments, "--steps", "3", "--rows", str(rows)]) == 0
+    found = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert [row["impl"] for row in found] == ["data_parallel_1", "data_parallel_2"]
+    assert [row["status"] for row in found] == ["ok", "ok"]
+
+
+def test_a_process_that_fails_ends_the_others(capfd: pytest.CaptureFixture[str]) -> None:
+    # No process of this machine has such a device
+    assert main(["--device", "cuda", "--steps", "3", "--processes", "2"]) == 1
+    capfd.readouterr()
 
 
 @pytest.mark.parametrize(

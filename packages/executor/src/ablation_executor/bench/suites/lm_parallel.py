@@ -1,9 +1,13 @@
-"""Data parallel training of the language model: DistributedDataParallel under torchrun.
+"""Data parallel training of the language model by PyTorch's DistributedDataParallel.
 
-`torchrun --nproc-per-node 2 -m ablation_executor.bench.suites.lm_parallel --size tiny` measures a
-step of all processes beside one of a single process, with the same batch and threads each; on more
-than one machine with torchrun's own options for that. The suite starts the same module and asks it
-step by step.
+`python -m ablation_executor.bench.suites.lm_parallel --processes 2 --size tiny` measures a step of
+all processes beside one of a single process, with the same batch and threads each. The processes
+are on this machine, and no other machine can reach them. The suite starts the same module and asks
+it step by step.
+
+`torchrun [...] -m ablation_executor.bench.suites.lm_parallel --size tiny` does the same on several
+machines, by torchrun's own options. Its processes take connections from every network that their
+machine is in, without a password: use it only where all machines of these networks are trusted.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import json
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,13 +29,14 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from ..interrupt import EXIT_FAILED, EXIT_USAGE
+from ..interrupt import EXIT_FAILED
 from ..machine import cpu_model
 from ..options import MAX_SEED, whole_number
 from ..record import Row, append_rows, new_run_id
 from ..stats import median
 from .case import DEVICES, Case
 from .language_model import make_batch, make_model, make_optimizer, next_token_loss
+from .lm_processes import start, stop, wait
 from .lm_program import GRADIENT_LIMIT, LOSS_LIMIT, PARTS, first_excess, norm_error, worst
 from .lm_sizes import COURSE, TINY, model_flops, model_shape, tokens
 from .lm_step import PARALLEL, SDPA, SUITE, make_cases, parallel_implementation
@@ -242,15 +248,22 @@ def told(rows: Sequence[Row]) -> str:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The argument parser of a process of torchrun."""
+    """The argument parser of the command and of each of its processes."""
     sizes_ = {**TINY, **COURSE}
     parser = argparse.ArgumentParser(
-        prog="torchrun [...] -m ablation_executor.bench.suites.lm_parallel",
+        prog="python -m ablation_executor.bench.suites.lm_parallel",
         allow_abbrev=False,
         description="Measure a data parallel step of the language model, beside a step of one of "
-        "its processes alone.",
+        "its processes alone. Under torchrun the processes are those that it starts.",
     )
     add = parser.add_argument
+    add(
+        "--processes",
+        type=whole_number(1, 1024),
+        default=2,
+        metavar="N",
+        help="how many, on this machine (2)",
+    )
     add("--size", choices=list(sizes_), default="tiny", help="(tiny)")
     add("--batch", type=whole_number(1, 4096), default=4, metavar="N", help="of a process (4)")
     add("--context", type=whole_number(1, 1 << 20), default=128, metavar="N", help="(128)")
@@ -263,6 +276,8 @@ def make_parser() -> argparse.ArgumentParser:
     # How the suite asks
     add("--case", type=json.loads, help=argparse.SUPPRESS)
     add("--control", type=Path, help=argparse.SUPPRESS)
+    # Where the processes of one machine meet
+    add("--store", type=Path, help=argparse.SUPPRESS)
     return parser
 
 
@@ -274,17 +289,37 @@ def chosen_case(options: argparse.Namespace) -> Case:
     return next(case for case in cases if case.get("autocast") == "none")
 
 
+def start_here(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Start the processes on this machine and wait for them; return the status of the command."""
+    with tempfile.TemporaryDirectory(prefix="ablation-") as folder:
+        store = Path(folder) / "store"
+        processes = start(options.processes, arguments, options.threads, store, None)
+        try:
+            return EXIT_FAILED if wait(processes) else 0
+        finally:
+            stop(processes)
+
+
+def join_group(backend: str, store: Path | None) -> None:
+    """Meet the other processes in a file of this machine, or without one as torchrun says."""
+    if store is None:
+        dist.init_process_group(backend)
+        return
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    file = dist.FileStore(str(store), size)
+    dist.init_process_group(backend, store=file, rank=rank, world_size=size)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """One process of torchrun; the first one prints."""
+    """One of the processes, of which the first one prints; or by itself, start them."""
     options = make_parser().parse_args(arguments)
     if "RANK" not in os.environ:
-        print("lm_parallel: error: start it by torchrun, see --help", file=sys.stderr)
-        return EXIT_USAGE
+        return start_here(options, sys.argv[1:] if arguments is None else arguments)
     case = Case.from_dict(options.case) if options.case else chosen_case(options)
     torch.set_num_threads(case.threads)
     if case.device == "cuda":
         torch.cuda.set_device(device_of(case))
-    dist.init_process_group("nccl" if case.device == "cuda" else "gloo")
+    join_group("nccl" if case.device == "cuda" else "gloo", options.store)
     try:
         if options.control:
             serve(case, options.seed, options.control)

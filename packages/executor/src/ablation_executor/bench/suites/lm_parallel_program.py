@@ -1,13 +1,11 @@
-"""The program of data parallel training: processes under torchrun, asked step by step."""
+"""The program of data parallel training: processes of this machine, asked step by step."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +16,11 @@ import torch
 
 from .case import Case
 from .lm_parallel import CHECK, STEP, sizes
+from .lm_processes import failed, start, stop
 from .lm_program import PARTS
 from .suite import Program, Verdict
 
-START_TIMEOUT_S, REPLY_TIMEOUT_S, STOP_TIMEOUT_S = 120.0, 600.0, 10.0
-LOOPBACK = "127.0.0.1"
+START_TIMEOUT_S, REPLY_TIMEOUT_S = 120.0, 600.0
 
 
 class ParallelProgram(Program):
@@ -48,15 +46,11 @@ class ParallelProgram(Program):
         server.listen(1)
         server.settimeout(1.0)
         errors = self._exit.enter_context(log.open("wb"))
-        process = subprocess.Popen(
-            launch_command(self._size, self._case, seed, control),
-            env=environment(self._case.threads, folder),
-            stdin=subprocess.DEVNULL,
-            stdout=errors,
-            stderr=errors,
-        )
-        self._exit.callback(stop, process)
-        channel = self._exit.enter_context(accept(server, process, log))
+        case = json.dumps(self._case.to_dict())
+        arguments = ["--case", case, "--seed", str(seed), "--control", str(control)]
+        processes = start(self._size, arguments, self._case.threads, folder / "store", errors)
+        self._exit.callback(stop, processes)
+        channel = self._exit.enter_context(accept(server, processes, log))
         channel.settimeout(REPLY_TIMEOUT_S)
         self._requests = self._exit.enter_context(channel.makefile("w"))
         self._replies = self._exit.enter_context(channel.makefile("r"))
@@ -97,51 +91,16 @@ class ParallelProgram(Program):
         return {"details": {**sizes(self._case, self._size), "parts_ns": self._parts}}
 
 
-def accept(server: socket.socket, process: subprocess.Popen[bytes], log: Path) -> socket.socket:
+def accept(
+    server: socket.socket, processes: Sequence[subprocess.Popen[bytes]], log: Path
+) -> socket.socket:
     """The connection of the first process; RuntimeError if there is none in time."""
     deadline = monotonic() + START_TIMEOUT_S
     while monotonic() < deadline:
         with contextlib.suppress(TimeoutError):
             return server.accept()[0]
-        if process.poll() is not None:
+        status = failed(processes)
+        if status is not None:
             tail = log.read_text(errors="replace").strip()[-500:]
-            raise RuntimeError(f"torchrun ended with status {process.returncode}: {tail}")
+            raise RuntimeError(f"a process ended with status {status}: {tail}")
     raise RuntimeError(f"the processes were not ready after {START_TIMEOUT_S:g} s")
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Let torchrun end by itself, since its processes have been told to; else end it."""
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        # It ends its processes when it is asked to, and could not if it were killed
-        process.terminate()
-        process.wait()
-
-
-def launch_command(world_size: int, case: Case, seed: int, control: Path) -> list[str]:
-    """torchrun for this machine alone."""
-    return [
-        *(sys.executable, "-m", "torch.distributed.run", "--nnodes", "1"),
-        *("--nproc-per-node", str(world_size), "--master-addr", LOOPBACK),
-        *("--master-port", str(free_port()), "-m", f"{__package__}.lm_parallel"),
-        *("--case", json.dumps(case.to_dict()), "--seed", str(seed), "--control", str(control)),
-    ]
-
-
-def environment(threads: int, folder: Path) -> dict[str, str]:
-    """The variables of processes on this machine: their threads, talk over the loopback, and a
-    folder for the logs that torchrun leaves behind."""
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
-        "TMPDIR": str(folder),
-    }
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
