@@ -39,7 +39,7 @@ def silu_mul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def is_denormal_gate(a: torch.Tensor) -> npt.NDArray[np.bool_]:
     """Where silu(a) has few digits left, which a large factor would show."""
     gate = functional.silu(a).abs()
-    return ((gate != 0) & (gate < torch.finfo(torch.float32).tiny)).numpy()
+    return np.asarray(((gate != 0) & (gate < torch.finfo(torch.float32).tiny)).numpy())
 
 
 UNARY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -84,7 +84,7 @@ def differs(actual: Array, expected: torch.Tensor, relative: float, absolute: fl
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(actual.astype(np.float64) - want)
         near = error <= relative * np.abs(want.astype(np.float64)) + absolute
-    return ~(near | (actual == want) | (np.isnan(actual) & np.isnan(want)))
+    return np.asarray(~(near | (actual == want) | (np.isnan(actual) & np.isnan(want))))
 
 
 @each_way(*UNARY)

@@ -162,8 +162,9 @@ def test_a_program_owns_its_constants(kernel: str, random: np.random.Generator) 
     b.flags.writeable = bias.flags.writeable = False
     kept, _ = run_program(kernel, a, b, bias[:])
     assert kept.copied_bytes == 0, "nobody can write to them: they are read in place"
-    borrowed = memoryview(normal(random, 20)).toreadonly()
-    copied, _ = run_program(kernel, a, b, np.asarray(borrowed))
+    borrowed = normal(random, 20).view()
+    borrowed.flags.writeable = False
+    copied, _ = run_program(kernel, a, b, borrowed)
     assert copied.copied_bytes == bias.nbytes
 
 

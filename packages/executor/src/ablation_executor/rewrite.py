@@ -95,7 +95,7 @@ class Editor:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         #: Constants made of others, by what they were made of.
-        self.joined: dict[tuple[Value | int, ...], Value] = {}
+        self.joined: dict[tuple[object, ...], Value] = {}
         self.refresh()
 
     def refresh(self) -> None:

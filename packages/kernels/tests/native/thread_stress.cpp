@@ -137,6 +137,54 @@ bool ranges_cover(int rounds) {
     return right;
 }
 
+/// An exception of a body reaches the caller, whichever thread has met it, and the pool goes on.
+bool exceptions_reach_the_caller(int rounds) {
+    bool right = true;
+    for (int round = 0; round < rounds; ++round) {
+        std::atomic<int> begun{0};
+        const int thrower = round % 50;
+        bool caught = false;
+        try {
+            parallel_items(50, kThreads, [&](std::int64_t item, int) {
+                begun.fetch_add(1);
+                if (item == thrower || (round % 3 == 0 && item > thrower)) throw std::bad_alloc();
+            });
+        } catch (const std::bad_alloc&) {
+            caught = true;
+        }
+        right = right && caught && begun.load() > thrower && each_item_once(37, kThreads);
+    }
+    return right;
+}
+
+/// Another thread's products hold the library's memory at the moment of the fork.
+bool multiplies_in_a_child(int rounds) {
+    constexpr std::int64_t kSize = 64;
+    const std::vector<float> ones(kSize * kSize, 1.0F);
+    const auto multiplies = [&ones] {
+        std::vector<float> c(kSize * kSize);
+        sgemm(false, kSize, kSize, kSize, 1.0F, ones.data(), kSize, ones.data(), kSize, 0.0F,
+              c.data(), kSize);
+        return std::ranges::all_of(c, [](float x) { return x == static_cast<float>(kSize); });
+    };
+    std::atomic<bool> done{false}, stopped{false};
+    std::thread([&] {
+        while (!done) multiplies();
+        stopped = true;
+    }).detach();
+    bool right = true;
+    for (int round = 0; round < rounds; ++round) {
+        const pid_t child = fork();
+        if (child == 0) std::_Exit(multiplies() ? 0 : 1);
+        int status = -1;
+        right = right && child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) &&
+                WEXITSTATUS(status) == 0;
+    }
+    done = true;
+    while (!stopped) std::this_thread::yield();
+    return right;
+}
+
 bool child_works(int rounds) {
     const pid_t child = fork();
     if (child == 0) std::_Exit(many_fork_joins(rounds) && several_callers(rounds / 4) ? 0 : 1);
@@ -380,8 +428,10 @@ int run_all(int factor) {
     expect(fork_joins_while_threads_change(600 * factor), "threads change");
     expect(several_callers(300 * factor), "several callers");
     expect(nested(100 * factor), "nested");
+    expect(exceptions_reach_the_caller(300 * factor), "exceptions");
     expect(child_works(200 * factor), "fork");
     expect(fork_under_load(5 * factor), "fork under load");
+    expect(multiplies_in_a_child(40 * factor), "products in a child");
     expect(many_fork_joins(100 * factor), "parent after fork");
     kernels_against_serial(10 * factor);
     expect(kernels_from_several_threads(10 * factor), "kernels from several threads");
