@@ -17,6 +17,7 @@ from .system_files import replace_files
 GIB = 1 << 30
 ROOT, GROUPS = "/sys/fs/cgroup", "/proc/self/cgroup"
 TOTAL, AVAILABLE, RESERVE = 64 * GIB, 48 * GIB, int(0.03 * 64 * GIB)
+LEAST_RESERVE = 512 << 20
 NO_LIMIT_1 = "9223372036854771712\n"
 
 
@@ -123,7 +124,8 @@ def test_the_nearest_limit_of_all(name: str, monkeypatch: pytest.MonkeyPatch) ->
     files, free_gib, source = CASES[name]
     replace_files(monkeypatch, files)
     room = memory_room(None)
-    assert room.bytes == max(0, int(free_gib * GIB) - RESERVE)
+    reserve = RESERVE if source == "the machine" else LEAST_RESERVE
+    assert room.bytes == max(0, int(free_gib * GIB) - reserve)
     assert source in room.limit
     assert available_bytes(None) == room.bytes
 
@@ -131,7 +133,7 @@ def test_the_nearest_limit_of_all(name: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_limit_is_told_with_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     replace_files(monkeypatch, memory_files(ROOT, EIGHT, 2))
     assert memory_room(None).limit == (
-        f"control group {ROOT} (memory.max): 8.00 GiB, 2.00 GiB in use, 1.92 GiB kept in reserve"
+        f"control group {ROOT} (memory.max): 8.00 GiB, 2.00 GiB in use, 0.50 GiB kept in reserve"
     )
     assert memory_room(GIB) == Room(GIB, "--mem-limit: 1.00 GiB")
     assert memory_room(6 * GIB) == memory_room(None)
@@ -149,7 +151,7 @@ def test_limits_of_a_process(
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     monkeypatch.setattr(resource, "getrlimit", lambda asked: limits.get(asked, unlimited))
     room = memory_room(None)
-    assert room.bytes == 8 * GIB - RESERVE
+    assert room.bytes == 8 * GIB - LEAST_RESERVE
     assert name in room.limit
 
 
@@ -180,7 +182,8 @@ def test_nodes_of_a_processor_set(
 ) -> None:
     replace_files(monkeypatch, node_files(allowed))
     room = memory_room(None)
-    assert room.bytes == free_gib * GIB - RESERVE
+    reserve = RESERVE if source == "the machine" else LEAST_RESERVE
+    assert room.bytes == free_gib * GIB - reserve
     assert room.limit.startswith(f"{source}: ")
 
 
@@ -195,4 +198,13 @@ def test_machine_whose_memory_psutil_cannot_read(
     pages = {"SC_PAGE_SIZE": 65536, "SC_PHYS_PAGES": 4 * GIB >> 16, "SC_AVPHYS_PAGES": GIB >> 16}
     monkeypatch.setattr(os, "sysconf", pages.__getitem__)
     replace_files(monkeypatch, {})
-    assert memory_room(None).bytes == GIB - (512 << 20)
+    assert memory_room(None).bytes == GIB - LEAST_RESERVE
+
+
+def test_the_reserve_of_a_small_group_is_not_that_of_a_large_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = SimpleNamespace(total=2048 * GIB, available=2000 * GIB)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    replace_files(monkeypatch, memory_files(ROOT, str(32 * GIB), 2))
+    assert memory_room(None).bytes == 30 * GIB - int(0.03 * 32 * GIB)

@@ -47,10 +47,21 @@ class Bound:
     limit_bytes: int
     free_bytes: int
 
+    @property
+    def reserve_bytes(self) -> int:
+        """Bytes that stay free for the processes themselves, and for others under this limit."""
+        return max(MIN_RESERVE_BYTES, int(RESERVE_SHARE * self.limit_bytes))
+
+    @property
+    def room_bytes(self) -> int:
+        """Bytes that may be used."""
+        return max(0, self.free_bytes - self.reserve_bytes)
+
     def __str__(self) -> str:
         """The limit in a row's reason."""
-        used = gibibytes(self.limit_bytes - self.free_bytes)
-        return f"{self.source}: {gibibytes(self.limit_bytes)}, {used} in use"
+        used, reserve = self.limit_bytes - self.free_bytes, self.reserve_bytes
+        told = f"{gibibytes(used)} in use, {gibibytes(reserve)} kept in reserve"
+        return f"{self.source}: {gibibytes(self.limit_bytes)}, {told}"
 
 
 @dataclass(frozen=True)
@@ -70,20 +81,17 @@ def memory_room(limit_bytes: int | None) -> Room:
     """Return the memory that the cells of a config, or an implementation of a suite, may use.
 
     The least of what is free on the machine, on the NUMA nodes that this process may use, in each
-    control group from its own up to the root, and under the limits of a process; less a reserve for
-    the system and for the processes themselves (3% of the machine's memory, 512 MiB at least).
-    `limit_bytes`, the user's own, if that is smaller.
+    control group from its own up to the root, and under the limits of a process; each less a
+    reserve (3% of the limit, 512 MiB at least). `limit_bytes`, the user's own, if that is smaller.
     """
     machine = machine_bound()
     nearest = min(
         (*group_bounds(machine.limit_bytes), *process_bounds(), *node_bounds(), machine),
-        key=lambda bound: bound.free_bytes,
+        key=lambda bound: bound.room_bytes,
     )
-    reserve = max(MIN_RESERVE_BYTES, int(RESERVE_SHARE * machine.limit_bytes))
-    free = max(0, nearest.free_bytes - reserve)
-    if limit_bytes is not None and limit_bytes < free:
+    if limit_bytes is not None and limit_bytes < nearest.room_bytes:
         return Room(limit_bytes, f"--mem-limit: {gibibytes(limit_bytes)}")
-    return Room(free, f"{nearest}, {gibibytes(reserve)} kept in reserve")
+    return Room(nearest.room_bytes, str(nearest))
 
 
 def machine_bound() -> Bound:
