@@ -1,7 +1,7 @@
 """Sessions for building, testing, measuring and documenting the three packages.
 
-Every session runs on the interpreter that runs nox, installs under constraints.txt, and puts the
-wheel built from this tree over whatever version was there before.
+Every session runs on the interpreter that runs nox, installs what constraints.txt pins and nothing
+else, and puts the wheel built from this tree over whatever version was there before.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["lint", "check_versions", "tests"]
 
 ROOT = Path(__file__).parent.resolve()
+CONSTRAINTS = ROOT / "constraints.txt"
+# pip reads both: the first in every call, the second where it makes an environment to build in. As
+# an address, since pip splits the value at spaces.
+os.environ |= dict.fromkeys(("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT"), CONSTRAINTS.as_uri())
 BUILD = ROOT / "build"
 PACKAGES = ("kernels", "executor", "report")
 KERNELS = "packages/kernels"
@@ -27,6 +31,7 @@ PYTHON_SOURCES = ("packages", "noxfile.py", ".ci")
 
 # One set for every session that compiles without isolation
 BUILD_TOOLS = ("scikit-build-core", "nanobind", "cmake", "ninja")
+BUILD_BACKENDS = (*BUILD_TOOLS, "hatchling")
 LINT_TOOLS = ("ruff", "mypy", "clang-format", "codespell", "check-jsonschema", "zizmor")
 # What mypy reads to know the types that the packages take from others; torch is left out on purpose
 TYPED_DEPENDENCIES = ("numpy", "polars", "altair", "psutil", "rich", "pytest", "nox", "packaging")
@@ -35,8 +40,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def pip_install(session: nox.Session, *arguments: str) -> None:
-    """Install under constraints.txt."""
-    session.install("-c", "constraints.txt", *arguments)
+    """Install under constraints.txt, and fail where it brings a package that has no pin there."""
+    session.install(*arguments)
+    session.run("python", ".ci/check_pins.py", log=False)
 
 
 def build_wheel(session: nox.Session, flavor: str, *defines: str) -> Path:
@@ -122,8 +128,8 @@ def tests(session: nox.Session) -> None:
         (i for i, word in enumerate(session.posargs) if word not in PACKAGES), len(session.posargs)
     )
     chosen = tuple(session.posargs[:count]) or PACKAGES
-    torch = ("torch",) if "executor" in chosen else ()
-    install_packages(session, chosen, "pytest", *torch)
+    others = {"executor": "torch", "report": "zensical"}
+    install_packages(session, chosen, "pytest", *(others[n] for n in chosen if n in others))
     failed = []
     for name in chosen:
         try:
@@ -235,7 +241,8 @@ def check_versions(session: nox.Session) -> None:
 @nox.session
 def build(session: nox.Session) -> None:
     """Build the sdist and the wheel of every package into dist/, each in isolation as pip would."""
-    pip_install(session, "build")
+    # What the isolated builds install, so that each of it is seen to have a pin
+    pip_install(session, "build", *BUILD_BACKENDS)
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
     for name in PACKAGES:
         session.run("python", "-m", "build", "--outdir", "dist", f"packages/{name}")

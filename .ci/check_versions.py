@@ -16,11 +16,12 @@ ROOT = Path(__file__).parent.parent
 CHANGELOG_HEADING = re.compile(r"^## \[?v?(?P<version>\d[^\s\]]*)", re.MULTILINE)
 
 
-def requirements(project: dict[str, Any]) -> list[Requirement]:
-    """Return the requirements of a package, those of its extras included."""
+def requirements(content: dict[str, Any]) -> list[Requirement]:
+    """Return what a pyproject.toml requires: to build, to run, and for its extras."""
+    project = content["project"]
     extras: dict[str, list[str]] = project.get("optional-dependencies", {})
-    groups = [project.get("dependencies", []), *extras.values()]
-    return [Requirement(line) for group in groups for line in group]
+    groups = [content["build-system"]["requires"], project.get("dependencies", [])]
+    return [Requirement(line) for group in (*groups, *extras.values()) for line in group]
 
 
 def pins() -> dict[str, Version]:
@@ -35,10 +36,11 @@ def pins() -> dict[str, Version]:
 
 def problems(tags: list[str]) -> list[str]:
     """Return one sentence for each disagreement; a tag has to name a package's own version."""
-    projects = {
-        path.parent.name: tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+    contents = {
+        path.parent.name: tomllib.loads(path.read_text(encoding="utf-8"))
         for path in sorted(ROOT.glob("packages/*/pyproject.toml"))
     }
+    projects = {folder: content["project"] for folder, content in contents.items()}
     found = []
     own: dict[str, Version] = {}
     for folder, project in projects.items():
@@ -54,9 +56,11 @@ def problems(tags: list[str]) -> list[str]:
                 f"packages/{folder}: the changelog's newest entry is {newest_version}, "
                 f"the version is {project['version']}"
             )
-    for folder, project in projects.items():
-        for requirement in requirements(project):
+    for folder, content in contents.items():
+        for requirement in requirements(content):
             name = canonicalize_name(requirement.name)
+            if name not in own and name not in pins():
+                found.append(f"packages/{folder}: needs {requirement}, constraints.txt has no pin")
             if name in own and not requirement.specifier:
                 found.append(f"packages/{folder}: names no range for {name}")
             for what, versions in (("this tree has", own), ("constraints.txt pins", pins())):
