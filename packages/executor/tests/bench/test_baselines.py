@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -149,3 +151,14 @@ def test_an_adapter_is_right(worker: WorkerProcess, reference_file: str) -> None
     assert len(turn["samples_ns"]) == 2
     assert turn["profile"] == []
     assert ask("finish")["ops"] is None
+
+
+def test_openvino_tells_nobody_that_it_is_used() -> None:
+    pytest.importorskip("openvino")
+    code = (
+        "import ablation_executor.bench.baselines.open_vino\n"
+        "from openvino.tools.ovc import convert_impl, telemetry_utils\n"
+        "print(convert_impl.tm.__name__, telemetry_utils.tm.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["openvino.tools.ovc.telemetry_stub"] * 2

@@ -66,7 +66,7 @@ def test_processes_of_the_study_of_warm_up_take_no_connection() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["--configs", "Toy", "--quick", "--variants", "torch-naive,passes-none"],
+        ["--configs", "Toy", "--quick", "--variants", "passes-none", "--baselines", "none"],
         ["--suite", "attention-sweep", "--quick", "--tiers", "cpu", "--cases", "causal Q512"],
     ],
     ids=("block", "suite"),

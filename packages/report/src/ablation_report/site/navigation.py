@@ -65,6 +65,7 @@ def navigation(
                 {"Performance notes": "performance.md"},
                 {"Design": "design.md"},
                 {"Development": "development.md"},
+                {"Security": "security.md"},
                 {"Glossary": "glossary.md"},
             ]
         },

@@ -9,7 +9,12 @@ at Toy. The plugin packs weights and keeps the constants that share memory with 
 from __future__ import annotations
 
 import gc
+import sys
 from typing import Any
+
+# Its converter would tell its makers over the network that it was used; without the module that
+# does, it does not
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 import openvino
 import torch
