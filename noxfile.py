@@ -37,12 +37,21 @@ LINT_TOOLS = ("ruff", "mypy", "clang-format", "codespell", "check-jsonschema", "
 TYPED_DEPENDENCIES = ("numpy", "polars", "altair", "psutil", "rich", "pytest", "nox", "packaging")
 SITE_TOOLS = ("zensical", "mkdocstrings-python", "vl-convert-python")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# Marks the built site: nothing without it is deleted
+SITE_MARK = ".built-by-nox"
 
 
 def pip_install(session: nox.Session, *arguments: str) -> None:
     """Install under constraints.txt, and fail where it brings a package that has no pin there."""
     session.install(*arguments)
     session.run("python", ".ci/check_pins.py", log=False)
+
+
+def delete_built(folder: Path) -> None:
+    """Delete the wheels and sdists of this tree's packages in a folder, and nothing else."""
+    for path in folder.glob("ablation_*"):
+        if path.name.endswith((".whl", ".tar.gz")):
+            path.unlink()
 
 
 def build_wheel(session: nox.Session, flavor: str, *defines: str) -> Path:
@@ -54,7 +63,7 @@ def build_wheel(session: nox.Session, flavor: str, *defines: str) -> Path:
     """
     pip_install(session, *BUILD_TOOLS)
     out = BUILD / "wheels" / flavor
-    shutil.rmtree(out, ignore_errors=True)
+    delete_built(out)
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
     session.run(
         "python",
@@ -104,7 +113,7 @@ def install_packages(session: nox.Session, packages: tuple[str, ...], *others: s
 def install_wheels(session: nox.Session, *others: str) -> None:
     """Install all packages of this tree as their users have them: each from its built wheel."""
     out = BUILD / "wheels" / "pure"
-    shutil.rmtree(out, ignore_errors=True)
+    delete_built(out)
     paths = [f"packages/{name}" for name in PACKAGES if name != "kernels"]
     session.run("python", "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(out), *paths)
     wheels = [built_wheel(session), *sorted(out.glob("*.whl"))]
@@ -201,17 +210,24 @@ def docs(session: nox.Session) -> None:
 
     The reference is read from the installed wheels, so that it shows what a user gets.
     """
+    site = ROOT / "site"
+    if site.is_symlink() or (site.exists() and not (site / SITE_MARK).is_file()):
+        session.error(f"{site}: not built by this session (no {SITE_MARK}); move it away")
     install_wheels(session, *SITE_TOOLS)
-    pages = BUILD / "site-docs"
+    folder = BUILD / "docs"
+    config = str(folder / "zensical.toml")
     session.run(
         *("python", "-m", "ablation_report", "site", "data/published", "data/runs"),
-        *("--out", str(pages)),
+        *("--out", str(folder / "pages")),
     )
     # Zensical writes beside its configuration and takes no path that leads upwards
-    session.run("zensical", "build", "--strict", "--clean", "-f", str(BUILD / "zensical.toml"))
-    shutil.rmtree(ROOT / "site", ignore_errors=True)
-    shutil.move(BUILD / "site", ROOT / "site")
-    session.run("python", ".ci/check_site.py", "site", str(BUILD / "zensical.toml"))
+    session.run("zensical", "build", "--strict", "--clean", "-f", config)
+    # Before it is moved: a session that is killed leaves nothing unmarked
+    (folder / "site" / SITE_MARK).touch()
+    if site.exists():
+        shutil.rmtree(site)
+    shutil.move(folder / "site", site)
+    session.run("python", ".ci/check_site.py", "site", config)
     if "serve" in session.posargs:
         session.run(
             *("python", "-m", "http.server", "--directory", "site", "--bind", "127.0.0.1", "8000")
@@ -243,7 +259,7 @@ def build(session: nox.Session) -> None:
     """Build the sdist and the wheel of every package into dist/, each in isolation as pip would."""
     # What the isolated builds install, so that each of it is seen to have a pin
     pip_install(session, "build", *BUILD_BACKENDS)
-    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    delete_built(ROOT / "dist")
     for name in PACKAGES:
         session.run("python", "-m", "build", "--outdir", "dist", f"packages/{name}")
 

@@ -10,9 +10,9 @@ import pytest
 from rows import RUN_ID, make_cell, make_header, write_run
 
 from ablation_report.__main__ import main
-from ablation_report.attention_rows import is_attention, load_attention
+from ablation_report.attention_rows import AttentionRun, load_attention
 from ablation_report.attention_tables import attention_tables, cases_of, crossover_map
-from ablation_report.load import check, load
+from ablation_report.load import Run, check, load, read
 from ablation_report.schema import SchemaError
 
 IMPLS = ("torch-sdpa", "kernels-materialized", "flash")
@@ -159,7 +159,8 @@ def test_other_faults_of_a_folder(tmp_path: Path) -> None:
 def test_a_block_ablation_and_attention_alone_are_told_apart(tmp_path: Path) -> None:
     write_attention(tmp_path / "attention", three_ways(500))
     block = write_run(tmp_path / "block", [make_cell()])
-    assert not is_attention(block)
+    assert isinstance(read(tmp_path / "attention"), AttentionRun)
+    assert isinstance(read(block), Run)
     assert load(tmp_path).collect()["path"].unique().to_list() == [str(block)]
     assert len(check(tmp_path)[0]) == 2
     with pytest.raises(SchemaError, match="a run of attention alone"):
@@ -242,5 +243,6 @@ def test_the_command_prints_tables_and_refuses(
     assert capsys.readouterr().out == text
     assert main(["attention", str(folder), "--format", "md"]) == 0
     assert "| flash | 0.5 µs |" in capsys.readouterr().out
-    assert main(["attention", str(tmp_path)]) == 1
-    assert "run.json: missing" in capsys.readouterr().err
+    block = write_run(tmp_path / "block", [make_cell()])
+    assert main(["attention", str(block)]) == 2
+    assert "a block ablation, no run of attention alone" in capsys.readouterr().err

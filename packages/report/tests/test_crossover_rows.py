@@ -74,5 +74,5 @@ def test_the_command_shows_the_tier_and_refuses_other_runs(
 ) -> None:
     assert main(["attention", str(write_suite(tmp_path / "run", ways(1024)))]) == 0
     assert "Flash against fused" in capsys.readouterr().out
-    assert main(["attention", str(write_suite(tmp_path / "other", [make_suite_row()]))]) == 1
+    assert main(["attention", str(write_suite(tmp_path / "other", [make_suite_row()]))]) == 2
     assert "no row of tier crossover of attention-sweep" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from ablation_report.site.figures import fragment
 from ablation_report.site.navigation import pages_of, to_toml, write_config
 from ablation_report.site.pictures import add_pictures
 from ablation_report.site.text import table
-from ablation_report.sources import gather
+from ablation_report.sources import Gathered, gather
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -134,8 +134,7 @@ def test_all_oom_draws_no_chart_and_says_why(tmp_path: Path) -> None:
 
 
 def test_without_any_source_every_page_says_so(tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    build(tmp_path / "pages", tmp_path / "runs")
+    write_pages(Gathered((), (), (), ()), DOCS, tmp_path / "pages", None, ROOT)
     for page, sentence in {
         "index.md": "No run has been recorded",
         "findings.md": "There is no source to ask",
@@ -154,11 +153,6 @@ def damage(folder: Path) -> None:
     rows.write_text(rows.read_text()[:-200])
 
 
-def empty(folder: Path) -> None:
-    """Leave a run that ended before its first cell."""
-    (folder / "cells.jsonl").unlink()
-
-
 def make_foreign(folder: Path) -> None:
     """Put a file of something else in the place of the header."""
     (folder / "run.json").write_text('{"tool": "another <bench>"}')
@@ -173,7 +167,6 @@ def make_newer(folder: Path) -> None:
     ("spoil", "message"),
     [
         (damage, "damaged, no JSON"),
-        (empty, "no cell was measured"),
         (make_foreign, "column schema_version"),
         (make_newer, "a newer bench wrote it"),
     ],
@@ -189,6 +182,15 @@ def test_a_bad_run_is_told_and_the_others_are_shown(
     assert "runs/bad" in box and message in box
     assert "[good](runs/good.md)" in runs
     assert "### Table" in (tmp_path / "pages/configs/toy.md").read_text("utf-8")
+
+
+def test_a_run_without_rows_is_noted_and_no_fault(tmp_path: Path) -> None:
+    (write_run(tmp_path / "runs" / "killed", []) / "cells.jsonl").unlink()
+    write_run(tmp_path / "runs" / "good", timed_cells("torch-naive", *AA))
+    build(tmp_path / "pages", tmp_path / "runs")
+    runs = (tmp_path / "pages/runs.md").read_text("utf-8")
+    box = runs.partition("!!! note")[2].partition("\n## ")[0]
+    assert "runs/killed: a run without rows" in box and "!!! failure" not in runs
 
 
 def test_the_newest_run_that_covers_a_config_is_shown(tmp_path: Path) -> None:

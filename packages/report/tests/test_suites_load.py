@@ -18,10 +18,10 @@ from suite_samples import (
     write_suite,
 )
 
-from ablation_report.load import check, load
+from ablation_report.load import Run, check, load, read
 from ablation_report.schema import SchemaError
 from ablation_report.sources import gather
-from ablation_report.suite_rows import is_suite_run, label_of, load_suite_run, peak_flops_per_s
+from ablation_report.suite_rows import SuiteRun, label_of, load_suite_run, peak_flops_per_s
 
 PUBLISHED = Path(__file__).parents[3] / "data/published"
 
@@ -171,7 +171,7 @@ def test_the_label_is_made_from_the_columns() -> None:
 def test_suites_and_block_ablations_are_told_apart(tmp_path: Path) -> None:
     suite = write_suite(tmp_path / "suite", [make_suite_row()])
     block = write_run(tmp_path / "block", [make_cell()])
-    assert is_suite_run(suite) and not is_suite_run(block)
+    assert isinstance(read(suite), SuiteRun) and isinstance(read(block), Run)
     assert load(tmp_path).collect()["path"].unique().to_list() == [str(block)]
     with pytest.raises(SchemaError, match="a run of another suite, no block ablation"):
         load(suite)
@@ -189,7 +189,7 @@ def test_a_damaged_run_is_told_and_the_others_are_shown(tmp_path: Path) -> None:
 def test_a_run_without_rows_is_a_run(tmp_path: Path) -> None:
     folder = write_suite(tmp_path / "run", [])
     (folder / "rows.jsonl").unlink()
-    assert is_suite_run(folder) and load_suite_run(folder).rows == []
+    assert isinstance(read(folder), SuiteRun) and load_suite_run(folder).rows == []
 
 
 def test_published_figures_become_sources_of_their_own() -> None:

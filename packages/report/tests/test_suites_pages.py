@@ -17,7 +17,7 @@ from suite_samples import (
 from ablation_report.site import write_pages
 from ablation_report.site.navigation import pages_of
 from ablation_report.site.suite_pages import shown_runs
-from ablation_report.sources import gather
+from ablation_report.sources import Gathered, gather
 from ablation_report.suite_names import NAMES, SUITES
 from ablation_report.suite_rows import BASELINES
 
@@ -108,8 +108,7 @@ def test_a_run_page_has_every_row(site: tuple[Path, list[str]]) -> None:
 
 
 def test_without_a_run_each_page_says_so(tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    build(tmp_path / "pages", tmp_path / "runs")
+    write_pages(Gathered((), (), (), ()), ROOT / "docs", tmp_path / "pages", None, ROOT)
     for suite in SUITES:
         text = (tmp_path / f"pages/suites/{suite}.md").read_text("utf-8")
         assert "No run of this suite has been recorded" in text and "vega-chart" not in text
@@ -140,6 +139,6 @@ def test_a_run_that_stopped_early_and_a_damaged_one_are_told(tmp_path: Path) -> 
     build(tmp_path / "pages", tmp_path / "runs")
     assert "It was stopped before its first case" in (tmp_path / "pages/runs/empty.md").read_text()
     text = (tmp_path / "pages/runs.md").read_text("utf-8")
-    box = text.partition("!!! failure")[2].partition("\n## ")[0]
+    box = text.partition("!!! failure")[2].partition("!!! note")[0]
     assert "runs/bad/rows.jsonl:1" in box and "runs/good" not in box
     assert "## Recorded: good" in (tmp_path / f"pages/suites/{SWEEP}.md").read_text("utf-8")

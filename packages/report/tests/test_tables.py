@@ -246,7 +246,7 @@ def test_faults_go_to_stderr_with_status_one(
         captured = capsys.readouterr()
         assert captured.out == ""
         place = f"{run / 'cells.jsonl'}:1: column threads: "
-        assert captured.err == f"{place}-1, expected an integer of 0 or more\n"
+        assert captured.err == f"{place}-1, expected an integer above 0\n"
     assert main(["show", str(tmp_path / "none")]) == 1
     assert "no such file or folder" in capsys.readouterr().err
 

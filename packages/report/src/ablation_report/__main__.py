@@ -1,18 +1,29 @@
 """The command line: `show` prints a run, `attention` one of attention alone, `findings` what the
 rows say of each claim, `compare` two runs cell by cell, `agree` their orders, `export` a summary of
-many runs, `site` writes the pages of the site; `check` validates files."""
+many runs, `site` writes the pages of the site; `check` validates files.
+
+Exit status: 0, all was read and done; 1, a path is missing, holds nothing to read, or a file
+breaks a rule; 2, what was asked for cannot be done; 3 and 4, what `compare --fail-on` looks for;
+130 after Ctrl-C; 141 where the reader of the output went away.
+"""
 
 from __future__ import annotations
 
-import argparse
 import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` looks for modules in the current folder first: a random.py there is the user's
+    del sys.path[0]
+
+import argparse
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ablation_report import __version__
-from ablation_report.attention_rows import AttentionRun, is_attention, load_attention
+from ablation_report import __version__, output
+from ablation_report.attention_rows import AttentionRun
 from ablation_report.attention_tables import LEGEND as ATTENTION_LEGEND
 from ablation_report.attention_tables import attention_tables
 from ablation_report.compare import compare_runs, compare_tables, differences
@@ -20,16 +31,19 @@ from ablation_report.conditions import condition_facts
 from ablation_report.crossover_rows import SUITE, TIER, crossover_run
 from ablation_report.escaping import escape, visible
 from ablation_report.findings.text import findings_text
-from ablation_report.load import check, load, load_run
-from ablation_report.metrics import order_agreement, sound_ceilings
-from ablation_report.schema import Problem, SchemaError
+from ablation_report.load import Content, Run, check, kind_in_words, read_one, without_rows
+from ablation_report.metrics import order_agreement
+from ablation_report.naming import name_of
+from ablation_report.output import UsageError
+from ablation_report.published import PublishedSuites
+from ablation_report.schema import SchemaError
 from ablation_report.site import command as site
-from ablation_report.sources import gather, read_source
+from ablation_report.sources import block_source, gather
 from ablation_report.suite_compare import compare_suites, suite_compare_table, suite_differences
-from ablation_report.suite_rows import is_suite_run, load_suite_run
+from ablation_report.suite_rows import SuiteRun
 from ablation_report.suite_sources import recorded_source
 from ablation_report.suite_text import show_suite, with_suites
-from ablation_report.summary import summarize
+from ablation_report.summary import summary_of
 from ablation_report.tables import (
     LEGEND,
     Table,
@@ -41,65 +55,111 @@ from ablation_report.tables import (
     summary_table,
 )
 
+EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_NO_READER = 1, 2, 130, 141
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return 0, or 1 when a file is missing or breaks the schema."""
+    """Run the command line; return the exit status that the module's text lists."""
+    output.prepare()
     options = _parser().parse_args(arguments)
+    if getattr(options, "format", "text") != "text":
+        output.print_data()
     try:
-        if options.command == "check":
-            return _check(options.paths)
-        if options.command == "agree":
-            print(agree(options.first, options.second))
-            return 0
-        if options.command == "compare":
-            return _compare(options)
-        if options.command == "findings":
-            return _findings(options.paths, options.format)
-        if options.command == "export":
-            return _export(options)
-        if options.command == "site":
-            return site.run(options)
-        if options.command == "attention" or is_attention(options.run):
-            print(show_attention(options.run, options.format))
-            return 0
-        if is_suite_run(options.run):
-            print(show_suite(options.run, options.format))
-            return 0
-        print(show(options.run, options.format))
-    except (SchemaError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+        return _guarded(options)
+    except BrokenPipeError:
+        output.drop()
+        return EXIT_NO_READER
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _guarded(options: argparse.Namespace) -> int:
+    """Run a command to its end, what it prints included; tell an error in words."""
+    try:
+        status = _run(options)
+        output.flush()
+        return status
+    except BrokenPipeError:
+        raise
+    except (SchemaError, OSError, UsageError) as error:
+        with contextlib.suppress(OSError):
+            output.flush()
+        print(output.said(error), file=sys.stderr)
+        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_REFUSED
+
+
+def _run(options: argparse.Namespace) -> int:
+    command = options.command
+    if command == "check":
+        return _check(options.paths)
+    if command == "agree":
+        print(agree(options.first, options.second))
+        return 0
+    if command == "compare":
+        return _compare(options)
+    if command == "findings":
+        return _findings(options.paths, options.format)
+    if command == "export":
+        return _export(options)
+    if command == "site":
+        return site.run(options)
+    shower = show_attention if command == "attention" else show
+    print(shower(options.run, options.format))
     return 0
 
 
 def show(path: Path, layout: str) -> str:
-    """Return the tables of one run folder or published block ablation as text or Markdown.
+    """Return the tables of one run or published file of any kind as text or Markdown.
 
     Raises:
-        SchemaError: a file is damaged, breaks a rule, or has another schema; lists every fault.
-        OSError: a file is missing or cannot be read.
+        SchemaError: a file is damaged, breaks a rule, or has another schema; lists the faults.
+        OSError: the path is missing, or holds none or several.
     """
-    frame = load(path).collect()
-    sources = frame["path"].unique().to_list()
-    if len(sources) > 1:
-        raise FileNotFoundError(f"{path}: holds {len(sources)} runs, name one")
-    ceilings = _sound_ceilings(path)
-    rate = None if ceilings is None else float(ceilings["multiply_add_flops_per_s"])
-    summary = summary_table(frame, rate)
-    tables = [table for table in (*config_tables(frame), summary, rungs_table(frame)) if table.rows]
+    content = read_one(path)
+    if isinstance(content, AttentionRun):
+        return _shown_attention(content, layout)
+    if isinstance(content, SuiteRun | PublishedSuites):
+        return show_suite(content, layout)
     markdown = layout == "md"
+    header = content.header if isinstance(content, Run) else None
+    if not content.rows:
+        facts = [] if header is None else [facts_text(_common_facts(header), markdown)]
+        return "\n\n".join([*facts, f"{visible(path)}: {without_rows(content)}"])
+    source = block_source(content)
+    frame = source.frame
+    summary = summary_table(frame, source.ceiling_flops_per_s)
+    tables = [table for table in (*config_tables(frame), summary, rungs_table(frame)) if table.rows]
     parts = [table.markdown() if markdown else table.text() for table in tables]
-    return "\n\n".join([_origin(path, markdown), *parts, "\n".join(LEGEND)])
+    if header is None:
+        name = name_of(content.path)
+        origin = f"Published figures: {escape(name) if markdown else name}"
+    else:
+        origin = _origin(header, source.ceilings is None, markdown)
+    return "\n\n".join([origin, *parts, "\n".join(LEGEND)])
 
 
 def show_attention(path: Path, layout: str) -> str:
-    """Return the tables of one run of attention alone as text or Markdown.
+    """Return the tables of one run of attention alone as text or Markdown, or of the crossover
+    tier of a run of attention-sweep.
 
     Raises:
-        SchemaError: the folder is no such run, or a file of it breaks a rule; lists every fault.
-        OSError: a file cannot be read.
+        SchemaError: a file is damaged, breaks a rule, or has another schema; lists the faults.
+        UsageError: the run is of something else.
+        OSError: the path is missing, or holds none or several.
     """
-    run = _attention_run(path)
+    content = read_one(path)
+    if isinstance(content, AttentionRun):
+        return _shown_attention(content, layout)
+    if not isinstance(content, SuiteRun):
+        raise UsageError(f"{path}: {kind_in_words(content)}, no run of attention alone")
+    run = crossover_run(content)
+    if run is None:
+        message = f"no row of tier {TIER} of {SUITE}: ablation-report show shows the run"
+        raise UsageError(f"{path}: {message}")
+    return _shown_attention(run, layout)
+
+
+def _shown_attention(run: AttentionRun, layout: str) -> str:
     markdown = layout == "md"
     tables = attention_tables(run.rows, run.header["impls"])
     parts = [table.markdown() if markdown else table.text() for table in tables]
@@ -109,35 +169,23 @@ def show_attention(path: Path, layout: str) -> str:
         f"{header['n_cases']} asked for, {header['min_rounds']} to {header['rounds']} rounds each"
     )
     facts["Seed"] = str(header["seed"])
+    if not run.rows:
+        parts.append(f"{visible(run.path)}: {without_rows(run)}")
     return "\n\n".join([facts_text(facts, markdown), *parts, "\n".join(ATTENTION_LEGEND)])
-
-
-def _attention_run(path: Path) -> AttentionRun:
-    """Read a run of attention alone, or the crossover tier of a run of attention-sweep."""
-    if not is_suite_run(path):
-        return load_attention(path)
-    run = crossover_run(load_suite_run(path))
-    if run is None:
-        message = f"no row of tier {TIER} of {SUITE}: ablation-report show shows the run"
-        raise SchemaError([Problem(path, None, None, message)])
-    return run
 
 
 def agree(first: Path, second: Path) -> str:
     """Say how far two runs agree in the order of variants, each by the other's verdicts.
 
-    Raises as `show` does.
+    Raises as `show` does; UsageError for what is no block ablation or has no rows.
     """
-    runs = [load(path).collect().to_dicts() for path in (first, second)]
+    one, other = (block_source(read_one(path)) for path in (first, second))
     lines = []
-    for (name, cells), (other_name, others) in (
-        ((first.name, runs[0]), (second.name, runs[1])),
-        ((second.name, runs[1]), (first.name, runs[0])),
-    ):
-        found = order_agreement(cells, others)
+    for here, there in ((one, other), (other, one)):
+        found = order_agreement(here.cells, there.cells)
         lines.append(
-            f"{name}: {found.said} pairs faster or slower; {found.same} in the same order in "
-            f"{other_name}, {len(found.contradicted)} contradicted beyond its floor"
+            f"{here.name}: {found.said} pairs faster or slower; {found.same} in the same order in "
+            f"{there.name}, {len(found.contradicted)} contradicted beyond its floor"
         )
         lines += [f"  {config}: {a}, {b}" for config, a, b in found.contradicted]
     return "\n".join(map(visible, lines))
@@ -150,16 +198,15 @@ def _compare(options: argparse.Namespace) -> int:
     where no cell, but a process as a whole is such: it may be the state of that process alone, and
     a further run tells.
     """
-    are_suites = [is_suite_run(path) for path in (options.first, options.second)]
+    contents = [read_one(path) for path in (options.first, options.second)]
+    are_suites = [isinstance(content, SuiteRun) for content in contents]
     if are_suites[0] != are_suites[1]:
-        print("one is a run of the block, the other one of a further suite", file=sys.stderr)
-        return 2
-    comparison = (_compared_suites if all(are_suites) else _compared)(options.first, options.second)
+        raise UsageError("one is a run of the block, the other one of a further suite")
+    comparison = (_compared_suites if all(are_suites) else _compared)(*contents)
     found = comparison.differences
     if found and not options.force:
-        print("the runs differ in", "; ".join(found), file=sys.stderr)
-        print("--force compares them all the same", file=sys.stderr)
-        return 2
+        message = f"the runs differ in {'; '.join(found)}\n--force compares them all the same"
+        raise UsageError(message)
     print("\n\n".join(table.text() for table in comparison.tables))
     if found:
         print("\nForced; the runs differ in", "; ".join(found))
@@ -179,8 +226,11 @@ class _Comparison:
     processes: list[str]
 
 
-def _compared(*paths: Path) -> _Comparison:
-    first, second = map(read_source, paths)
+def _compared(*contents: Content) -> _Comparison:
+    first, second = map(block_source, contents)
+    for source in (first, second):
+        if source.is_published:
+            raise UsageError(f"{source.path}: published figures, compare takes recorded runs")
     changes = compare_runs(first, second)
     return _Comparison(
         differences(first, second),
@@ -190,8 +240,9 @@ def _compared(*paths: Path) -> _Comparison:
     )
 
 
-def _compared_suites(*paths: Path) -> _Comparison:
-    first, second = (recorded_source(load_suite_run(path)) for path in paths)
+def _compared_suites(*contents: Content) -> _Comparison:
+    runs = [content for content in contents if isinstance(content, SuiteRun)]
+    first, second = map(recorded_source, runs)
     changes = compare_suites(first, second)
     return _Comparison(
         suite_differences(first, second),
@@ -205,37 +256,33 @@ def _findings(paths: Sequence[Path], layout: Literal["text", "md"]) -> int:
     """Print what every source says of every claim; 1 if one could not be read."""
     gathered = gather(*paths)
     print(findings_text(gathered, layout))
-    for problem in gathered.problems:
-        print(problem, file=sys.stderr)
-    return 1 if gathered.problems else 0
+    for told in (*gathered.problems, *gathered.notes):
+        print(told, file=sys.stderr)
+    return EXIT_REFUSED if gathered.problems else 0
 
 
 def _export(options: argparse.Namespace) -> int:
     """Write the summary of many runs as CSV, Parquet or Markdown."""
-    frame = with_suites(summarize(*options.paths), *options.paths)
-    if options.format == "parquet":
-        if options.out is None:
-            print("argument --out is missing: Parquet goes into a file", file=sys.stderr)
-            return 2
-        frame.write_parquet(options.out)
-        return 0
-    text = frame_csv(frame) if options.format == "csv" else frame_markdown(frame)
+    if options.out is None and options.format == "parquet":
+        raise UsageError("argument --out is missing: Parquet goes into a file")
+    gathered = gather(*options.paths)
+    if gathered.problems:
+        raise SchemaError(gathered.problems)
+    for note in gathered.notes:
+        print(note, file=sys.stderr)
+    frame = with_suites(summary_of(gathered), gathered)
     if options.out is None:
-        print(text, end="")
+        print(frame_csv(frame) if options.format == "csv" else frame_markdown(frame), end="")
     else:
-        options.out.write_text(text, encoding="utf-8")
+        output.write_summary(frame, options.out, options.format)
     return 0
 
 
-def _origin(path: Path, markdown: bool) -> str:
+def _origin(header: Mapping[str, Any], is_refuted: bool, markdown: bool) -> str:
     """Say what was run, where and with what."""
-    if not path.is_dir():
-        name = escape(path.name) if markdown else visible(path.name)
-        return f"Published figures: {name}"
-    header = load_run(path).header
     facts = _common_facts(header)
     facts["Ceilings"] = _ceilings(header["ceilings"])
-    if header["ceilings"] is not None and _sound_ceilings(path) is None:
+    if header["ceilings"] is not None and is_refuted:
         facts["Ceilings"] += "; not used: cells of this run exceed it"
     sessions = header["sessions"]
     facts["Threads"] = f"{header['threads']}, seed {header['seed']}, sessions {sessions}"
@@ -259,13 +306,6 @@ def _common_facts(header: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _sound_ceilings(path: Path) -> Mapping[str, Any] | None:
-    if not path.is_dir():
-        return None
-    run = load_run(path)
-    return sound_ceilings(run.header["ceilings"], run.cells)
-
-
 def _ceilings(found: Mapping[str, Any] | None) -> str:
     """Write what the machine can do at best, as the run measured it."""
     if found is None:
@@ -281,7 +321,7 @@ def _check(paths: Sequence[Path]) -> int:
         print(visible(sentence))
     for problem in problems:
         print(problem, file=sys.stderr)
-    return 1 if problems else 0
+    return EXIT_REFUSED if problems else 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ module that writes it into a page, a file or a terminal takes it through one of 
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
 from typing import Any
@@ -32,20 +33,26 @@ _MARKUP = re.compile(
 _LINE_MARKUP = re.compile(r"\A(?:[-+=\#!?:/%]|\d+[.)](?=\s|\Z))")
 # A code span of these needs no escape in a table either
 _PLAIN_CODE = re.compile(r"[\w./][\w ./,:+()=-]*")
+# How Python keeps bytes of a path that are no text
+_BYTES = "surrogateescape"
 # What a spreadsheet runs as a formula
 _FORMULA = ("=", "+", "-", "@")
 
 
-def visible(text: str) -> str:
-    r"""Write text on one line with nothing in it that a reader cannot see.
+def visible(text: object) -> str:
+    r"""Write a text or path on one line with nothing in it that a reader cannot see.
 
     White space becomes spaces. Control characters, characters that change the direction of text,
     and halves of surrogate pairs are written as Python writes them: `\x1b`, `\u202e`, `\ud800`.
+    A path is bytes, which are read as UTF-8 whatever the locale says.
     """
-    if text.isprintable():
-        return text
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    with contextlib.suppress(UnicodeError):
+        shown = shown.encode("utf-8", _BYTES).decode("utf-8", _BYTES)
     return "".join(
-        character if character.isprintable() else _written(character) for character in text
+        character if character.isprintable() else _written(character) for character in shown
     )
 
 

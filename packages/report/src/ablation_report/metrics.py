@@ -35,8 +35,9 @@ class Interval:
 
     @property
     def width(self) -> float | None:
-        """Width of the interval over the median; None for a single value, which has no interval."""
-        return (self.high - self.low) / self.median if self.n > 1 else None
+        """Width of the interval over the median; None for a single value, which has no interval,
+        and for a median of 0."""
+        return (self.high - self.low) / self.median if self.n > 1 and self.median else None
 
 
 def median(values: Sequence[float]) -> float:
@@ -74,14 +75,19 @@ def interval_rank(n: int) -> int:
     Of n independent values, at most r lie below the median with the probability of at most r heads
     in n throws, so that [x_(r+1), x_(n-r)] misses it with twice that; r is the largest for which
     this is at most 5%. Below six values the whole range covers less than 95% and is taken.
+
+    In whole numbers: 20 * 2 sum(C(n, i), i <= r) <= 2^n. The sum is taken from the middle
+    downwards, where it is half of 2^n, in about sqrt(n) steps.
     """
-    rank = 0
-    missed = 2 * 0.5**n
-    while rank + 1 < n / 2:
-        missed += 2 * math.comb(n, rank + 1) * 0.5**n
-        if missed > 1 - CONFIDENCE:
-            break
-        rank += 1
+    parts = round(1 / (1 - CONFIDENCE))
+    rank = (n - 1) // 2
+    term = math.comb(n, rank)
+    below = (2**n - (math.comb(n, n // 2) if n % 2 == 0 else 0)) // 2
+    while rank > 0 and parts * 2 * below > 2**n:
+        below -= term
+        # C(n, r - 1) = C(n, r) r / (n - r + 1)
+        term = term * rank // (n - rank + 1)
+        rank -= 1
     return rank
 
 
@@ -123,10 +129,12 @@ def paired_ratio(cell: Cell, base: Cell | None) -> Interval | None:
 def rounds_ratio(cell: Cell, base: Cell) -> Interval | None:
     """Return the median ratio of two rows' times over their common rounds, with its interval.
 
-    None without a common round. The rows must be of one case and session.
+    None without a common round; one in which the base took no time gives no ratio. The rows must
+    be of one case and session.
     """
     times, base_times = rounds_ns(cell), rounds_ns(base)
-    ratios = [times[index] / base_times[index] for index in times.keys() & base_times.keys()]
+    common = [index for index in times.keys() & base_times.keys() if base_times[index]]
+    ratios = [times[index] / base_times[index] for index in common]
     return median_interval(ratios) if ratios else None
 
 

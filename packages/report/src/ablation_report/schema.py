@@ -5,13 +5,34 @@ The run's header is `run.json`; its rows are `cells.jsonl`, one cell a line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from ablation_report.columns import (
+    Column,
+    bytes_column,
+    count_column,
+    is_count,
+    is_int,
+    is_list_of,
+    is_number,
+    is_text,
+    number_column,
+    one_of_column,
+    positive_column,
+    positive_times_column,
+    rate_column,
+    seconds_column,
+    show,
+    table_column,
+    text_column,
+    texts_column,
+    times_column,
+)
 from ablation_report.escaping import visible
 
 SCHEMA_VERSION = 1
@@ -35,67 +56,16 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}" if self.line is not None else str(self.path)
-        column = f"column {self.column}: " if self.column is not None else ""
+        column = f"column {self.column[:60]}: " if self.column is not None else ""
         return visible(f"{place}: {column}{self.message}")
 
 
 class SchemaError(ValueError):
     """Files that cannot be read as rows; `problems` has one entry for each fault."""
 
-    def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = problems
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its type in words, the test of a value, its type in the frame, its null rule.
-
-    An optional one came later than the schema's version: earlier files lack it.
-    """
-
-    words: str
-    accepts: Callable[[Any], bool]
-    dtype: pl.DataType | type[pl.DataType]
-    nullable: bool = False
-    is_optional: bool = False
-
-    def fault(self, value: Any) -> str | None:
-        """Say what is wrong with a value, or return None."""
-        if value is None:
-            return None if self.nullable else f"null, expected {self.words}"
-        return None if self.accepts(value) else f"{show(value)}, expected {self.words}"
-
-
-def show(value: Any) -> str:
-    """Write a value into a message, cut to a readable length."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def is_int(value: Any) -> bool:
-    """True for an integer; Python's booleans are not."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_count(value: Any) -> bool:
-    """True for an integer of zero or more."""
-    return is_int(value) and value >= 0
-
-
-def is_number(value: Any) -> bool:
-    """True for a finite number (NaN and the infinities are no JSON, though Python reads them)."""
-    return is_int(value) or (isinstance(value, float) and abs(value) < float("inf"))
-
-
-def is_text(value: Any) -> bool:
-    """True for a string that is not empty."""
-    return isinstance(value, str) and value != ""
-
-
-def is_list_of(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """Make the test of a list whose entries all pass."""
-    return lambda value: isinstance(value, list) and all(accepts(entry) for entry in value)
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(map(str, self.problems)))
 
 
 def is_op(value: Any) -> bool:
@@ -123,41 +93,6 @@ def is_providers(value: Any) -> bool:
     )
 
 
-def text_column(nullable: bool = False) -> Column:
-    """A column of text that is not empty."""
-    return Column("text", is_text, pl.String, nullable)
-
-
-def count_column(nullable: bool = False) -> Column:
-    """A column of integers of 0 or more."""
-    return Column("an integer of 0 or more", is_count, pl.Int64, nullable)
-
-
-def number_column(nullable: bool = True) -> Column:
-    """A column of finite numbers."""
-    return Column("a finite number", is_number, pl.Float64, nullable)
-
-
-def texts_column() -> Column:
-    """A column of lists of text."""
-    return Column("a list of text", is_list_of(is_text), pl.List(pl.String))
-
-
-def times_column(words: str = "a list of integers of 0 or more") -> Column:
-    """A column of lists of integers of 0 or more."""
-    return Column(words, is_list_of(is_count), pl.List(pl.Int64), nullable=True)
-
-
-def positive_times_column() -> Column:
-    """A column of lists of integers above 0."""
-    return Column(
-        "a list of integers above 0",
-        is_list_of(lambda entry: is_count(entry) and entry > 0),
-        pl.List(pl.Int64),
-        nullable=True,
-    )
-
-
 def providers_column() -> Column:
     """The column `providers`."""
     roles = pl.Struct(dict.fromkeys(PROVIDERS, pl.String))
@@ -169,7 +104,7 @@ CELL_COLUMNS: Mapping[str, Column] = {
     "run_id": text_column(),
     "session": count_column(),
     "config": text_column(),
-    **{name: count_column() for name in ("d_model", "n_heads", "seq_len", "batch")},
+    **{name: positive_column() for name in ("d_model", "n_heads", "seq_len", "batch")},
     **{name: text_column() for name in ("variant", "printed_name", "group")},
     "parent": text_column(nullable=True),
     # What differs from the parent; a root has nothing to say
@@ -182,9 +117,9 @@ CELL_COLUMNS: Mapping[str, Column] = {
         for op in ("attention", "layer_norm", "softmax", "linear")
     },
     "providers": providers_column(),
-    "threads": count_column(),
+    "threads": positive_column(),
     "seed": count_column(),
-    "status": Column(f"one of {', '.join(STATUSES)}", lambda v: v in STATUSES, pl.String),
+    "status": one_of_column(STATUSES),
     "reason": text_column(nullable=True),
     "signal": count_column(nullable=True),
     "n_warmup": count_column(nullable=True),
@@ -219,30 +154,44 @@ CELL_COLUMNS: Mapping[str, Column] = {
     **{name: number_column() for name in ("max_abs_error", "tolerance", "worst_ratio")},
     "checked_rows": count_column(nullable=True),
     **{
-        f"{name}_bytes": count_column(nullable=True)
+        f"{name}_bytes": bytes_column()
         for name in (
             *("memory_predicted", "memory_available", "arena"),
             *("attention_scratch", "weights", "peak_rss"),
         )
     },
-    "packed_weights_bytes": Column(
-        "an integer of 0 or more", is_count, pl.Int64, nullable=True, is_optional=True
-    ),
-    "flops": count_column(),
+    "packed_weights_bytes": bytes_column(is_optional=True),
+    "flops": positive_column(),
     "calibration_before_ns": positive_times_column(),
     "calibration_after_ns": positive_times_column(),
     "started_utc": text_column(nullable=True),
-    "elapsed_s": number_column(),
+    "elapsed_s": seconds_column(),
 }
 
 
-def _table(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _has(*names: str) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, dict) and value.keys() >= set(names)
-
+VERSIONS = ("python", "numpy", "torch", "ablation_kernels", "ablation_executor")
+# What a platform does not tell is empty
+_TOLD = Column("text", lambda value: isinstance(value, str), pl.String)
+_CACHE = Column("text or a number of bytes", lambda v: isinstance(v, str) or is_count(v), pl.Object)
+MACHINE: Mapping[str, Column] = {
+    "cpu_model": _TOLD,
+    "cores": positive_column(),
+    "memory_bytes": bytes_column(),
+    "os": _TOLD,
+    "arch": _TOLD,
+    "isa_flags": texts_column(),
+    "caches": table_column(others=_CACHE),
+}
+BUILD_INFO: Mapping[str, Column] = {
+    "isa_available": texts_column(is_optional=True),
+    "isa_used": text_column(nullable=True, is_optional=True),
+}
+CEILINGS: Mapping[str, Column] = {
+    "provider": text_column(nullable=True),
+    "threads": positive_column(),
+    "multiply_add_flops_per_s": rate_column(),
+    "memory_bytes_per_s": rate_column(),
+}
 
 # The dtype matters to rows only: the header stays a dictionary.
 RUN_COLUMNS: Mapping[str, Column] = {
@@ -250,36 +199,23 @@ RUN_COLUMNS: Mapping[str, Column] = {
     "run_id": text_column(),
     "created_utc": text_column(),
     "finished_utc": text_column(nullable=True),
-    "elapsed_s": number_column(),
+    "elapsed_s": seconds_column(),
     "command": texts_column(),
-    "versions": Column(
-        "a table with python, numpy, torch, ablation_kernels, ablation_executor",
-        _has("python", "numpy", "torch", "ablation_kernels", "ablation_executor"),
-        pl.Object,
+    "versions": table_column(
+        dict.fromkeys(VERSIONS, text_column(nullable=True)), text_column(nullable=True)
     ),
-    "machine": Column(
-        "a table with cpu_model, cores, memory_bytes, os, arch, isa_flags, caches",
-        _has("cpu_model", "cores", "memory_bytes", "os", "arch", "isa_flags", "caches"),
-        pl.Object,
-    ),
+    "machine": table_column(MACHINE),
     "providers": providers_column(),
-    "build_info": Column("a table", _table, pl.Object),
-    "ceilings": Column(
-        "a table with provider, threads, multiply_add_flops_per_s, memory_bytes_per_s",
-        _has("provider", "threads", "multiply_add_flops_per_s", "memory_bytes_per_s"),
-        pl.Object,
-        nullable=True,
-    ),
-    "threads": count_column(),
+    "build_info": table_column(BUILD_INFO),
+    "ceilings": table_column(CEILINGS, nullable=True),
+    "threads": positive_column(),
     "seed": count_column(),
     "samples": count_column(),
-    "budget_s": number_column(),
+    "budget_s": seconds_column(),
     "configs": texts_column(),
-    "variants": Column("a list of text", is_list_of(is_text), pl.List(pl.String), nullable=True),
+    "variants": texts_column(nullable=True),
     # The runtimes of the league that were asked for
-    "baselines": Column(
-        "a list of text", is_list_of(is_text), pl.List(pl.String), is_optional=True
-    ),
+    "baselines": texts_column(is_optional=True),
     "git_sha": text_column(nullable=True),
     "sessions": count_column(),
 }
@@ -293,18 +229,6 @@ def version_fault(version: Any) -> str | None:
         return f"{show(version)}, expected {SCHEMA_VERSION}"
     age = "a newer bench wrote it" if version > SCHEMA_VERSION else "an older bench wrote it"
     return f"schema {version}, this report reads schema {SCHEMA_VERSION} ({age})"
-
-
-def column_faults(values: Mapping[str, Any], columns: Mapping[str, Column]) -> dict[str, str]:
-    """Return the faults of a row or header by column: unknown, missing, and of the wrong type."""
-    faults = {name: "unknown column" for name in values if name not in columns}
-    for name, column in columns.items():
-        if column.is_optional and name not in values:
-            continue
-        fault = column.fault(values[name]) if name in values else "missing"
-        if fault:
-            faults[name] = fault
-    return faults
 
 
 def cell_faults(cell: Mapping[str, Any]) -> dict[str, str]:
@@ -321,9 +245,9 @@ def cell_faults(cell: Mapping[str, Any]) -> dict[str, str]:
                 faults[name] = f"not null, but status is {cell['status']}"
         if cell["reason"] is None:
             faults["reason"] = f"null, but status is {cell['status']}"
-    samples, rounds = cell["samples_ns"], cell["sample_rounds"]
-    if samples and (rounds is None or len(rounds) != len(samples)):
-        faults["sample_rounds"] = f"{len(rounds or [])} entries for {len(samples)} samples"
+    samples, rounds = cell["samples_ns"] or [], cell["sample_rounds"] or []
+    if len(rounds) != len(samples) and "samples_ns" not in faults:
+        faults["sample_rounds"] = f"{len(rounds)} entries for {len(samples)} samples"
     faults |= _profile_faults(cell)
     s, d = cell["seq_len"], cell["d_model"]
     flops = cell["batch"] * (24 * s * d * d + 4 * s * s * d)

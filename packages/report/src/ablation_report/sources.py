@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ablation_report import published
-from ablation_report.attention_rows import AttentionRun, is_attention, load_attention
+import polars as pl
+
+from ablation_report.attention_rows import AttentionRun
 from ablation_report.crossover_rows import crossover_run
+from ablation_report.escaping import visible
 from ablation_report.ladder import CONFIGS, PARENTS, PRINTED_NAMES, is_ours
-from ablation_report.load import found_paths, load_run
+from ablation_report.load import (
+    CELLS_NAME,
+    FRAME_SCHEMA,
+    Content,
+    Run,
+    kind_in_words,
+    read_all,
+    read_one,
+    without_rows,
+)
 from ablation_report.metrics import (
     Cell,
     Interval,
@@ -28,9 +39,11 @@ from ablation_report.metrics import (
     sound_ceilings,
     verdict,
 )
-from ablation_report.schema import Problem, SchemaError
+from ablation_report.naming import name_of, names_of
+from ablation_report.output import UsageError
+from ablation_report.published import PublishedBlock, PublishedSuites
+from ablation_report.schema import Problem
 from ablation_report.suite_published import published_sources
-from ablation_report.suite_rows import is_suite_run, load_suite_run
 from ablation_report.suite_sources import SuiteSource, recorded_source
 
 # A published figure has no interval. Two of them are told apart from this difference on: several
@@ -90,6 +103,12 @@ class Source:
     def label(self) -> str:
         """A short name for axes and headings."""
         return f"{self.machine} (published)" if self.is_published else self.name
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """The cells as `load.load` gives them."""
+        rows = [{"origin": self.origin, **cell} for cell in self.cells]
+        return pl.DataFrame(rows, schema=FRAME_SCHEMA, orient="row")
 
     @cached_property
     def ceilings(self) -> Mapping[str, Any] | None:
@@ -166,13 +185,28 @@ class Source:
 @dataclass(frozen=True)
 class Gathered:
     """What lies below some paths: sources, runs of attention alone, the published rows of the
-    further suites, problems, and the further suites' runs and published figures as sources."""
+    further suites, problems, the further suites' runs and published figures as sources, and notes
+    of what has no rows or is there twice.
+
+    No two sources and no two runs have names with the same slug.
+    """
 
     sources: tuple[Source, ...]
     attention: tuple[AttentionRun, ...]
     suites: tuple[Mapping[str, Any], ...]
     problems: tuple[Problem, ...]
     suite_sources: tuple[SuiteSource, ...] = ()
+    notes: tuple[Problem, ...] = ()
+
+    @property
+    def paths(self) -> list[Path]:
+        """What was read, and what could not be."""
+        return [
+            *(source.path for source in self.sources),
+            *(run.path for run in self.attention),
+            *(source.path for source in self.suite_sources),
+            *(told.path for told in (*self.problems, *self.notes)),
+        ]
 
     def source(self, name: str) -> Source:
         """The source of this name; KeyError names those there are."""
@@ -185,40 +219,40 @@ class Gathered:
 def gather(*paths: Path | str) -> Gathered:
     """Read every run and published file at or directly below the paths, published ones first.
 
-    A file that is damaged, foreign or of a newer schema, and a run without a cell, are in
-    `problems`, by file, line and column; the others are read all the same.
+    A file that is damaged, foreign or of a newer schema is in `problems`, by file, line and column;
+    the others are read all the same. A block ablation without rows is in `notes` alone.
 
     Raises:
         FileNotFoundError: a path does not exist, or nothing readable lies under it.
     """
+    found = read_all(paths)
+    names = names_of(content.path for content in found.contents)
     sources: list[Source] = []
     attention: list[AttentionRun] = []
     suites: list[Mapping[str, Any]] = []
-    problems: list[Problem] = []
     suite_sources: list[SuiteSource] = []
-    for path in found_paths(paths):
-        try:
-            if is_attention(path):
-                attention.append(load_attention(path))
-            elif published.is_suites(path):
-                rows = published.numbered_suites(path)
-                suites += [row for _, row in rows]
-                suite_sources += published_sources(path, rows)
-            elif is_suite_run(path):
-                run = load_suite_run(path)
-                suite_sources.append(recorded_source(run))
-                crossover = crossover_run(run)
-                attention += [crossover] if crossover else []
-            else:
-                sources.append(read_source(path))
-        except SchemaError as error:
-            problems += error.problems
-        except OSError as error:
-            problems.append(Problem(path, None, None, str(error)))
+    for content in found.contents:
+        name = names[content.path]
+        if isinstance(content, Run | PublishedBlock):
+            sources += [_source(content, name)] if content.rows else []
+        elif isinstance(content, PublishedSuites):
+            suites += [row for _, row in content.rows]
+            suite_sources += published_sources(content.path, content.rows)
+        elif isinstance(content, AttentionRun):
+            attention.append(replace(content, own_name=name))
+        else:
+            suite_sources.append(replace(recorded_source(content), name=name))
+            crossover = crossover_run(content)
+            attention += [replace(crossover, own_name=name)] if crossover else []
     sources.sort(key=lambda source: (not source.is_published, source.name))
     suite_sources.sort(key=lambda source: (not source.is_published, source.name))
     return Gathered(
-        tuple(sources), tuple(attention), tuple(suites), tuple(problems), tuple(suite_sources)
+        tuple(sources),
+        tuple(attention),
+        tuple(suites),
+        found.problems,
+        tuple(suite_sources),
+        found.notes,
     )
 
 
@@ -226,24 +260,34 @@ def read_source(path: Path) -> Source:
     """Read one run folder or published block ablation.
 
     Raises:
-        SchemaError: it is damaged, breaks a rule, has another schema, or holds no cell.
+        SchemaError: it is damaged, breaks a rule, or has another schema.
+        UsageError: it is of another suite, or has no rows.
+        FileNotFoundError: the path does not exist, or holds none or several.
     """
-    if path.is_dir():
-        run = load_run(path)
-        if not run.cells:
-            raise SchemaError([Problem(path, None, None, "no cell was measured")])
+    return block_source(read_one(path))
+
+
+def block_source(content: Content) -> Source:
+    """Return a run or published file as a source; UsageError for one that is no block ablation or
+    has no rows."""
+    if not isinstance(content, Run | PublishedBlock):
+        raise UsageError(f"{content.path}: {kind_in_words(content)}, no block ablation")
+    if not content.rows:
+        raise UsageError(f"{content.path}: {without_rows(content)}")
+    return _source(content, name_of(content.path))
+
+
+def _source(content: Run | PublishedBlock, name: str) -> Source:
+    path = content.path
+    if isinstance(content, Run):
+        place = visible(path / CELLS_NAME)
         rows = [
-            {**cell, "path": str(path / "cells.jsonl"), "line": line}
-            for line, cell in enumerate(run.cells, start=1)
+            {**cell, "path": place, "line": line}
+            for line, cell in enumerate(content.cells, start=1)
         ]
-        return Source(path.name, path, "run", run.header, tuple(rows))
-    rows = [
-        {**cell, "path": str(path), "line": line}
-        for line, cell in published.read_block_ablation(path)
-    ]
-    if not rows:
-        raise SchemaError([Problem(path, None, None, "no row")])
-    return Source(path.stem, path, "published", None, tuple(rows))
+        return Source(name, path, "run", content.header, tuple(rows))
+    rows = [{**cell, "path": visible(path), "line": line} for line, cell in content.rows]
+    return Source(name, path, "published", None, tuple(rows))
 
 
 def hardware(header: Mapping[str, Any]) -> str:

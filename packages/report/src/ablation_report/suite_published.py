@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ablation_report.escaping import visible
+from ablation_report.published import PUBLISHED_SUITES
 from ablation_report.suite_rows import Row
 from ablation_report.suite_sources import Measure, SuiteSource, Timing
-
-# The published file's name of a suite, and of figures that belong beside one
-PUBLISHED_SUITES: Mapping[str, str] = {
-    "attention_sweep": "attention-sweep",
-    "lm_step": "lm-step",
-    "attention_backward": "attention-backward",
-    "attention_parts": "attention-parts",
-    "CPUREF": "attention-sweep",
-}
 
 
 def published_sources(path: Path, rows: Iterable[tuple[int, Row]]) -> list[SuiteSource]:
@@ -115,6 +108,6 @@ def _published_row(path: Path, line: int, suite: str, row: Row) -> dict[str, Any
         "mem_saved_bytes": None,
         "mem_scratch_bytes": None,
         "mem_predicted_bytes": None,
-        "path": str(path),
+        "path": visible(path),
         "line": line,
     }

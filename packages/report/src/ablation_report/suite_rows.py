@@ -6,6 +6,7 @@ The header is `run.json`; the rows are `rows.jsonl`, a case, an implementation a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,28 +14,33 @@ from typing import Any
 
 import polars as pl
 
-from ablation_report.metrics import median
-from ablation_report.reading import read_header, read_object, read_rows
-from ablation_report.schema import (
-    RUN_COLUMNS,
-    STATUSES,
+from ablation_report.columns import (
     Column,
-    Problem,
-    SchemaError,
+    amount_column,
+    bytes_column,
     column_faults,
     count_column,
-    is_count,
+    flag_column,
+    is_int,
     is_list_of,
     is_number,
+    is_positive,
     is_text,
     number_column,
+    one_of_column,
+    positive_column,
     positive_times_column,
+    rate_column,
+    seconds_column,
     show,
+    table_column,
     text_column,
     texts_column,
     times_column,
-    version_fault,
 )
+from ablation_report.metrics import median
+from ablation_report.reading import HEADER_NAME, Format, read_run
+from ablation_report.schema import RUN_COLUMNS, STATUSES
 
 # Each suite with the implementation that its ratios are to
 BASELINES: Mapping[str, str] = {
@@ -43,7 +49,6 @@ BASELINES: Mapping[str, str] = {
     "attention-backward": "torch_sdpa_flash",
     "attention-parts": "torch_sdpa_flash",
 }
-HEADER_NAME = "run.json"
 ROWS_NAME = "rows.jsonl"
 # The columns that say which measurement a row is
 KEY = ("case", "impl", "phase")
@@ -74,18 +79,6 @@ MEMORY_COLUMNS = (
 Row = Mapping[str, Any]
 
 
-def _one_of(words: tuple[str, ...], nullable: bool = False) -> Column:
-    return Column(f"one of {', '.join(words)}", lambda v: v in words, pl.String, nullable)
-
-
-def _positive() -> Column:
-    return Column("an integer above 0", lambda v: is_count(v) and v > 0, pl.Int64)
-
-
-def _flag(nullable: bool = False) -> Column:
-    return Column("true or false", lambda v: isinstance(v, bool), pl.Boolean, nullable)
-
-
 def _table(words: str, accepts: Callable[[Any], bool], nullable: bool = False) -> Column:
     def is_table(value: Any) -> bool:
         return isinstance(value, dict) and all(map(accepts, value.values()))
@@ -93,18 +86,19 @@ def _table(words: str, accepts: Callable[[Any], bool], nullable: bool = False) -
     return Column(words, is_table, pl.Object, nullable)
 
 
-def _is_scalar(value: Any) -> bool:
-    return isinstance(value, str | bool) or is_number(value)
-
-
 def _is_ceilings(value: Any) -> bool:
-    return isinstance(value, dict) and all(
-        name.isdecimal() and int(name) > 0 and isinstance(rates, dict)
-        for name, rates in value.items()
-    )
+    return isinstance(value, dict) and all(map(_THREADS.fullmatch, value))
 
 
-_SUITE = _one_of(tuple(BASELINES))
+_THREADS = re.compile(r"[1-9][0-9]{0,8}")
+_RATES = table_column(
+    {
+        "provider": text_column(nullable=True, is_optional=True),
+        "multiply_add_flops_per_s": rate_column(nullable=True, is_optional=True),
+        "sgemm_1024_flops_per_s": rate_column(nullable=True, is_optional=True),
+    }
+)
+_SUITE = one_of_column(tuple(BASELINES))
 # Microseconds of a GPU's own clock are no whole nanoseconds
 _EVENTS = Column(
     "a list of numbers above 0",
@@ -113,6 +107,59 @@ _EVENTS = Column(
     nullable=True,
 )
 
+_SCALAR = Column(
+    "a number, text, true or false",
+    lambda value: isinstance(value, str | bool) or is_number(value),
+    pl.Object,
+)
+# What findings and tables compute with
+PARAMETERS: Mapping[str, Column] = {
+    "scale": Column("a finite number", is_number, pl.Float64, is_optional=True),
+    **dict.fromkeys(("layers", "d_ff", "vocab", "study_warmup"), count_column(is_optional=True)),
+}
+# What a suite tells of its own, as far as a table or chart has it
+_PARTS = table_column(others=times_column(nullable=False), nullable=True, is_optional=True)
+_OP_LINE: Mapping[str, Column] = {
+    "name": text_column(),
+    **{name: number_column(nullable=False) for name in ("self_cpu_share", "cpu_total_share")},
+    **{f"{name}_ns": amount_column() for name in ("self_cpu", "cpu_total", "cpu_avg")},
+    **{
+        f"{name}_bytes": Column("an integer", is_int, pl.Int64, nullable=True)
+        for name in ("cpu_mem", "self_cpu_mem")
+    },
+    "calls": count_column(),
+}
+DETAILS: Mapping[str, Column] = {
+    "parts_ns": _PARTS,
+    "forward_parts_ns": _PARTS,
+    "op_table": Column(
+        f"a list of {{{', '.join(_OP_LINE)}}}",
+        is_list_of(lambda line: isinstance(line, dict) and not column_faults(line, _OP_LINE)),
+        pl.Object,
+        nullable=True,
+        is_optional=True,
+    ),
+    **{
+        name: count_column(nullable=True, is_optional=True)
+        for name in ("tokens", "model_flops", "n_params", "scratch_formula_bytes")
+    },
+    **{
+        f"{name}_ns": amount_column(nullable=True, is_optional=True)
+        for name in ("op_table_with", "op_table_without", "published_style")
+    },
+    **{
+        f"mem_{name}_bytes": bytes_column(is_optional=True)
+        for name in ("weights", "grads", "opt", "published_style", "saved_predicted")
+    },
+    # The net of what was taken and given back
+    "published_style_mem_bytes": Column("an integer", is_int, pl.Int64, True, True),
+}
+
+
+def _is_error(value: Any) -> bool:
+    return is_number(value) or isinstance(value, float)
+
+
 ROW_COLUMNS: Mapping[str, Column] = {
     "schema_version": count_column(),
     "run_id": text_column(),
@@ -120,24 +167,24 @@ ROW_COLUMNS: Mapping[str, Column] = {
     "suite": _SUITE,
     **{name: text_column() for name in ("tier", "case", "impl")},
     "published_name": text_column(nullable=True),
-    "origin": _one_of(("torch", "inductor", "triton", "ablation")),
+    "origin": one_of_column(("torch", "inductor", "triton", "ablation")),
     "phase": text_column(),
-    "device": _one_of(("cpu", "cuda")),
+    "device": one_of_column(("cpu", "cuda")),
     "device_name": text_column(),
-    "threads": _positive(),
+    "threads": positive_column(),
     "seed": count_column(),
-    "dtype": _one_of(("float32", "bfloat16", "float16")),
-    "causal": _flag(),
-    "mask_align": _one_of(("top_left",)),
+    "dtype": one_of_column(("float32", "bfloat16", "float16")),
+    "causal": flag_column(),
+    "mask_align": one_of_column(("top_left",)),
     "scale": number_column(nullable=False),
-    **{name: _positive() for name in ("B", "H", "Nq", "Nk", "d")},
-    "parameters": _table("a table of numbers, text, true and false", _is_scalar),
-    "status": _one_of(STATUSES),
+    **{name: positive_column() for name in ("B", "H", "Nq", "Nk", "d")},
+    "parameters": table_column(PARAMETERS, _SCALAR),
+    "status": one_of_column(STATUSES),
     "reason": text_column(nullable=True),
     "reason_text": text_column(nullable=True),
     "signal": count_column(nullable=True),
-    "attempted": _flag(),
-    "check": _one_of(("pass", "fail", "skipped"), nullable=True),
+    "attempted": flag_column(),
+    "check": one_of_column(("pass", "fail", "skipped"), nullable=True),
     "timer": text_column(nullable=True),
     "n_warmup": count_column(nullable=True),
     "samples_ns": positive_times_column(),
@@ -146,27 +193,27 @@ ROW_COLUMNS: Mapping[str, Column] = {
     "cpu_ns": times_column(),
     "first_call_ns": count_column(nullable=True),
     "compile_ns": count_column(nullable=True),
-    "interleaved": _flag(nullable=True),
+    "interleaved": flag_column(nullable=True),
     "flops_useful": count_column(nullable=True),
     "flops_fa": count_column(nullable=True),
     "mem_method": text_column(nullable=True),
-    **{name: count_column(nullable=True) for name in MEMORY_COLUMNS if name.endswith("_bytes")},
-    "mem_disagree": _flag(nullable=True),
-    "mem_predicted_bytes": count_column(nullable=True),
-    "mem_available_bytes": count_column(nullable=True),
+    **{name: bytes_column() for name in MEMORY_COLUMNS if name.endswith("_bytes")},
+    "mem_disagree": flag_column(nullable=True),
+    "mem_predicted_bytes": bytes_column(),
+    "mem_available_bytes": bytes_column(),
     # An error may be infinite, of a status that is not ok
-    "errors": _table("a table of numbers", lambda v: isinstance(v, int | float), nullable=True),
+    "errors": _table("a table of numbers", _is_error, nullable=True),
     "limits": _table("a table of finite numbers", is_number, nullable=True),
     "sdpa_backend": text_column(nullable=True),
     "lowered_to_sdpa": count_column(nullable=True),
     "graph_breaks": count_column(nullable=True),
     "recompiles_timed": count_column(nullable=True),
     "kernels": Column("a list of text", is_list_of(is_text), pl.List(pl.String), nullable=True),
-    "details": _table("a table", lambda value: True, nullable=True),
+    "details": table_column(DETAILS, nullable=True),
     "calibration_before_ns": positive_times_column(),
     "calibration_after_ns": positive_times_column(),
     "started_utc": text_column(nullable=True),
-    "elapsed_s": number_column(),
+    "elapsed_s": seconds_column(),
 }
 
 _SHARED = (
@@ -177,18 +224,22 @@ HEADER_COLUMNS: Mapping[str, Column] = {
     **{name: RUN_COLUMNS[name] for name in _SHARED},
     "suite": _SUITE,
     "ceilings": Column(
-        "a table of ceilings by number of threads", _is_ceilings, pl.Object, nullable=True
+        "a table of ceilings by number of threads",
+        _is_ceilings,
+        pl.Object,
+        nullable=True,
+        others=_RATES,
     ),
     "device": text_column(),
     "tiers": texts_column(),
     "impls": texts_column(),
     "threads": Column(
         "a list of integers above 0",
-        is_list_of(lambda v: is_count(v) and v > 0),
+        is_list_of(is_positive),
         pl.List(pl.Int64),
     ),
-    "quick": _flag(),
-    "limits": _table("a table", lambda value: True),
+    "quick": flag_column(),
+    "limits": table_column({"memory_limit_bytes": bytes_column(is_optional=True)}),
     "cases": texts_column(),
 }
 
@@ -202,19 +253,6 @@ class SuiteRun:
     rows: list[dict[str, Any]]
 
 
-def is_suite_run(path: Path) -> bool:
-    """True for a folder that holds a run of one of the further suites, sound or not."""
-    if not path.is_dir():
-        return False
-    if (path / ROWS_NAME).exists():
-        return True
-    try:
-        header = json.loads((path / HEADER_NAME).read_text(encoding="utf-8", errors="replace"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(header, dict) and header.get("suite") in BASELINES
-
-
 def load_suite_run(folder: Path) -> SuiteRun:
     """Read one run of a further suite; one that was stopped before its first case has no rows.
 
@@ -222,39 +260,14 @@ def load_suite_run(folder: Path) -> SuiteRun:
         SchemaError: a file is missing, damaged, breaks a rule, or has another schema; lists every
             fault by file, line and column.
     """
-    header_path, rows_path = folder / HEADER_NAME, folder / ROWS_NAME
-    if not header_path.is_file():
-        raise SchemaError([Problem(header_path, None, None, "missing")])
-    header = read_header(header_path, HEADER_COLUMNS)
-    rows = read_rows(
-        rows_path, KEY, lambda line, content: _row(rows_path, line, content, header), _said
-    )
-    return SuiteRun(folder, header, rows)
-
-
-def _said(row: Row) -> str:
-    """Say what a row measures of its case."""
-    return f"{row['impl']}, {row['phase']}"
-
-
-def _row(path: Path, line: int, content: str, header: Mapping[str, Any]) -> dict[str, Any]:
-    """Read and check one line of rows.jsonl."""
-    row = read_object(path, line, content)
-    if fault := version_fault(row.get("schema_version")):
-        raise SchemaError([Problem(path, line, "schema_version", fault)])
-    faults = column_faults(row, ROW_COLUMNS) or row_faults(row) or _header_faults(row, header)
-    if faults:
-        raise SchemaError([Problem(path, line, name, fault) for name, fault in faults.items()])
-    return row
+    return SuiteRun(folder, *read_run(folder, FORMAT))
 
 
 def _header_faults(row: Row, header: Mapping[str, Any]) -> dict[str, str]:
     """Return where a sound row is not one of this run, or is faster than its machine."""
-    faults = {
-        name: f"{show(row[name])}, {HEADER_NAME} says {show(header[name])}"
-        for name in ("run_id", "suite")
-        if row[name] != header[name]
-    }
+    faults: dict[str, str] = {}
+    if row["suite"] != header["suite"]:
+        faults["suite"] = f"{show(row['suite'])}, {HEADER_NAME} says {show(header['suite'])}"
     for name, listed in (("impl", "impls"), ("case", "cases")):
         if row[name] not in header[listed]:
             faults[name] = f"{show(row[name])}, not among those that {HEADER_NAME} lists"
@@ -350,3 +363,15 @@ def _untimed_faults(row: Row) -> dict[str, str]:
     if row["reason"] is not None and accepted and row["reason"] not in accepted:
         faults["reason"] = f"{show(row['reason'])}, of {status} expected {', '.join(accepted)}"
     return faults
+
+
+FORMAT = Format(
+    ROWS_NAME,
+    HEADER_COLUMNS,
+    ROW_COLUMNS,
+    KEY,
+    "impl",
+    lambda row: f"{row['impl']}, {row['phase']} of this case",
+    row_faults,
+    _header_faults,
+)

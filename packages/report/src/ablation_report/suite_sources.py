@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ablation_report.escaping import visible
 from ablation_report.metrics import Interval, Verdict, median, rounds_ns, rounds_ratio, verdict
+from ablation_report.naming import name_of
 from ablation_report.suite_rows import (
     BASELINES,
     ROWS_NAME,
@@ -247,9 +249,9 @@ def recorded_source(run: SuiteRun) -> SuiteSource:
     header = run.header
     measures = []
     for line, row in enumerate(run.rows, start=1):
-        placed = {**row, "path": str(run.path / ROWS_NAME), "line": line}
+        placed = {**row, "path": visible(run.path / ROWS_NAME), "line": line}
         timing = timing_of(row["samples_ns"]) if row["status"] == "ok" else None
         peak = peak_flops_per_s(header, row["threads"])
         sgemm = ceiling_of(header, row["threads"], "sgemm_1024_flops_per_s")
         measures.append(Measure(placed, timing, False, peak, sgemm))
-    return SuiteSource(run.path.name, header["suite"], run.path, header, tuple(measures))
+    return SuiteSource(name_of(run.path), header["suite"], run.path, header, tuple(measures))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from ablation_report.conditions import condition_facts
-from ablation_report.load import found_paths
+from ablation_report.load import without_rows
 from ablation_report.metrics import median_interval, rounds_ns
+from ablation_report.published import PublishedSuites
+from ablation_report.sources import Gathered
 from ablation_report.suite_detail_tables import detail_tables
-from ablation_report.suite_rows import is_suite_run, load_suite_run
+from ablation_report.suite_published import published_sources
+from ablation_report.suite_rows import SuiteRun
 from ablation_report.suite_sources import Measure, SuiteSource, recorded_source
 from ablation_report.suite_tables import LEGEND, suite_tables
 from ablation_report.tables import facts_text
@@ -26,19 +28,27 @@ SUITE_SUMMARY: Mapping[str, pl.DataType | type[pl.DataType]] = {
 }
 
 
-def show_suite(path: Path, layout: str) -> str:
-    """Return the tables of one run of a further suite as text or Markdown.
+def show_suite(content: SuiteRun | PublishedSuites, layout: str) -> str:
+    """Return the tables of one run of a further suite, or of published figures, as text or
+    Markdown."""
+    if isinstance(content, SuiteRun):
+        sources = [recorded_source(content)]
+    else:
+        sources = published_sources(content.path, content.rows)
+    parts = [part for source in sources for part in _source_parts(source, layout == "md")]
+    if not content.rows:
+        parts.append(f"{without_rows(content).capitalize()}.")
+    return "\n\n".join([*parts, "\n".join(LEGEND)])
 
-    Raises:
-        SchemaError: the folder is no such run, or a file of it breaks a rule; lists every fault.
-        OSError: a file cannot be read.
-    """
-    source = recorded_source(load_suite_run(path))
+
+def _source_parts(source: SuiteSource, is_markdown: bool) -> list[str]:
+    """What is known of a source and its tables."""
+    facts = suite_facts(source) if source.header else {"Source": f"{source.label}, {source.suite}"}
     tables = [*suite_tables(source), *detail_tables(source)]
-    is_markdown = layout == "md"
-    head = facts_text(suite_facts(source), is_markdown)
-    parts = [table.markdown() if is_markdown else table.text() for table in tables]
-    return "\n\n".join([head, *parts, "\n".join(LEGEND)])
+    return [
+        facts_text(facts, is_markdown),
+        *(table.markdown() if is_markdown else table.text() for table in tables),
+    ]
 
 
 def suite_facts(source: SuiteSource) -> dict[str, str]:
@@ -82,19 +92,15 @@ def _ceilings(found: Mapping[str, Any] | None) -> str:
     return "; ".join(parts) or "not measured"
 
 
-def with_suites(frame: pl.DataFrame, *paths: Path | str) -> pl.DataFrame:
-    """Add the rows of further suites below the paths to a summary.
+def with_suites(frame: pl.DataFrame, gathered: Gathered) -> pl.DataFrame:
+    """Add the rows of the recorded runs of further suites to a summary.
 
     Returns:
         The frame as it is without such runs; otherwise with their rows and the columns of
         `SUITE_SUMMARY`. `config` is the case, `variant` the implementation, `group` its origin;
         `vs_baseline` is over the suite's baseline.
-
-    Raises:
-        SchemaError: a run is damaged, breaks a rule, or has another schema; lists every fault.
     """
-    found = [path for path in found_paths(paths) if is_suite_run(path)]
-    sources = [recorded_source(load_suite_run(path)) for path in found]
+    sources = [source for source in gathered.suite_sources if not source.is_published]
     rows = [_summary(source, measure) for source in sources for measure in source.measures]
     if not rows:
         return frame

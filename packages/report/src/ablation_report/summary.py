@@ -10,18 +10,15 @@ from pathlib import Path
 
 import polars as pl
 
-from ablation_report.attention_rows import is_attention
 from ablation_report.ladder import NAIVE
-from ablation_report.load import CELLS_NAME, found_paths
 from ablation_report.metrics import NOISY_WIDTH, interval_rank
-from ablation_report.published import is_suites
-from ablation_report.schema import CELL_COLUMNS, SCHEMA_VERSION, STATUSES
-from ablation_report.sources import read_source
+from ablation_report.schema import CELL_COLUMNS, SchemaError
+from ablation_report.sources import Gathered, gather
 from ablation_report.traffic import FLOAT32_BYTES
 
-# What a summary reads of each cell
+# What a summary takes of each cell
 READ = (
-    *("schema_version", "run_id", "session", "config", "variant", "parent", "group"),
+    *("session", "config", "variant", "parent", "group"),
     *("threads", "status", "samples_ns", "sample_rounds", "flops"),
     *("batch", "seq_len", "d_model", "weights_bytes"),
 )
@@ -44,32 +41,30 @@ def summarize(*paths: Path | str) -> pl.DataFrame:
     """Summarize every block ablation at or directly below the paths, a row for each cell.
 
     Returns:
-        The columns of `SUMMARY`: `run` is the folder's name, or that of a published file without
-        its ending; times are nanoseconds, medians over rounds with the 95% interval of
-        `metrics.median_interval`; `least_bytes` is that of `traffic.least_bytes`; ratios are paired
+        The columns of `SUMMARY`: `run` is the name of `gather`; times are nanoseconds, medians over
+        rounds with the 95% interval of `metrics.median_interval`; `least_bytes` is that of
+        `traffic.least_bytes`; ratios are paired
         by round; null where there is no time.
 
     Raises:
         SchemaError: a file is damaged, breaks a rule, or has another schema; lists every fault.
         FileNotFoundError: a path does not exist, or nothing readable lies under it.
     """
-    files: list[Path] = []
-    published: list[Path] = []
-    for path in found_paths(paths):
-        if path.is_dir():
-            if not is_attention(path) and (path / CELLS_NAME).exists():
-                files.append(path / CELLS_NAME)
-        elif not is_suites(path):
-            published.append(path)
-    cells = pl.concat([_scan(files), *(_read(path) for path in published)])
-    cells = cells.drop("cell").with_row_index("cell")
+    gathered = gather(*paths)
+    if gathered.problems:
+        raise SchemaError(gathered.problems)
+    return summary_of(gathered)
+
+
+def summary_of(gathered: Gathered) -> pl.DataFrame:
+    """As `summarize`, of what has been read."""
+    cells = _cells(gathered)
     rounds = _rounds(cells)
     summary = (
         cells.join(_intervals(rounds), on="cell", how="left")
         .join(_ratio(cells, rounds, pl.lit(NAIVE), "vs_baseline"), on="cell", how="left")
         .join(_ratio(cells, rounds, pl.col("parent"), "vs_parent"), on="cell", how="left")
         .with_columns(
-            _run_name().alias("run"),
             pl.col("samples_ns").list.len().alias("n"),
             pl.col("samples_ns").list.min().cast(pl.Float64).alias("min_ns"),
             (pl.col("flops") / pl.col("median_ns")).alias("gflops"),
@@ -85,47 +80,17 @@ def summarize(*paths: Path | str) -> pl.DataFrame:
     return summary
 
 
-def _scan(files: list[Path]) -> pl.DataFrame:
-    """Read the needed columns of many cells.jsonl; one with a fault is read again, to name it."""
-    schema = {name: CELL_COLUMNS[name].dtype for name in READ}
-    if not files:
-        return pl.DataFrame(schema={"cell": pl.UInt32, "path": pl.String, **schema})
-    try:
-        frame = pl.scan_ndjson(files, schema=schema, include_file_paths="path").collect()
-    except pl.exceptions.PolarsError:
-        suspects = list(map(str, files))
-    else:
-        suspects = frame.filter(_is_suspect()).get_column("path").unique().to_list()
-    # The slow reader raises with file, line and column
-    for path in suspects:
-        read_source(Path(path).parent)
-    return frame.with_row_index("cell").select("cell", "path", *schema)
-
-
-def _is_suspect() -> pl.Expr:
-    """True for a row that may break a rule of the schema, as far as these columns tell."""
-    is_ok = pl.col("status") == "ok"
-    n_samples = pl.col("samples_ns").list.len().fill_null(0)
-    required = [name for name in READ if not CELL_COLUMNS[name].nullable]
-    return (
-        (pl.col("schema_version") != SCHEMA_VERSION)
-        | ~pl.col("status").is_in(list(STATUSES))
-        | (is_ok != (n_samples > 0))
-        | (n_samples != pl.col("sample_rounds").list.len().fill_null(0))
-        | pl.any_horizontal(pl.col(required).is_null())
-    ).fill_null(True)
-
-
-def _read(path: Path) -> pl.DataFrame:
-    """Read a published file into the columns of `_scan`."""
+def _cells(gathered: Gathered) -> pl.DataFrame:
+    """What the summary takes of each cell, numbered, with the name of its run."""
     rows = [
-        {name: cell[name] for name in READ}
-        | {"path": str(path), "session": 0, "threads": None, "sample_rounds": [0]}
-        for cell in read_source(path).cells
+        {"run": source.name, **{name: cell[name] for name in READ}}
+        | ({"session": 0, "sample_rounds": [0]} if source.is_published else {})
+        for source in gathered.sources
+        for cell in source.cells
     ]
     schema = {name: CELL_COLUMNS[name].dtype for name in READ}
-    frame = pl.DataFrame(rows, schema={"path": pl.String, **schema}, orient="row")
-    return frame.with_row_index("cell").select("cell", "path", *schema)
+    frame = pl.DataFrame(rows, schema={"run": pl.String, **schema}, orient="row")
+    return frame.with_row_index("cell")
 
 
 def _rounds(cells: pl.DataFrame) -> pl.DataFrame:
@@ -158,7 +123,7 @@ def _intervals(rounds: pl.DataFrame) -> pl.DataFrame:
 
 def _ratio(cells: pl.DataFrame, rounds: pl.DataFrame, base: pl.Expr, name: str) -> pl.DataFrame:
     """The median over common rounds of a cell's time over that of another of its config."""
-    place = ["path", "config", "session"]
+    place = ["run", "config", "session"]
     bases = cells.select(*place, pl.col("variant").alias("base"), pl.col("cell").alias("base_cell"))
     pairs = cells.select("cell", *place, base.alias("base")).join(bases, on=[*place, "base"])
     return (
@@ -180,11 +145,3 @@ def _least_bytes() -> pl.Expr:
     """As `traffic.least_bytes`."""
     values = pl.col("batch") * pl.col("seq_len") * pl.col("d_model")
     return pl.col("weights_bytes") + 2 * FLOAT32_BYTES * values
-
-
-def _run_name() -> pl.Expr:
-    """The folder of a cells.jsonl, or the name of a file without its ending."""
-    parts = pl.col("path").str.split("/")
-    is_run = parts.list.last() == CELLS_NAME
-    name = parts.list.last().str.replace(r"\.csv$", "")
-    return pl.when(is_run).then(parts.list.get(-2, null_on_oob=True)).otherwise(name)

@@ -89,7 +89,7 @@ def needs(run: AttentionRun) -> str | None:
     """Say why the chart cannot be drawn, or return None."""
     if rows(run)["time_ms"].count():
         return None
-    return f"No time of attention alone was measured in {run.path.name}."
+    return f"No time of attention alone was measured in {run.name}."
 
 
 def chart(run: AttentionRun) -> alt.FacetChart:
@@ -157,7 +157,7 @@ def chart(run: AttentionRun) -> alt.FacetChart:
     # One thread and two would share an axis that hides what one thread does
     apart: alt.FacetChart = panels.resolve_scale(y="independent")
     apart.usermeta = panel_room(frame["panel"].n_unique(), aside=5, each=68, least=200)
-    return finish(apart, run.path.name, _notes(frame))
+    return finish(apart, run.name, _notes(frame))
 
 
 def _panels(frame: pl.DataFrame) -> list[str]:

@@ -30,7 +30,7 @@ def findings_text(gathered: Gathered, layout: Layout) -> str:
         if mine:
             head = _head(finding.title, finding.claim, finding.published, layout)
             sections.append(_section(head, mine, layout))
-    alone = [(run.path.name, attention_crossover.evaluate(run)) for run in gathered.attention]
+    alone = [(run.name, attention_crossover.evaluate(run)) for run in gathered.attention]
     if alone:
         head = _head(attention_crossover.TITLE, attention_crossover.CLAIM, None, layout)
         sections.append(_section(head, alone, layout))

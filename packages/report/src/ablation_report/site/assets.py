@@ -9,8 +9,11 @@ from pathlib import Path
 
 import altair as alt
 
+from ablation_report.site.folder import claim
+
 OWN = ("charts.js", "charts.css", "iframe-worker.js")
 BUNDLE = "vega-bundle.js"
+FOLDER = "assets/js"
 
 
 def write_assets(out: Path) -> None:
@@ -21,7 +24,8 @@ def write_assets(out: Path) -> None:
     """
     converter = importlib.import_module("vl_convert")
 
-    folder = out / "assets" / "js"
+    claim(out, [f"{FOLDER}/{name}" for name in (*OWN, BUNDLE)])
+    folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for name in OWN:
         source = resources.files("ablation_report.site") / "assets" / name

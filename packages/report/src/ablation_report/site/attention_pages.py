@@ -43,7 +43,7 @@ def attention_block(gathered: Gathered) -> str:
     parts = []
     for run in newest_first(gathered.attention):
         parts += [
-            f"## {escape(run.path.name)} {{ #{slug(run.path.name)} }}",
+            f"## {escape(run.name)} {{ #{slug(run.name)} }}",
             f"Rows: {path_code(run.path.as_posix())}",
             facts(run.header),
         ]
@@ -94,7 +94,7 @@ def _targets(runs: Sequence[AttentionRun]) -> str:
         )
     machine = runs[0].header["machine"]
     simd = runs[0].header["providers"].get("simd") or "no SIMD"
-    runs_shown = dict.fromkeys(run.path.name for run, _ in shapes.values())
+    runs_shown = dict.fromkeys(run.name for run, _ in shapes.values())
     links = ", ".join(f"[{escape(name)}](attention.md#{slug(name)})" for name in runs_shown)
     return join(
         f"**{escape(machine['cpu_model'])}, {machine['cores']} cores, {escape(simd)}**",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablation_report.output import UsageError
 from ablation_report.site.attention_pages import attention_block, attention_targets_block
 from ablation_report.site.choose import main_run
 from ablation_report.site.config_pages import configs_block
@@ -64,13 +65,13 @@ def fill(text: str, inputs: Inputs) -> str:
     """Put the blocks that a page asks for in their places.
 
     Raises:
-        ValueError: the page asks for a block that does not exist.
+        UsageError: the page asks for a block that does not exist.
     """
 
     def block(match: re.Match[str]) -> str:
         name = match[1]
         if name not in BLOCKS:
-            raise ValueError(f"no generated block {name!r}; there are {', '.join(BLOCKS)}")
+            raise UsageError(f"no generated block {name!r}; there are {', '.join(BLOCKS)}")
         return BLOCKS[name](inputs)
 
     return MARK.sub(block, text)

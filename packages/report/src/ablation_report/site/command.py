@@ -15,18 +15,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", type=Path, nargs="+", help="runs, published files, folders")
     parser.add_argument("--root", type=Path, default=Path(), help="the repository")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="the hand-written pages")
-    parser.add_argument("--out", type=Path, default=Path("build/site-docs"))
+    parser.add_argument("--out", type=Path, default=Path("build/docs/pages"))
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the pages; return 0, or 1 when a path is missing. Bad files become part of a page."""
-    try:
-        gathered = gather(*options.paths)
-    except OSError as error:
-        print(error, file=sys.stderr)
-        return 1
+    """Write the pages; return 0, or 1 where a file could not be read and was left out of them.
+
+    Raises:
+        UsageError: the pages cannot be written there, or not without what is missing.
+        OSError: a path is missing, or holds nothing to read.
+    """
+    gathered = gather(*options.paths)
     for problem in gathered.problems:
         print(f"left out: {problem}", file=sys.stderr)
-    config = build_site(gathered, options.root, options.docs, options.out, installed_kernels())
+    for note in gathered.notes:
+        print(note, file=sys.stderr)
+    config = build_site(
+        gathered, options.root, options.docs, options.out, installed_kernels(), options.paths
+    )
     print(f"wrote {options.out}, {config}")
-    return 0
+    return 1 if gathered.problems else 0

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 
 import polars as pl
 
 from ablation_report.charts import against_published
 from ablation_report.escaping import escape
 from ablation_report.ladder import CONFIGS, PARENTS, SDPA
-from ablation_report.load import load
 from ablation_report.means import geometric_mean
 from ablation_report.metrics import is_different
+from ablation_report.naming import slug_among
 from ablation_report.site.choose import fuller_run, published, recorded, shown_run
 from ablation_report.site.figures import CONFIG_CHARTS, figure, figures
 from ablation_report.site.text import (
@@ -41,7 +39,7 @@ BEST = ("Best compiled", "Time", "vs PT SDPA")
 
 def config_page_path(config: str) -> str:
     """The path of a config's page, from the root of the site."""
-    return f"configs/{slug(config)}.md"
+    return f"configs/{slug_among(config, CONFIGS)}.md"
 
 
 def all_configs(gathered: Gathered) -> tuple[str, ...]:
@@ -50,20 +48,15 @@ def all_configs(gathered: Gathered) -> tuple[str, ...]:
     return (*CONFIGS, *(config for config in found if config not in CONFIGS))
 
 
-@cache
-def _frame(path: Path) -> pl.DataFrame:
-    return load(path).collect()
-
-
 def config_table(source: Source, config: str) -> str:
     """The table of one config of a source, without its title, which names the size alone."""
-    frame = _frame(source.path).filter(pl.col("config") == config)
+    frame = source.frame.filter(pl.col("config") == config)
     return "\n\n".join(measures(found) for found in config_tables(frame))
 
 
 def summary(source: Source, title: str | None = None) -> str:
     """The best compiled variant of each config of a source beside the others."""
-    found = summary_table(_frame(source.path), source.ceiling_flops_per_s)
+    found = summary_table(source.frame, source.ceiling_flops_per_s)
     return measures(found, title)
 
 

@@ -74,4 +74,4 @@ def home_figure(source: Source) -> str:
 
 def attention_figure(run: AttentionRun) -> str:
     """The chart of a run of attention alone."""
-    return figure(ATTENTION, run, run.path.name)
+    return figure(ATTENTION, run, run.name)

@@ -42,7 +42,7 @@ def findings_block(gathered: Gathered) -> str:
     ]
     alone = [
         (
-            f"[{escape(run.path.name)}](attention.md#{slug(run.path.name)})",
+            f"[{escape(run.name)}](attention.md#{slug(run.name)})",
             attention_crossover.evaluate(run),
         )
         for run in gathered.attention

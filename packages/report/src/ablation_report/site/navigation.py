@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation_report.escaping import html_text
+from ablation_report.output import UsageError
 from ablation_report.site.choose import published, recorded
 from ablation_report.site.config_pages import all_configs, config_page_path
 from ablation_report.site.kernel_pages import Kernel, by_op, kernel_page_path
@@ -17,6 +18,7 @@ from ablation_report.site.text import run_page
 from ablation_report.sources import Gathered
 from ablation_report.suite_names import SUITES
 
+CONFIG_OPENING = "# Written by `ablation-report site`, and replaced by it"
 # A title and a page, or a title and the entries below it
 Entry = Mapping[str, Any]
 
@@ -89,6 +91,20 @@ def pages_of(entries: Sequence[Entry]) -> list[str]:
     return found
 
 
+def refuse_config(base: Path, out: Path) -> None:
+    """Raise UsageError where a configuration at `out` would replace one that this did not write, or
+    the one at `base` is not to be read."""
+    try:
+        tomllib.loads(base.read_text(encoding="utf-8"))["project"]
+    except (ValueError, KeyError) as error:
+        raise UsageError(f"{base}: no configuration of Zensical: {error}") from None
+    if out.exists() and not out.read_bytes().startswith(CONFIG_OPENING.encode()):
+        raise UsageError(
+            f"{out}: exists and was not written by ablation-report site, which writes its "
+            "configuration there; give --out another folder to lie in"
+        )
+
+
 def write_config(base: Path, out: Path, docs: Path, entries: Sequence[Entry]) -> None:
     """Write the configuration at `base` with this navigation to `out`, beside the folder `docs`.
 
@@ -97,7 +113,7 @@ def write_config(base: Path, out: Path, docs: Path, entries: Sequence[Entry]) ->
     config = tomllib.loads(base.read_text(encoding="utf-8"))
     project = config["project"]
     project |= {"docs_dir": docs.name, "nav": list(entries)}
-    out.write_text(f"project = {to_toml(project)}\n", encoding="utf-8")
+    out.write_text(f"{CONFIG_OPENING}\nproject = {to_toml(project)}\n", encoding="utf-8")
 
 
 def to_toml(value: Any) -> str:

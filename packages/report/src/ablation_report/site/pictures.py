@@ -10,6 +10,7 @@ from typing import Any
 
 from ablation_report import charts
 from ablation_report.site.figures import NO_SCRIPT
+from ablation_report.site.folder import claim
 
 FOLDER = "assets/charts"
 # What `figures.fragment` writes: the name of the chart, its specification, the sentence for readers
@@ -33,8 +34,12 @@ def add_pictures(pages: Path) -> int:
         root = "../" * (len(page.relative_to(pages).parts) - 1)
 
         def with_picture(match: re.Match[str], root: str = root) -> str:
-            name = match["name"]
-            drawn[name] = json.loads(match["content"])
+            specification = json.loads(match["content"])
+            name, number = match["name"], 1
+            # The anchors of run "a b", config "c" and of run "a", config "b c" are the same
+            while drawn.setdefault(name, specification) != specification:
+                number += 1
+                name = f"{match['name']}-{number}"
             image = f'<img src="{root}{FOLDER}/{name}.svg" alt="{NO_SCRIPT}">'
             return match[0].replace(NO_SCRIPT, image)
 
@@ -44,6 +49,7 @@ def add_pictures(pages: Path) -> int:
             page.write_text(replaced, encoding="utf-8")
     folder = pages / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    claim(pages, [f"{FOLDER}/{name}.svg" for name in drawn])
     for name, specification in drawn.items():
         (folder / f"{name}.svg").write_text(charts.to_svg(specification), encoding="utf-8")
     return len(drawn)

@@ -38,6 +38,7 @@ def runs_block(gathered: Gathered) -> str:
     runs = recorded(gathered)
     return join(
         unreadable(gathered.problems),
+        noted(gathered.notes),
         "## Recorded",
         _run_list(runs) if runs else "*No run has been recorded.*",
         _attention_list(gathered.attention),
@@ -68,6 +69,14 @@ def unreadable(problems: Sequence[Problem]) -> str:
     ).rstrip()
 
 
+def noted(notes: Sequence[Problem]) -> str:
+    """A box with the runs that have no rows or are there twice; empty without one."""
+    if not notes:
+        return ""
+    lines = [f"    - {code(str(note))}" for note in notes]
+    return join('!!! note "To be known of what was read"', "\n".join(lines)).rstrip()
+
+
 def _run_list(runs: Sequence[Source]) -> str:
     rows = []
     for run in runs:
@@ -91,7 +100,7 @@ def _run_list(runs: Sequence[Source]) -> str:
 def _attention_list(runs: Sequence[AttentionRun]) -> str:
     if not runs:
         return ""
-    names = [f"[{escape(run.path.name)}](attention.md#{slug(run.path.name)})" for run in runs]
+    names = [f"[{escape(run.name)}](attention.md#{slug(run.name)})" for run in runs]
     return f"Of attention alone: {', '.join(names)}."
 
 

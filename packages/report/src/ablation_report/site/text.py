@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 
 from ablation_report.escaping import escape, html_text, list_item, path_code
 from ablation_report.findings.words import counted
+from ablation_report.naming import slug as slug
 from ablation_report.sources import Source
 from ablation_report.tables import Table
-
-
-def slug(name: str) -> str:
-    """A name as it stands in file names and anchors: lower case, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def page_title(name: str) -> str:
