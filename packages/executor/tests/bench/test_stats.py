@@ -26,6 +26,30 @@ def test_interval_rank(n: int, rank: int) -> None:
     assert stats.interval_rank(n) == rank
 
 
+def exact_rank(n: int) -> int:
+    """From the sums of whole-number binomial coefficients, each the last times a ratio."""
+    total = term = 1
+    for k in range(1, n // 2):
+        term = term * (n - k + 1) // k
+        total += term
+        if 40 * total > 2**n:
+            return k - 1
+    return max(0, n // 2 - 1)
+
+
+@pytest.mark.parametrize("n", [*range(6, 200), 1032, 1033, 1034, 3000, 9999, 10_000])
+def test_interval_rank_is_exact_for_all_rounds_that_may_be_asked_for(n: int) -> None:
+    assert stats.interval_rank(n) == exact_rank(n)
+
+
+def test_interval_of_as_many_rounds_as_an_extended_run_has() -> None:
+    interval = stats.median_interval(range(30_001))
+    assert interval.median == 15_000
+    # 15000 less 1.96 standard deviations of B(30001, 1/2), 86.6 each
+    assert interval.low == pytest.approx(15_000 - 1.96 * 86.6, abs=1)
+    assert interval.high == 30_000 - interval.low
+
+
 @pytest.mark.parametrize("n", [6, 10, 17, 30])
 def test_interval_covers_the_median(n: int) -> None:
     rng = np.random.default_rng(n)

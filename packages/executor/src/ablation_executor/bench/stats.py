@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-CONFIDENCE = 0.95
+# One in twenty intervals may miss the median: 95%
+CONFIDENCE_ODDS = 20
 NOISY_WIDTH = 0.05
 # The range of fewer samples covers less than 95%.
 MIN_ROUNDS = 6
@@ -41,21 +43,24 @@ def median(values: Sequence[float]) -> float:
     return float(ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2)
 
 
-def interval_rank(n: int, confidence: float = CONFIDENCE) -> int:
-    """How many order statistics lie outside the interval on each side.
+@functools.lru_cache(maxsize=None)
+def interval_rank(n: int) -> int:
+    """How many order statistics lie outside the 95% interval of a median on each side.
 
-    The largest r for which [x_(r+1), x_(n-r)] covers the median of any continuous distribution
-    with the wanted probability, from the binomial distribution; 0 when even the full range
-    does not (n < 6 for 95%).
+    The largest r for which [x_(r+1), x_(n-r)] covers the median of any continuous distribution with
+    that probability: r = max k with 2 P(B(n, 1/2) <= k) <= 1/20; 0 when even the full range does
+    not cover it (n < 6). In whole numbers, so that it is exact for every n: all 2^n outcomes less
+    those between k and n - k are taken from the middle outwards, some sqrt(n) steps.
     """
-    tail = 0.0
-    rank = 0
-    for k in range(n // 2):
-        tail += math.comb(n, k) * 0.5**n
-        if 2 * tail > 1 - confidence:
-            break
-        rank = k
-    return rank
+    below = (n - 1) // 2
+    term = math.comb(n, below) if n else 0
+    # Outcomes of at most `below`, times two: all but the middle one of an even n
+    tails = 2**n - (math.comb(n, n // 2) if n % 2 == 0 else 0)
+    while below > 0 and CONFIDENCE_ODDS * tails > 2**n:
+        tails -= 2 * term
+        term = term * below // (n - below + 1)
+        below -= 1
+    return max(0, below)
 
 
 def median_interval(values: Sequence[float]) -> Interval:
