@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import start  # noqa: F401  first, before what it protects
 from .aten import ExportError, UnsupportedOpError
 from .compile import CompiledProgram, compile
 from .constants import ReleasedConstantError

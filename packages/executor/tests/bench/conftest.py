@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,22 @@ import pytest
 
 from ablation_executor.bench.cells import RunIdentity, Settings
 from ablation_executor.bench.configs import find_config
+from ablation_executor.bench.interrupt import ENDING
 from ablation_executor.bench.protocol import WORKER_VARIABLE
-from ablation_executor.bench.record import Row
+from ablation_executor.bench.run_reading import Row
 from ablation_executor.bench.schedule import ConfigRun
 from ablation_executor.variants import BY_NAME
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+
+
+@pytest.fixture(autouse=True)
+def handlers_as_before() -> Iterator[None]:
+    """A command that runs in this process leaves its signal handlers here no longer."""
+    before = [(number, signal.getsignal(number)) for number in ENDING]
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 class SilentProgress:

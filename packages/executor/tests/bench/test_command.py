@@ -16,7 +16,8 @@ from ablation_executor.bench.__main__ import main
 from ablation_executor.bench.configs import UsageError
 from ablation_executor.bench.machine import describe_machine, versions
 from ablation_executor.bench.options import make_parser, make_request, max_threads
-from ablation_executor.bench.record import read_cells
+from ablation_executor.bench.record import SCHEMA
+from ablation_executor.bench.run_reading import read_rows
 from ablation_executor.bench.suites.options import chosen_threads
 from ablation_executor.bench.table import WIDTH
 from ablation_executor.variants import LEAGUE, VARIANTS
@@ -101,7 +102,7 @@ def test_names_are_case_insensitive_and_a_run_is_whole(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "data" / "runs").iterdir()
-    rows, damaged = read_cells(run / "cells.jsonl")
+    rows, damaged = read_rows(run / "cells.jsonl", SCHEMA)
     assert not damaged
     assert len(rows) == 2 * (len(VARIANTS) + len(LEAGUE))
     # A baseline that is not installed has a row, too
@@ -137,7 +138,7 @@ def wait_for_rows(path: Path, process: subprocess.Popen[str], count: int) -> Non
     """Wait until the run has written some rows and is at work on more."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if len(read_cells(path / "cells.jsonl")[0]) >= count:
+        if len(read_rows(path / "cells.jsonl", SCHEMA)[0]) >= count:
             time.sleep(0.3)
             assert process.poll() is None, "the run ended before it was interrupted"
             return
@@ -160,7 +161,7 @@ def start_slow_bench(folder: Path) -> subprocess.Popen[str]:
 
 def assert_complete(folder: Path, sessions: int) -> None:
     """Every cell once."""
-    rows, damaged = read_cells(folder / "run" / "cells.jsonl")
+    rows, damaged = read_rows(folder / "run" / "cells.jsonl", SCHEMA)
     assert not damaged
     cells = sorted((row["config"], row["variant"]) for row in rows)
     assert cells == sorted((c, v) for c in ("Toy", "Small") for v in FEW.split(","))
@@ -191,7 +192,21 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "run.json").read_bytes() == info
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ended_between_the_last_row_and_the_last_word(tmp_path: Path) -> None:
+    assert run_bench(*BASE, "--out", "run", folder=tmp_path).returncode == 0
+    file = tmp_path / "run" / "run.json"
+    whole = json.loads(file.read_text())
+    file.write_text(json.dumps({**whole, "finished_utc": None}))
+    assert run_bench("--resume", "run", folder=tmp_path).returncode == 0
+    again = json.loads(file.read_text())
+    assert again["finished_utc"] is not None
+    assert again["sessions"] == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+)
 def test_interrupted_and_resumed(tmp_path: Path, number: int, status: int) -> None:
     process = start_slow_bench(tmp_path)
     wait_for_rows(tmp_path / "run", process, 3)

@@ -9,8 +9,9 @@ import pytest
 
 from ablation_executor.bench.cells import Cell
 from ablation_executor.bench.interrupt import Interrupted
-from ablation_executor.bench.record import PARTS, PROFILE_KEYS, Row, row_problem
+from ablation_executor.bench.record import PARTS, PROFILE_KEYS, SCHEMA
 from ablation_executor.bench.rounds import profile_share, wanted_profiles
+from ablation_executor.bench.run_reading import Row
 from ablation_executor.bench.schedule import place_cells
 from ablation_executor.variants import BY_NAME
 
@@ -22,7 +23,7 @@ ONE, TWO, OTHER = "passes-none", "passes-fold", "torch-naive"
 def test_rows_are_whole_and_rounds_are_interleaved(measure: Measure) -> None:
     rows, progress = measure([OTHER, ONE, TWO], {}, samples=6)
     for row in rows.values():
-        assert row_problem(json.loads(json.dumps(row))) is None
+        assert SCHEMA.row_problem(json.loads(json.dumps(row))) is None
         assert row["status"] == "ok"
         assert set(row["sample_rounds"]) == set(range(6))
         assert len(row["samples_ns"]) == len(row["sample_rounds"])
@@ -185,7 +186,7 @@ def test_an_interruption_keeps_what_can_stand(
         measure_into(rows, monkeypatch, [ONE, TWO], {}, Interrupting(at), samples=6)
     assert sorted(row["variant"] for row in rows) == sorted(kept)
     for row in rows:
-        assert row_problem(json.loads(json.dumps(row))) is None
+        assert SCHEMA.row_problem(json.loads(json.dumps(row))) is None
         assert set(row["sample_rounds"]) == set(range(at))
         assert row["ops"] is None
         assert row["calibration_after_ns"] is None

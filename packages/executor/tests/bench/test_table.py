@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from ablation_executor.bench.record import PARTS, Row, blank_row
+from ablation_executor.bench.record import PARTS, SCHEMA
+from ablation_executor.bench.run_reading import Row
 from ablation_executor.bench.table import WIDTH, ConfigRows, print_time, run_lines
 from ablation_executor.variants import BY_NAME
 
@@ -37,7 +38,7 @@ def row(name: str, time_ns: int, **changes: Any) -> Row:
         "profile_total_ns": [6 * part] * 3,
         **{f"profile_{name}_ns": [part] * 3 for name in PARTS},
     }
-    return {**blank_row(), **known, **changes}
+    return {**SCHEMA.blank_row(), **known, **changes}
 
 
 def text_of(rows: list[Row]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..variants import Variant
 from .configs import Config
-from .record import PARTS, SCHEMA_VERSION, Row, blank_row, utc_now
+from .record import PARTS, SCHEMA, SCHEMA_VERSION, utc_now
+from .run_reading import Row
 from .stats import cell_interval, is_noisy
 
 # Keys of a worker's reply to `build` that go into the row as they are.
@@ -131,7 +132,7 @@ def to_row(
 ) -> Row:
     """The finished cell as a row of cells.jsonl."""
     variant = cell.variant
-    row = blank_row()
+    row = SCHEMA.blank_row()
     row.update(
         schema_version=SCHEMA_VERSION,
         run_id=run.run_id,

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from .cells import Cell, Settings
 from .configs import Config
+from .interrupt import signals_held
 from .machine import system_kills
 from .protocol import CellFailed, Message, WorkerDied, WorkerProcess, WorkerTimeout
 
@@ -75,8 +76,14 @@ class Crew:
         """Start a runtime's worker; it loads in the background."""
         self._generations[runtime] = self._generations.get(runtime, -1) + 1
         log = self._folder / f"{runtime}-{self._generations[runtime]}.log"
-        worker = WorkerProcess(runtime, self._settings.threads, log)
-        self._workers[runtime] = worker
+        try:
+            with signals_held():
+                worker = WorkerProcess(runtime, self._settings.threads, log)
+                self._workers[runtime] = worker
+        except CellFailed as error:
+            for cell in self._active(runtime):
+                self.fail(cell, error.status, str(error))
+            return
         request = {"config": self._config.to_dict(), "seed": self._settings.seed}
         # A worker that is dead already is found out by whoever waits for its answer.
         with contextlib.suppress(WorkerDied):
@@ -102,6 +109,7 @@ class Crew:
         self._workers.pop(runtime).kill()
         if self._active(runtime):
             self.hire(runtime)
+        if runtime in self._workers:
             self._load(runtime)
 
     def ask(self, cell: Cell, message: Message, timeout_s: float | None = None) -> Message | None:
@@ -168,10 +176,11 @@ class Crew:
             note(f"calibration failed: {error}")
             self._replace("kernels")
             return None
-        return samples
+        return samples if samples and min(samples) > 0 else None
 
     def close(self) -> None:
         """End every worker."""
-        for worker in self._workers.values():
-            worker.kill()
-        self._workers.clear()
+        with signals_held():
+            for worker in self._workers.values():
+                worker.kill()
+            self._workers.clear()

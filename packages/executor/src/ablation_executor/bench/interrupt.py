@@ -1,34 +1,86 @@
-"""How a command ends: exit statuses, the paths that it tells, and Ctrl-C and SIGTERM as one
-exception that a run can put its affairs in order for."""
+"""How a command ends: its exit statuses, and the signals that ask it to end.
+
+While a run measures, Ctrl-C, SIGTERM and SIGHUP become one exception, for which the run puts its
+affairs in order. Before and after, they end the process at once. Its status is 128 and the signal's
+number in every case: 130, 143 and 129.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from pathlib import Path
+import threading
+from collections.abc import Iterator
 from types import FrameType
-from typing import NoReturn
 
 EXIT_USAGE = 2
 EXIT_FAILED = 1
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_held = 0
+_pending: int | None = None
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM."""
+    """Ctrl-C, SIGTERM or SIGHUP; `number` is that of the signal."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         super().__init__(number)
 
+    @property
+    def status(self) -> int:
+        """The exit status of a command that was ended by the signal."""
+        return 128 + self.number
 
-def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """A signal handler: raise Interrupted, and let no second signal cut what follows."""
-    for again in (signal.SIGINT, signal.SIGTERM):
+
+def end_at_once() -> None:
+    """Have the signals end this process without more ado, where nothing can be lost."""
+    _handle(lambda number, frame: os._exit(128 + number))
+
+
+def raise_when_asked_to_end() -> None:
+    """Have the first of the signals raise Interrupted; further ones cut nothing that follows."""
+    _handle(_interrupt)
+
+
+def _handle(handler: object) -> None:
+    for number in ENDING:
+        # Whoever started the command with nohup wants it to outlive the terminal
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    global _pending
+    for again in ENDING:
         signal.signal(again, signal.SIG_IGN)
-    raise Interrupted(number)
+    if _held:
+        _pending = number
+    else:
+        raise Interrupted(number)
 
 
-def shown(path: Path) -> str:
-    """A path relative to the current directory where that is shorter."""
-    relative = os.path.relpath(path)
-    return relative if not relative.startswith("..") else str(path)
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Put Interrupted off until the block ends, so that what belongs together is done whole.
+
+    An error of the block comes first, and ends the command too. Not by a signal mask: processes
+    that are started meanwhile would inherit it.
+    """
+    global _held, _pending
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _held += 1
+    try:
+        yield
+    except BaseException:
+        _pending = None
+        raise
+    finally:
+        _held -= 1
+    if _held == 0 and _pending is not None:
+        number, _pending = _pending, None
+        raise Interrupted(number)

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from .record import Row
+from .run_reading import Row
+from .terminal import printable
 
 PLAIN_EVERY_S = 15.0
 LIVE_EVERY_S = 0.2
@@ -49,7 +50,7 @@ class PlainProgress:
 
     def _line(self, text: str, style: str = "") -> None:
         elapsed = duration(time.monotonic() - self._start)
-        self._console.print(Text(f"[{elapsed}] {text}", style=style), soft_wrap=True)
+        self._console.print(Text(printable(f"[{elapsed}] {text}"), style=style), soft_wrap=True)
         self._last = time.monotonic()
 
     def stage(self, config: str, what: str) -> None:
@@ -93,7 +94,9 @@ class LiveProgress:
         now = time.monotonic()
         if at_once or now - self._last > LIVE_EVERY_S:
             self._last = now
-            self._live.update(Text(text, overflow="ellipsis", no_wrap=True), refresh=True)
+            self._live.update(
+                Text(printable(text), overflow="ellipsis", no_wrap=True), refresh=True
+            )
 
     def stage(self, config: str, what: str) -> None:
         """A part of the work on a config begins."""
@@ -108,11 +111,11 @@ class LiveProgress:
         """Cells that are not ok are told at once, above the line."""
         if row["status"] != "ok":
             reason = f"{row['config']} {row['variant']}: {row['status']}: {row['reason']}"
-            self._console.print(Text(reason, style="red"))
+            self._console.print(Text(printable(reason), style="red"), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Something the user should know."""
-        self._console.print(Text(text, style="yellow"))
+        self._console.print(Text(printable(text), style="yellow"), soft_wrap=True)
 
     def close(self) -> None:
         """Take the line away."""
@@ -121,4 +124,5 @@ class LiveProgress:
 
 def make_progress(console: Console) -> Any:
     """Live on a terminal, plain otherwise."""
-    return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+    can_rewrite = console.is_terminal and not console.is_dumb_terminal
+    return LiveProgress(console) if can_rewrite else PlainProgress(console)

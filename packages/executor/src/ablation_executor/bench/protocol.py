@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from . import children
 from .machine import thread_time_ns
 
 Message = dict[str, Any]
@@ -34,6 +35,9 @@ WORKER_VARIABLE = "ABLATION_BENCH_WORKER"
 SETTLE_POLL_S = 0.011
 SETTLE_LIMIT_S = 0.5
 SETTLED_NS = 200_000
+
+# A worker whose pipe has ended ends soon, or hangs in what a library does at the end.
+END_LIMIT_S = 10.0
 
 # A turn of short calls begins with so much of them uncounted: time for clocks to rise, and for the
 # scheduler to move a thread that woke on the core of the one that woke it.
@@ -81,12 +85,16 @@ def receive(stream: BinaryIO) -> Message | None:
     return message
 
 
+def thread_variables(threads: int) -> dict[str, str]:
+    """The environment variables by which libraries size their pools."""
+    return dict.fromkeys(THREAD_VARIABLES, str(threads))
+
+
 def worker_command(runtime: str, threads: int, module: str) -> list[str]:
     """The command line of a worker; `module` is below this package."""
     replaced = os.environ.get(WORKER_VARIABLE)
-    usual = ["-m", f"{__package__}.{module}"]
-    start = [sys.executable, *([replaced] if replaced else usual)]
-    return [*start, "--runtime", runtime, "--threads", str(threads)]
+    what = [replaced] if replaced else ["-m", f"{__package__}.{module}"]
+    return [sys.executable, *what, "--runtime", runtime, "--threads", str(threads)]
 
 
 class WorkerProcess:
@@ -100,22 +108,22 @@ class WorkerProcess:
         module: str = "worker",
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it, with `variables` beside those of this process."""
+        """Start it, with `variables` beside those of this process.
+
+        Raises CellFailed if the system does not let it start.
+        """
         self.runtime = runtime
         self._log = log
-        environment = {**os.environ, **(variables or {})}
-        for name in THREAD_VARIABLES:
-            environment[name] = str(threads)
-        with log.open("wb") as errors:
-            self._process = subprocess.Popen(
-                worker_command(runtime, threads, module),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=environment,
-                bufsize=0,
-                start_new_session=True,
-            )
+        given = {**thread_variables(threads), **(variables or {})}
+        command = worker_command(runtime, threads, module)
+        try:
+            with log.open("wb") as errors:
+                self._process = children.start(
+                    command, given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+                )
+        except OSError as error:
+            told = f"the {runtime} worker could not be started: {error.strerror or error}"
+            raise CellFailed("error", told) from None
 
     @property
     def pid(self) -> int:
@@ -163,10 +171,13 @@ class WorkerProcess:
         return bytes(parts)
 
     def _died(self) -> WorkerDied:
-        return WorkerDied(self._process.wait(), self._tail())
+        return WorkerDied(children.ended(self._process, END_LIMIT_S), self._tail())
 
     def _tail(self) -> str:
-        lines = self._log.read_text(errors="replace").strip().splitlines()
+        try:
+            lines = self._log.read_text("utf-8", "replace").strip().splitlines()
+        except OSError:
+            return ""
         return lines[-1][:300] if lines else ""
 
     def settle(self) -> None:
@@ -184,21 +195,8 @@ class WorkerProcess:
             before = now
 
     def kill(self) -> None:
-        """End the process now and reap it."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        self._process.wait()
-        self._close_pipes()
-
-    def close(self, timeout_s: float = 10.0) -> None:
-        """End of input lets the worker leave; kill it if it does not."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        """End the process and what it has started now, and reap it."""
+        children.end(self._process)
         self._close_pipes()
 
     def _close_pipes(self) -> None:

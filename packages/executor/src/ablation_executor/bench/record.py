@@ -1,55 +1,168 @@
-"""The run folder: run.json and cells.jsonl, written so that nothing measured is lost.
-
-`cells.jsonl` has one JSON object a line; the lines of one batch are written by one write and
-flushed to the disk before the bench goes on.
-"""
+"""The files of a block ablation: run.json, and cells.jsonl with a line for each cell."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import secrets
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-from .configs import UsageError
+from ..variants import LEAGUE, VARIANTS
+from .columns import (
+    ANY_TEXT,
+    BYTES,
+    COUNT,
+    COUNTS,
+    INTEGERS,
+    NUMBER,
+    POSITIVE,
+    POSITIVES,
+    RATE,
+    SECONDS,
+    TEXT,
+    TEXTS,
+    Column,
+    Columns,
+    is_count,
+    is_list_of,
+    is_number,
+    is_text,
+    one_of,
+    show,
+    table,
+)
+from .configs import CONFIGS
+from .run_folder import Folder
+from .run_reading import Header, Row, Schema
 
 SCHEMA_VERSION = 1
-Row = dict[str, Any]
 
 STATUSES = ("ok", "oom", "timeout", "incorrect", "unsupported", "error", "skipped")
-PARTS = ("attention", "layer_norm", "linear", "element_wise", "movement", "dispatch")
+CATEGORIES = ("attention", "layer_norm", "linear", "element_wise", "movement")
+PARTS = (*CATEGORIES, "dispatch")
 PROFILE_KEYS = ("profile_total_ns", *(f"profile_{part}_ns" for part in PARTS))
+PROVIDERS = ("simd", "parallel", "blas", "blas_core", "clock")
 
-ROW_KEYS: tuple[str, ...] = (
-    *("schema_version", "run_id", "session", "config", "d_model", "n_heads", "seq_len", "batch"),
-    *("variant", "printed_name", "group", "parent", "changed", "runtime", "executor", "passes"),
-    *("attention_kernel", "layer_norm_kernel", "softmax_kernel", "linear_kernel", "providers"),
-    *("threads", "seed", "status", "reason", "signal", "n_warmup", "samples_ns", "sample_rounds"),
-    *("first_call_ns", "build_ns", *PROFILE_KEYS, "timing_overhead_ns", "ops", "n_calls"),
-    *("max_abs_error", "tolerance", "worst_ratio", "checked_rows", "memory_predicted_bytes"),
-    *("memory_available_bytes", "arena_bytes", "attention_scratch_bytes", "weights_bytes"),
-    *("packed_weights_bytes", "peak_rss_bytes", "flops"),
-    *("calibration_before_ns", "calibration_after_ns", "started_utc", "elapsed_s"),
+
+def _is_op(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"name", "op", "category", "kernel", "median_ns"}
+        and is_text(value["name"])
+        and is_text(value["op"])
+        and value["category"] in CATEGORIES
+        and (value["kernel"] is None or is_text(value["kernel"]))
+        and (value["median_ns"] is None or is_number(value["median_ns"]))
+    )
+
+
+def _is_providers(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() <= set(PROVIDERS)
+        and all(entry is None or isinstance(entry, str) for entry in value.values())
+    )
+
+
+PROVIDERS_COLUMN = Column(f"a table of {', '.join(PROVIDERS)}", _is_providers)
+
+ROW_COLUMNS: Columns = {
+    "schema_version": COUNT,
+    "run_id": TEXT,
+    "session": COUNT,
+    "config": TEXT,
+    **dict.fromkeys(("d_model", "n_heads", "seq_len", "batch"), POSITIVE),
+    **dict.fromkeys(("variant", "printed_name", "group"), TEXT),
+    "parent": TEXT.or_null(),
+    # What differs from the parent; a root has nothing to say
+    "changed": ANY_TEXT.or_null(),
+    "runtime": TEXT,
+    "executor": TEXT,
+    "passes": TEXTS,
+    **{f"{op}_kernel": TEXT.or_null() for op in ("attention", "layer_norm", "softmax", "linear")},
+    "providers": PROVIDERS_COLUMN,
+    "threads": POSITIVE,
+    "seed": COUNT,
+    "status": one_of(*STATUSES),
+    "reason": TEXT.or_null(),
+    "signal": COUNT.or_null(),
+    "n_warmup": COUNT.or_null(),
+    "samples_ns": POSITIVES.or_null(),
+    "sample_rounds": COUNTS.or_null(),
+    "first_call_ns": COUNT.or_null(),
+    "build_ns": COUNT.or_null(),
+    "profile_total_ns": POSITIVES.or_null(),
+    **{f"profile_{part}_ns": COUNTS.or_null() for part in CATEGORIES},
+    # Never clipped: a clock read that falls inside an op can make the rest negative
+    "profile_dispatch_ns": INTEGERS.or_null(),
+    "timing_overhead_ns": NUMBER.or_null(),
+    "ops": Column(
+        "a list of {name, op, category, kernel, median_ns}", is_list_of(_is_op), is_nullable=True
+    ),
+    "n_calls": COUNT.or_null(),
+    **dict.fromkeys(("max_abs_error", "tolerance", "worst_ratio"), NUMBER.or_null()),
+    "checked_rows": COUNT.or_null(),
+    **{
+        f"{name}_bytes": BYTES
+        for name in (
+            *("memory_predicted", "memory_available", "arena", "attention_scratch"),
+            *("weights", "peak_rss"),
+        )
+    },
+    "packed_weights_bytes": BYTES.optional(),
+    "flops": POSITIVE,
+    **dict.fromkeys(("calibration_before_ns", "calibration_after_ns"), POSITIVES.or_null()),
+    "started_utc": TEXT.or_null(),
+    "elapsed_s": SECONDS,
+}
+
+VERSIONS: Columns = dict.fromkeys(
+    ("python", "numpy", "torch", "ablation_kernels", "ablation_executor"), TEXT.or_null()
 )
+MACHINE: Columns = {
+    # What a platform does not tell is empty
+    **dict.fromkeys(("cpu_model", "os", "arch"), ANY_TEXT),
+    "cores": POSITIVE,
+    "memory_bytes": BYTES,
+    "isa_flags": TEXTS,
+    "caches": table(
+        {}, Column("text or a number of bytes", lambda v: isinstance(v, str) or is_count(v))
+    ),
+}
+BUILD_INFO: Columns = {
+    "isa_available": TEXTS.optional(),
+    "isa_used": TEXT.or_null().optional(),
+}
+CEILINGS: Columns = {
+    "provider": TEXT.or_null(),
+    "threads": POSITIVE,
+    "multiply_add_flops_per_s": RATE,
+    "memory_bytes_per_s": RATE,
+    "fork_join_ns": NUMBER.optional(),
+}
 
-# Rows of the same schema version that were recorded before these keys lack them: read as null.
-LATER_KEYS = ("packed_weights_bytes",)
-
-RUN_KEYS: tuple[str, ...] = (
-    *("schema_version", "run_id", "created_utc", "finished_utc", "elapsed_s", "command"),
-    *("versions", "machine", "providers", "build_info", "ceilings", "threads", "seed", "samples"),
-    *("budget_s", "configs", "variants", "baselines", "git_sha", "sessions"),
-)
-
-# Enough for the rows of the largest run; a disk with less is refused before measuring.
-DISK_PROBE_BYTES = 1 << 20
+RUN_COLUMNS: Columns = {
+    "schema_version": COUNT,
+    "run_id": TEXT,
+    "created_utc": TEXT,
+    "finished_utc": TEXT.or_null(),
+    "elapsed_s": SECONDS,
+    "command": TEXTS,
+    "versions": table(VERSIONS, TEXT.or_null()),
+    "machine": table(MACHINE),
+    "providers": PROVIDERS_COLUMN,
+    "build_info": table(BUILD_INFO),
+    "ceilings": table(CEILINGS).or_null(),
+    "threads": POSITIVE,
+    "seed": COUNT,
+    "samples": COUNT,
+    "budget_s": SECONDS,
+    "configs": TEXTS,
+    "variants": TEXTS.or_null(),
+    # A run recorded before there was a league has no baselines
+    "baselines": TEXTS.optional([]),
+    "git_sha": TEXT.or_null(),
+    "sessions": COUNT,
+}
 
 
 def utc_now() -> str:
@@ -62,208 +175,89 @@ def new_run_id() -> str:
     return f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(3)}"
 
 
-def blank_row() -> Row:
-    """A row with every key present and nothing known."""
-    return dict.fromkeys(ROW_KEYS)
+def _row_fault(row: Row) -> str | None:
+    """The first fault between the columns of a cell."""
+    status, samples, rounds = row["status"], row["samples_ns"], row["sample_rounds"]
+    if status == "ok":
+        if not samples:
+            return "column samples_ns: no sample, but status is ok"
+        if row["reason"] is not None:
+            return f"column reason: {show(row['reason'])}, but status is ok"
+    else:
+        for name in ("samples_ns", *PROFILE_KEYS):
+            if row[name] is not None:
+                return f"column {name}: not null, but status is {status}"
+        if row["reason"] is None:
+            return f"column reason: null, but status is {status}"
+    if len(rounds or []) != len(samples or []):
+        told = f"{len(rounds or [])} entries for {len(samples or [])} samples"
+        return f"column sample_rounds: {told}"
+    s, d = row["seq_len"], row["d_model"]
+    flops = row["batch"] * (24 * s * d * d + 4 * s * s * d)
+    if row["flops"] != flops:
+        return f"column flops: {row['flops']}, but the config's block has {flops}"
+    return _profile_fault([row[name] for name in PROFILE_KEYS])
 
 
-def row_problem(row: object) -> str | None:
-    """Why a decoded line is not a whole row of this schema, or None."""
-    if not isinstance(row, dict):
-        return "not an object"
-    version = row.get("schema_version")
-    if version != SCHEMA_VERSION:
-        return f"schema version {version!r}, this program reads {SCHEMA_VERSION}"
-    missing = [key for key in ROW_KEYS if key not in row]
-    if missing:
-        return f"keys missing: {', '.join(missing)}"
-    unknown = [key for key in row if key not in ROW_KEYS]
-    if unknown:
-        return f"unknown keys: {', '.join(unknown)}"
-    if row["status"] not in STATUSES:
-        return f"unknown status {row['status']!r}"
-    if row["status"] == "ok" and not row["samples_ns"]:
-        return "status ok without samples"
-    if row["status"] != "ok" and any(row[key] is not None for key in ("samples_ns", *PROFILE_KEYS)):
-        return f"times in a cell of status {row['status']}"
+def _profile_fault(columns: list[list[int] | None]) -> str | None:
+    """The parts of each profiled call add up to its total."""
+    filled = [column for column in columns if column is not None]
+    if not filled:
+        return None
+    for name, column in zip(PROFILE_KEYS, columns, strict=True):
+        if column is None:
+            return f"column {name}: null, but other profile columns are not"
+        if len(column) != len(filled[0]):
+            return f"column {name}: {len(column)} entries, {PROFILE_KEYS[0]} has {len(filled[0])}"
+    for index, (total, *parts) in enumerate(zip(*filled, strict=True)):
+        if sum(parts) != total:
+            return (
+                f"column {PROFILE_KEYS[0]}: entry {index} is {total}, its parts sum to {sum(parts)}"
+            )
     return None
 
 
-@dataclass(frozen=True)
-class DamagedLine:
-    """A line of cells.jsonl that is not a row."""
-
-    number: int
-    reason: str
-    text: str
-
-
-def read_cells(path: Path) -> tuple[list[Row], list[DamagedLine]]:
-    """The whole rows of a cells.jsonl, and the lines that are not; ([], []) without the file."""
-    if not path.exists():
-        return [], []
-    rows: list[Row] = []
-    damaged: list[DamagedLine] = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        text = line.decode(errors="replace")
-        try:
-            row = json.loads(text)
-        except ValueError:
-            damaged.append(DamagedLine(number, "not JSON (cut off?)", text))
-            continue
-        if isinstance(row, dict):
-            row |= {key: None for key in LATER_KEYS if key not in row}
-        problem = row_problem(row)
-        if problem is None:
-            rows.append(row)
-        else:
-            damaged.append(DamagedLine(number, problem, text))
-    return rows, damaged
+def _header_fault(header: Header) -> str | None:
+    """Why a run could not be gone on with by its header."""
+    for name in ("samples", "sessions"):
+        if header[name] < 1:
+            return f"column {name}: {header[name]}, expected 1 and more"
+    if header["budget_s"] is None or header["budget_s"] <= 0:
+        return f"column budget_s: {header['budget_s']}, expected a number above 0"
+    known = {
+        "configs": [config.name for config in CONFIGS],
+        "variants": [variant.name for variant in VARIANTS],
+        "baselines": [variant.name for variant in LEAGUE],
+    }
+    for name, names in known.items():
+        if (fault := names_fault(name, header[name] or (), names)) is not None:
+            return fault
+    return None
 
 
-@contextlib.contextmanager
-def signals_held() -> Iterator[None]:
-    """Put off Ctrl-C and SIGTERM until the block ends, so that no write is cut in two."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def names_fault(column: str, given: Sequence[str], known: Collection[str]) -> str | None:
+    """The first fault of a header's list of names: one that is unknown, or there twice."""
+    for index, name in enumerate(given):
+        if name not in known:
+            return f"column {column}: unknown {show(name)}"
+        if name in given[:index]:
+            return f"column {column}: {show(name)} twice"
+    return None
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file at once: after a crash it is the old one or the new one."""
-    temporary = path.with_name(path.name + ".partial")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+SCHEMA = Schema(
+    SCHEMA_VERSION,
+    "cells.jsonl",
+    RUN_COLUMNS,
+    ROW_COLUMNS,
+    ("config", "variant"),
+    _row_fault,
+    _header_fault,
+    lambda row, header: None,
+)
 
 
-def append_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Add lines to a file of rows by one write, and wait until they are on the disk."""
-    with path.open("ab") as file:
-        file.write(_lines(rows))
-        file.flush()
-        os.fsync(file.fileno())
+class RunFolder(Folder):
+    """The folder of a block ablation."""
 
-
-class RunFolder:
-    """A run's folder; `info` is what run.json holds, `rows` what cells.jsonl holds."""
-
-    def __init__(self, path: Path, info: dict[str, Any], rows: list[Row]) -> None:
-        self.path = path
-        self.info = info
-        self.rows = rows
-
-    @property
-    def cells_path(self) -> Path:
-        """The file of rows."""
-        return self.path / "cells.jsonl"
-
-    @staticmethod
-    def create(path: Path, info: dict[str, Any]) -> RunFolder:
-        """Make the folder and write run.json.
-
-        Raises UsageError if the folder cannot be made or written, if the disk is full, or if it
-        already holds a run.
-        """
-        if (path / "run.json").exists() or (path / "cells.jsonl").exists():
-            raise UsageError(f"{path} already holds a run; continue it with --resume {path}")
-        prove_writable(path)
-        folder = RunFolder(path, info, [])
-        folder.write_info()
-        return folder
-
-    @staticmethod
-    def open(path: Path) -> tuple[RunFolder, list[DamagedLine]]:
-        """Read a run to go on with it.
-
-        Damaged lines are moved to cells.damaged.jsonl and returned. Raises UsageError if there is
-        no run, or one of another schema version.
-        """
-        info = read_info(path)
-        prove_writable(path)
-        rows, damaged = read_cells(path / "cells.jsonl")
-        foreign = [line for line in damaged if line.reason.startswith("schema version")]
-        if foreign:
-            raise UsageError(
-                f"{path / 'cells.jsonl'} line {foreign[0].number}: {foreign[0].reason}"
-            )
-        if damaged:
-            aside = path / "cells.damaged.jsonl"
-            with aside.open("a") as file:
-                file.writelines(line.text + "\n" for line in damaged)
-                file.flush()
-                os.fsync(file.fileno())
-            write_whole(path / "cells.jsonl", _lines(rows))
-        return RunFolder(path, info, rows), damaged
-
-    def append(self, rows: Sequence[Row]) -> None:
-        """Write finished cells and wait until they are on the disk."""
-        for row in rows:
-            problem = row_problem(row)
-            if problem is not None:
-                raise ValueError(f"{row.get('config')} {row.get('variant')}: {problem}")
-        with signals_held():
-            append_rows(self.cells_path, rows)
-            self.rows.extend(rows)
-
-    def write_info(self) -> None:
-        """Write run.json anew."""
-        with signals_held():
-            write_whole(self.path / "run.json", json.dumps(self.info, indent=1).encode() + b"\n")
-
-    def done(self) -> set[tuple[str, str]]:
-        """(config, variant) of every recorded cell."""
-        return {(row["config"], row["variant"]) for row in self.rows}
-
-
-def _lines(rows: Sequence[Row]) -> bytes:
-    return b"".join(json.dumps(row, separators=(",", ":")).encode() + b"\n" for row in rows)
-
-
-def read_info(path: Path) -> dict[str, Any]:
-    """run.json of a run folder; UsageError if it is missing, damaged or of another version."""
-    file = path / "run.json"
-    if not file.exists():
-        raise UsageError(f"{path} holds no run (no run.json)")
-    try:
-        info = json.loads(file.read_text())
-    except ValueError as error:
-        raise UsageError(f"{file} is damaged: {error}") from None
-    version = info.get("schema_version") if isinstance(info, dict) else None
-    if version != SCHEMA_VERSION:
-        raise UsageError(
-            f"{file} has schema version {version!r}, this program reads {SCHEMA_VERSION}"
-        )
-    # A run recorded before there was a league has no baselines
-    info.setdefault("baselines", [])
-    missing = [key for key in RUN_KEYS if key not in info]
-    if missing:
-        raise UsageError(f"{file} is damaged: keys missing: {', '.join(missing)}")
-    found: dict[str, Any] = info
-    return found
-
-
-def prove_writable(path: Path) -> None:
-    """Make the folder and write, flush and remove a file; UsageError if any of that fails."""
-    probe = path / ".probe"
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        try:
-            with probe.open("wb") as file:
-                file.write(b"\0" * DISK_PROBE_BYTES)
-                file.flush()
-                os.fsync(file.fileno())
-        finally:
-            probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write to {path}: {error.strerror or error}") from None
+    schema = SCHEMA

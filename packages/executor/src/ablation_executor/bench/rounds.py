@@ -11,6 +11,7 @@ from ..variants import SAME_PROGRAM_PAIRS
 from .cells import MIN_ROUNDS, Cell, Settings
 from .configs import Config
 from .crew import Crew
+from .interrupt import signals_held
 from .progress import Progress
 
 MAX_EXTENSION = 3
@@ -146,11 +147,12 @@ class Rounds:
         reply = self._crew.ask(cell, message, timeout_s)
         if reply is None:
             return
-        cell.is_cold = False
-        cell.last_turn_s = cell.used_s - before_s
-        cell.samples_ns += reply["samples_ns"]
-        cell.sample_rounds += [index] * len(reply["samples_ns"])
-        cell.profile += reply["profile"]
+        with signals_held():
+            cell.is_cold = False
+            cell.last_turn_s = cell.used_s - before_s
+            cell.samples_ns += reply["samples_ns"]
+            cell.sample_rounds += [index] * len(reply["samples_ns"])
+            cell.profile += reply["profile"]
         self._crew.release(cell)
 
     def _spend(self, cell: Cell) -> None:

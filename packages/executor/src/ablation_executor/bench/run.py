@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,13 +10,17 @@ from typing import Any
 
 from ..variants import BY_NAME
 from .cells import RunIdentity, Settings
+from .children import told_by
 from .conditions import Watch, busy_warning
 from .configs import UsageError, find_config
 from .machine import describe_machine, git_sha, versions
 from .options import Request, make_settings, variants_of
 from .progress import Progress
 from .record import SCHEMA_VERSION, RunFolder, new_run_id, utc_now
+from .run_folder import Folder
+from .run_reading import DamagedLine
 from .schedule import ConfigRun
+from .terminal import printable
 
 # Facts of the machine that a resumed run must share with the run so far.
 SAME_MACHINE = ("cpu_model", "cores", "arch", "os", "isa_flags", "processor_quota")
@@ -49,11 +51,9 @@ def measure_ceilings(threads: int, before: dict[str, Any] | None) -> dict[str, A
     The highest rates of both stand: on a shared machine a measurement can meet two cores that
     share one, and a ceiling below what runs under it is none.
     """
-    command = [sys.executable, "-c", _CEILINGS_PROGRAM, str(threads)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    if ended.returncode:
+    found: dict[str, Any] | None = told_by(_CEILINGS_PROGRAM, str(threads))
+    if found is None:
         return before
-    found: dict[str, Any] = json.loads(ended.stdout)
     if before is not None:
         found.update({rate: max(found[rate], before[rate]) for rate in CEILING_RATES})
         found["fork_join_ns"] = min(found["fork_join_ns"], before.get("fork_join_ns", math.inf))
@@ -72,9 +72,14 @@ class Run:
 
     def measure(self, progress: Progress) -> None:
         """Measure every missing cell; run.json is brought up to date whatever happens."""
+        info = self.folder.info
         if not self.missing:
+            if info["finished_utc"] is None:
+                # Ended between its last row and its last word
+                info["finished_utc"] = utc_now()
+                self.folder.write_info()
             return
-        info, threads = self.folder.info, self._settings.threads
+        threads = self._settings.threads
         watch = Watch(info["machine"], info["sessions"], threads, progress.note)
         self._measure_ceilings()
         identity = RunIdentity(
@@ -153,31 +158,42 @@ def missing_cells(folder: RunFolder) -> list[tuple[str, list[str]]]:
 def resume_run(path: Path, memory_limit_bytes: int | None, progress: Progress) -> Run:
     """Go on with a run under its own settings.
 
-    Damaged lines are told and set aside. Raises UsageError for a folder without a run, another
-    schema version, another machine or other versions than those the run began with.
+    Damaged lines are told and set aside. Raises UsageError for a folder without a run, one that
+    another bench is at work on, a damaged header, another schema version, another machine or other
+    versions than those the run began with.
     """
     folder, damaged = RunFolder.open(path)
-    info = folder.info
-    for line in damaged:
-        progress.note(
-            f"{folder.cells_path} line {line.number}: {line.reason}; moved to cells.damaged.jsonl, "
-            "its cell will be measured again"
+    try:
+        info = folder.info
+        for line in damaged:
+            progress.note(moved_aside(folder, line))
+        refuse_other_machine(info)
+        settings = make_settings(
+            info["threads"],
+            info["seed"],
+            info["samples"],
+            info["budget_s"],
+            "--quick" in info["command"],
+            memory_limit_bytes,
         )
-    refuse_other_machine(info)
-    settings = make_settings(
-        info["threads"],
-        info["seed"],
-        info["samples"],
-        info["budget_s"],
-        "--quick" in info["command"],
-        memory_limit_bytes,
-    )
-    missing = missing_cells(folder)
-    if missing:
-        info["sessions"] += 1
-        info["finished_utc"] = None
-        folder.write_info()
+        missing = missing_cells(folder)
+        if missing:
+            info["sessions"] += 1
+            info["finished_utc"] = None
+            folder.write_info()
+    except BaseException:
+        folder.close()
+        raise
     return Run(folder, settings, missing)
+
+
+def moved_aside(folder: Folder, line: DamagedLine) -> str:
+    """What is told of a line that is no row of the run."""
+    name = folder.schema.damaged_name
+    return printable(
+        f"{folder.rows_path} line {line.number}: {line.reason}; moved to {name}, "
+        "what it is of will be measured again unless another line has it"
+    )
 
 
 def refuse_other_machine(info: dict[str, Any]) -> None:

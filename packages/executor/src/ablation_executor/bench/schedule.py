@@ -6,7 +6,6 @@ Only one worker computes at a time; the bench itself sleeps in a read meanwhile.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -14,17 +13,19 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..variants import Variant
+from . import children
 from .baselines import missing_reason, weights_copies
 from .cells import Cell, RunIdentity, Settings, to_row
 from .check import reference_bytes
 from .configs import Config
 from .crew import Crew
-from .interrupt import Interrupted
+from .interrupt import signals_held
 from .memory_room import gibibytes, memory_room
 from .progress import Progress
-from .protocol import THREAD_VARIABLES
-from .record import Row, utc_now
+from .protocol import thread_variables
+from .record import utc_now
 from .rounds import Rounds
+from .run_reading import Row
 
 # A process that has imported torch, or our wheel and torch for the export, without any model.
 PROCESS_BYTES = 400 << 20
@@ -87,9 +88,10 @@ class ConfigRun:
     def run(self) -> None:
         """Measure; every cell ends as one written row.
 
-        An interruption leaves rows of the cells whose samples can stand, and none of the others.
+        What cuts it short leaves rows of the cells whose samples can stand, and none of the others.
         """
-        with tempfile.TemporaryDirectory(prefix="ablation-bench-") as folder:
+        scratch = children.scratch_folder()
+        with tempfile.TemporaryDirectory(prefix="config-", dir=scratch) as folder:
             self._folder = Path(folder)
             self._crew = Crew(self._config, self._settings, self._folder, self._active, self._fail)
             try:
@@ -103,7 +105,8 @@ class ConfigRun:
                     rounds.warm_up()
                     rounds.run()
                     self._finish()
-            except Interrupted:
+            except BaseException:
+                # An interruption, a disk that is full, or a fault of the bench
                 self._keep()
                 raise
             finally:
@@ -118,8 +121,9 @@ class ConfigRun:
 
     def _fail(self, cell: Cell, status: str, reason: str, signal_: int | None = None) -> None:
         """Finish a cell without times and write its row at once."""
-        cell.fail(status, reason, signal_)
-        self._record([cell], None)
+        with signals_held():
+            cell.fail(status, reason, signal_)
+            self._record([cell], None)
 
     def _record(self, cells: Sequence[Cell], calibration_after: list[int] | None) -> None:
         before = self._calibration_before
@@ -209,12 +213,18 @@ class ConfigRun:
                 self._crew.release(cell)
 
     def _start_reference(self) -> None:
-        environment = dict(os.environ)
-        environment.update({name: str(self._settings.threads) for name in THREAD_VARIABLES})
         command = [sys.executable, "-m", f"{__package__}.check"]
         command += ["--config", json.dumps(self._config.to_dict())]
         command += ["--seed", str(self._settings.seed), "--out", str(self._reference_path)]
-        self._reference = subprocess.Popen(command, env=environment, start_new_session=True)
+        log = self._folder / "reference.log"
+        with log.open("wb") as errors:
+            self._reference = children.start(
+                command,
+                thread_variables(self._settings.threads),
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+            )
 
     @property
     def _reference_path(self) -> Path:
@@ -223,11 +233,14 @@ class ConfigRun:
     def _await_reference(self) -> None:
         if self._reference is None:
             return
-        returncode = self._reference.wait()
+        returncode = children.ended(self._reference)
         self._reference = None
         if returncode:
+            lines = (self._folder / "reference.log").read_text("utf-8", "replace").splitlines()
+            said = f": {lines[-1][:300]}" if lines else ""
             for cell in self._active():
-                self._fail(cell, "error", f"the float64 reference ended with status {returncode}")
+                told = f"the float64 reference ended with status {returncode}{said}"
+                self._fail(cell, "error", told)
 
     # Right before fast.
 
@@ -285,12 +298,15 @@ class ConfigRun:
 
     def _accept(self, cells: Sequence[Cell], calibration_after: list[int] | None) -> None:
         """Finish cells with their times and write their rows."""
-        for cell in cells:
-            cell.status = "ok"
-        self._record(cells, calibration_after)
+        with signals_held():
+            for cell in cells:
+                if min(cell.samples_ns) > 0:
+                    cell.status = "ok"
+                else:
+                    cell.fail("error", "a call took 0 ns: the clock of this machine stands still")
+            self._record(cells, calibration_after)
 
     def _stop(self) -> None:
         if self._reference is not None:
-            self._reference.kill()
-            self._reference.wait()
+            children.end(self._reference)
         self._crew.close()

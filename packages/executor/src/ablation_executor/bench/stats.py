@@ -43,7 +43,7 @@ def median(values: Sequence[float]) -> float:
     return float(ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def interval_rank(n: int) -> int:
     """How many order statistics lie outside the 95% interval of a median on each side.
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..variants import LEAGUE, SAME_PROGRAM_PAIRS, VARIANTS
 from .configs import CONFIGS
-from .record import Row
+from .run_reading import Row
 from .stats import (
     Interval,
     cell_interval,
@@ -22,6 +22,7 @@ from .stats import (
     round_medians,
     verdict,
 )
+from .terminal import printable
 
 NAIVE, SDPA = "torch-naive", "torch-sdpa"
 # Who else computes the block: the best of these is what ours is set against
@@ -268,4 +269,6 @@ def run_lines(rows: Sequence[Row]) -> list[Text]:
 def print_run(rows: Sequence[Row], console: Console) -> None:
     """Print every table of a run."""
     for line in run_lines(rows):
+        # Names and reasons of a run that is gone on with may be anybody's
+        line.plain = printable(line.plain)
         console.print(line, soft_wrap=True, highlight=False)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ablation_executor.bench.protocol import WORKER_VARIABLE, Message
-from ablation_executor.bench.record import Row
+from ablation_executor.bench.run_reading import Row
 from ablation_executor.bench.suites import schedule, worker
 from ablation_executor.bench.suites import suite as registry
 from ablation_executor.bench.suites.case import Case

@@ -119,6 +119,7 @@ def test_a_run_is_written_told_and_gone_on_with(
     told = capsys.readouterr().out
     assert "| right " in told and "unsupported (shape)" in told and "incorrect (probe)" in told
     folder, damaged = SuiteFolder.open(out)
+    folder.close()
     assert damaged == []
     assert [row["impl"] for row in folder.rows] == [
         *("right", "first_head", "refused", "two_phases", "two_phases")
@@ -133,6 +134,10 @@ def test_a_run_is_written_told_and_gone_on_with(
     folder.rows_path.write_text(text)
     assert main(["--suite", "fake", "--resume", str(out)]) == 1
     again, _ = SuiteFolder.open(out)
+    # Meanwhile nobody else may go on with it
+    assert main(["--suite", "fake", "--resume", str(out)]) == 2
+    assert "is in use by process" in capsys.readouterr().err
+    again.close()
     assert again.rows[:-1] == kept
     assert (again.rows[-1]["impl"], again.rows[-1]["session"]) == ("right", 2)
     assert [entry["session"] for entry in again.info["machine"]["conditions"]] == [1, 2]
@@ -149,7 +154,9 @@ def test_a_tiny_sweep_through_real_workers(
     names = "torch_unfused_lse,torch_sdpa_flash,triton_flash,ablation_flash,ablation_unfused"
     given = [*SWEEP, "--quick", "--tiers", "37:53:16:2", "--impls", names, "--threads", "1"]
     assert main([*given, "--out", str(out)]) == 0
-    rows = SuiteFolder.open(out)[0].rows
+    folder, _ = SuiteFolder.open(out)
+    folder.close()
+    rows = folder.rows
     assert len(rows) == 2 * 5
     for row in rows:
         if row["impl"] == "triton_flash":

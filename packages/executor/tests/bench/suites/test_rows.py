@@ -3,48 +3,16 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ablation_executor.bench.configs import UsageError
-from ablation_executor.bench.record import Row
-from ablation_executor.bench.suites.case import make_case
-from ablation_executor.bench.suites.rows import (
-    MEASURED_KEYS,
-    RUN_KEYS,
-    SCHEMA_VERSION,
-    SuiteFolder,
-    blank_row,
-    check_row,
-)
+from ablation_executor.bench.suites.peaks import Peaks
+from ablation_executor.bench.suites.rows import MEASURED_KEYS, SCHEMA, check_row, rate_fault
 
-CASE = make_case("attention-sweep", "cpu", (1, 2, 8, 8, 16), causal=True, gain=2)
-
-
-def ok_row(**changes: Any) -> Row:
-    row = blank_row()
-    row.update({**CASE.to_dict(), "case": CASE.label, "scale": CASE.scale})
-    row.update(
-        schema_version=SCHEMA_VERSION,
-        run_id="test",
-        impl="one",
-        phase="fwd",
-        status="ok",
-        check="pass",
-        samples_ns=[3, 4, 5],
-        sample_rounds=[0, 1, 2],
-        errors={"o": 1e-6},
-        limits={"o": 1e-5},
-    )
-    return {**row, **changes}
-
-
-def failed_row(**changes: Any) -> Row:
-    nothing = dict.fromkeys(MEASURED_KEYS)
-    told = {"status": "oom", "reason": "predicted", "reason_text": "too large", "check": "skipped"}
-    return ok_row(**nothing, **told, **changes)
+from ..sound_files import failed_suite_row as failed_row
+from ..sound_files import suite_info
+from ..sound_files import suite_row as ok_row
 
 
 def test_rows_that_stand() -> None:
@@ -56,22 +24,28 @@ def test_rows_that_stand() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"samples_ns": None}, "ok with samples"),
+        ({"samples_ns": None}, "0 samples, but status is ok"),
         ({"samples_ns": [3, 4], "sample_rounds": [0, 1]}, "at least 3"),
         ({"samples_ns": [3, 0, 5]}, "above 0"),
+        ({"samples_ns": [3, 4, 2**63]}, "above 0"),
+        ({"samples_ns": [3, 4, True]}, "above 0"),
+        ({"causal": 1}, "column causal: 1, expected true or false"),
+        ({"run_id": None}, "column run_id: null, expected text"),
         ({"sample_rounds": [0]}, "1 rounds for 3 samples"),
-        ({"check": "fail"}, "check is 'fail'"),
-        ({"errors": {"o": 2e-5}}, "the error of o"),
-        ({"errors": {"o": float("nan")}}, "the error of o"),
-        ({"errors": {"dq": 0.0}}, "the error of dq"),
-        ({"errors": None}, "check is"),
-        ({"reason": "predicted"}, "ok with reason"),
-        ({"status": "fine"}, "unknown status"),
-        ({"Nq": 9}, "Nq is 9"),
-        ({"parameters": {}}, "parameters is"),
+        ({"check": "fail"}, "column check: 'fail'"),
+        ({"errors": {"o": 2e-5}}, "errors: o is"),
+        ({"errors": {"o": float("nan")}}, "errors: o is"),
+        ({"errors": {"dq": 0.0}}, "errors: dq is"),
+        ({"errors": None}, "it was not checked"),
+        ({"reason": "predicted"}, "column reason: 'predicted', but status is ok"),
+        ({"status": "fine"}, "column status: 'fine', expected one of ok"),
+        ({"Nq": 9}, "column Nq: 9"),
+        ({"parameters": {}}, "column parameters: {}"),
         ({"case": "one"}, "no label"),
+        ({"case": ok_row()["case"].replace(" d16 ", f" d1{'0' * 400} ")}, "column case: "),
+        ({"case": ok_row()["case"] + " x=" + "[" * 100_000}, "column parameters: "),
         ({"schema_version": 0}, "schema version 0"),
-        ({"t_median_ms": 1}, "keys unknown"),
+        ({"t_median_ms": 1}, "column 't_median_ms': unknown"),
     ],
 )
 def test_ok_rows_that_break_a_rule(changes: dict[str, Any], told: str) -> None:
@@ -81,16 +55,16 @@ def test_ok_rows_that_break_a_rule(changes: dict[str, Any], told: str) -> None:
 
 @pytest.mark.parametrize("key", MEASURED_KEYS)
 def test_no_failed_row_has_a_measured_zero(key: str) -> None:
-    with pytest.raises(ValueError, match=f"{key} not null"):
+    with pytest.raises(ValueError, match=f"column {key}: "):
         check_row({**failed_row(), key: 0})
 
 
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"reason": None}, "without a reason"),
-        ({"reason_text": ""}, "without a reason"),
-        ({"reason": "too_large"}, "accepted: "),
+        ({"reason": None}, "column reason: null, but status is oom"),
+        ({"reason_text": ""}, "column reason_text: '', expected text"),
+        ({"reason": "too_large"}, "of oom expected predicted"),
     ],
 )
 def test_failed_rows_that_break_a_rule(changes: dict[str, Any], told: str) -> None:
@@ -98,41 +72,40 @@ def test_failed_rows_that_break_a_rule(changes: dict[str, Any], told: str) -> No
         check_row({**failed_row(), **changes})
 
 
-def info() -> dict[str, Any]:
-    return {**dict.fromkeys(RUN_KEYS), "schema_version": SCHEMA_VERSION, "suite": "attention-sweep"}
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"suite": "attention-parts"}, "column suite: 'attention-parts', run.json says"),
+        ({"impl": "three"}, "column impl: 'three', not among those"),
+        ({"samples_ns": [1, 1, 1], "flops_useful": 10**9}, "GFLOP/s, the multiply-adds of 1"),
+    ],
+)
+def test_sound_rows_that_are_none_of_the_run(changes: dict[str, Any], told: str) -> None:
+    header = suite_info(ceilings={"1": {"multiply_add_flops_per_s": 1e11}})
+    assert SCHEMA.place_fault(ok_row(), header) is None
+    assert told in (SCHEMA.place_fault(ok_row(**changes), header) or "")
 
 
-def test_a_folder_comes_back(tmp_path: Path) -> None:
-    folder = SuiteFolder.create(tmp_path / "run", info())
-    folder.append([ok_row()])
-    folder.append([failed_row(impl="two")])
-    again, damaged = SuiteFolder.open(tmp_path / "run")
-    assert damaged == []
-    assert again.rows == folder.rows
-    assert again.done() == {(CASE.label, "one", "fwd"), (CASE.label, "two", "fwd")}
-    with pytest.raises(UsageError, match="already holds a run"):
-        SuiteFolder.create(tmp_path / "run", info())
-    with pytest.raises(ValueError, match="ok with samples"):
-        folder.append([ok_row(samples_ns=[])])
+def test_a_rate_is_judged_only_where_a_peak_bounds_it() -> None:
+    fast = ok_row(samples_ns=[1, 1, 1], flops_useful=10**9)
+    assert rate_fault(fast, Peaks({})) is None
+    peaks = Peaks({"1": {"multiply_add_flops_per_s": 1e11}})
+    assert rate_fault({**fast, "parameters": {"autocast": "bfloat16"}}, peaks) is None
+    assert rate_fault(failed_row(flops_useful=10**9), peaks) is None
+    assert rate_fault(fast, peaks) is not None
 
 
-def test_a_line_that_was_cut_off_is_set_aside(tmp_path: Path) -> None:
-    folder = SuiteFolder.create(tmp_path, info())
-    folder.append([ok_row(), ok_row(impl="two")])
-    folder.rows_path.write_bytes(folder.rows_path.read_bytes()[:-40])
-    again, damaged = SuiteFolder.open(tmp_path)
-    assert [row["impl"] for row in again.rows] == ["one"]
-    assert len(damaged) == 1 and "line 2" in damaged[0]
-    assert (tmp_path / "rows.damaged.jsonl").read_text().count("\n") == 1
-    assert SuiteFolder.open(tmp_path)[1] == []
-
-
-def test_folders_that_hold_no_such_run(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds no run"):
-        SuiteFolder.open(tmp_path)
-    (tmp_path / "run.json").write_text('{"schema_version": 1}')
-    with pytest.raises(UsageError, match="not that of a suite"):
-        SuiteFolder.open(tmp_path)
-    (tmp_path / "run.json").write_text(json.dumps({**info(), "schema_version": 9}))
-    with pytest.raises(UsageError, match="schema version 9"):
-        SuiteFolder.open(tmp_path)
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"suite": "attention"}, "column suite: unknown 'attention'"),
+        ({"cases": ["one"]}, "column cases: 'one' is no label"),
+        ({"cases": [ok_row()["case"].replace(" B1 ", f" B{2**63} ")]}, "beyond 64 bits"),
+        ({"cases": [ok_row()["case"].replace("sweep", "parts")]}, "is no case of attention-sweep"),
+        ({"cases": [ok_row()["case"]] * 2}, "twice"),
+        ({"budget_s": 0}, "column budget_s: 0, expected a number above 0"),
+    ],
+)
+def test_headers_that_no_run_can_go_on_by(changes: dict[str, Any], told: str) -> None:
+    assert SCHEMA.header_fault(suite_info()) is None
+    assert told in (SCHEMA.header_fault(suite_info(**changes)) or "")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ablation_executor.bench.suites.table import percentile, tables
 
-from .test_rows import failed_row, ok_row
+from ..sound_files import failed_suite_row as failed_row
+from ..sound_files import suite_row as ok_row
 
 
 def cells(text: str) -> dict[str, list[str]]:

@@ -236,6 +236,6 @@ def _scalar(text: str) -> Scalar:
     """A number or a truth value as JSON has it, or else the text; "" and blanks are none."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text if re.fullmatch(r"\S+", text) else f"{text!r} has blanks"
     return value if isinstance(value, int | float | bool) else f"{text!r} is no scalar"

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import signal
+import copy
 import sys
 import tempfile
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..children import scratch_folder
 from ..conditions import Watch, busy_warning
 from ..configs import UsageError
-from ..interrupt import EXIT_FAILED, EXIT_USAGE, Interrupted, interrupt, shown
+from ..interrupt import EXIT_USAGE, Interrupted, signals_held
 from ..machine import cpu_model, describe_machine, git_sha, versions
 from ..progress import duration
-from ..record import Row, new_run_id, utc_now
-from ..run import PROVIDER_KEYS, kernels_info, refuse_other_machine
+from ..record import names_fault, new_run_id, utc_now
+from ..run import PROVIDER_KEYS, kernels_info, moved_aside, refuse_other_machine
+from ..run_reading import HEADER_NAME, Row
+from ..session import Session, carry_out, tell_error
 from ..stats import median
+from ..terminal import printable, printable_lines
 from .case import Case, parse_label
 from .options import (
     PROGRAM,
@@ -37,7 +40,7 @@ from .schedule import CaseRun
 from .suite import Implementation, Suite
 from .table import tables
 from .team import Team
-from .trial import Settings
+from .trial import NO_DEVICE, Settings
 
 
 def make_info(request: Request) -> dict[str, Any]:
@@ -82,21 +85,28 @@ def make_settings(info: dict[str, Any]) -> Settings:
         info["budget_s"],
         **info["limits"],
         has_device=name is not None,
-        device_name=name,
+        device_name=name or NO_DEVICE,
         peaks=Peaks(info["ceilings"]),
     )
 
 
 def resume(path: Path, suite: Suite) -> SuiteFolder:
-    """A run to go on with; UsageError for another suite, machine or set of packages."""
+    """A run to go on with; UsageError for another suite, machine or set of packages, for a run
+    that another bench is at work on, and for a damaged one."""
     folder, damaged = SuiteFolder.open(path)
-    for told in damaged:
-        print(f"{told}; moved aside, its cell will be measured again")
-    if folder.info["suite"] != suite.name:
-        raise UsageError(f"{path} holds a run of {folder.info['suite']}, not of {suite.name}")
-    refuse_other_machine(folder.info)
-    folder.info["sessions"] += 1
-    folder.info["finished_utc"] = None
+    try:
+        for line in damaged:
+            print(moved_aside(folder, line))
+        if folder.info["suite"] != suite.name:
+            raise UsageError(f"{path} holds a run of {folder.info['suite']}, not of {suite.name}")
+        refuse_other_machine(folder.info)
+        names = [way.name for way in suite.implementations(folder.info["device"])]
+        fault = names_fault("impls", folder.info["impls"], names)
+        if fault is not None:
+            raise UsageError(f"{path / HEADER_NAME} is damaged: {fault}")
+    except BaseException:
+        folder.close()
+        raise
     return folder
 
 
@@ -132,15 +142,20 @@ def measure(folder: SuiteFolder, suite: Suite, ways: Sequence[Implementation]) -
     happens."""
     start, info = time.monotonic(), folder.info
     before_s = float(info["elapsed_s"] or 0)
-    done = folder.done()
     left = missing(folder, ways)
+    if not left:
+        if info["finished_utc"] is None:
+            # Ended between its last row and its last word
+            info["finished_utc"] = utc_now()
+            folder.write_info()
+        return
     watch = Watch(info["machine"], info["sessions"], max(info["threads"], default=1), print)
     try:
         if info["ceilings"] is None:
             info["ceilings"] = measure_peaks(info["threads"])
         folder.write_info()
         settings = make_settings(info)
-        with tempfile.TemporaryDirectory(prefix="ablation-suite-") as temporary:
+        with tempfile.TemporaryDirectory(prefix="suite-", dir=scratch_folder()) as temporary:
             scratch = Path(temporary)
             for threads in dict.fromkeys(case.threads for case, _ in left):
                 warn_if_busy()
@@ -149,16 +164,9 @@ def measure(folder: SuiteFolder, suite: Suite, ways: Sequence[Implementation]) -
                     for case, lacking in left:
                         if case.threads == threads:
                             run = CaseRun(suite, case, lacking, team, settings, scratch)
-                            told = {"run_id": info["run_id"], "session": info["sessions"]}
-                            try:
-                                rows = run.run(told)
-                            except Interrupted:
-                                folder.append(new_rows(run.kept_rows(told), done))
-                                raise
-                            rows = new_rows(rows, done)
-                            folder.append(rows)
+                            rows = measure_case(folder, run)
                             elapsed = duration(time.monotonic() - start)
-                            print(f"[{elapsed}] {summary(rows)}", flush=True)
+                            print(printable(f"[{elapsed}] {summary(rows)}"), flush=True)
                 finally:
                     team.close()
         info["finished_utc"] = utc_now()
@@ -170,14 +178,37 @@ def measure(folder: SuiteFolder, suite: Suite, ways: Sequence[Implementation]) -
             print(warning)
 
 
+def measure_case(folder: SuiteFolder, run: CaseRun) -> list[Row]:
+    """Measure a case and write its rows, or those that can stand if that is cut short; give those
+    that the run did not have yet."""
+    before = folder.done()
+    told = {"run_id": folder.info["run_id"], "session": folder.info["sessions"]}
+    ceilings = copy.deepcopy(folder.info["ceilings"])
+    rows: list[Row] | None = None
+    try:
+        rows = run.run(told)
+        write(folder, rows, ceilings)
+    except BaseException as error:
+        # Not again what could not be written
+        if rows is None or isinstance(error, Interrupted):
+            write(folder, run.kept_rows(told), ceilings)
+        raise
+    return [row for row in rows if key_of(row) not in before]
+
+
+def write(folder: SuiteFolder, rows: Sequence[Row], ceilings: dict[str, Any]) -> None:
+    """Write the rows that the run does not have yet; first run.json, if the ceilings that they are
+    judged by have changed."""
+    with signals_held():
+        if folder.info["ceilings"] != ceilings:
+            folder.write_info()
+        done = folder.done()
+        folder.append([row for row in rows if key_of(row) not in done])
+
+
 def key_of(row: Row) -> tuple[str, str, str]:
     """(case, impl, phase) of a row."""
     return (row["case"], row["impl"], row["phase"])
-
-
-def new_rows(rows: Sequence[Row], done: Container[tuple[str, str, str]]) -> list[Row]:
-    """Those that the run does not have yet."""
-    return [row for row in rows if key_of(row) not in done]
 
 
 def warn_if_busy() -> None:
@@ -193,7 +224,11 @@ def begin(options: argparse.Namespace) -> tuple[SuiteFolder, Suite, list[Impleme
         suite = chosen_suite(options.suite)
         folder = resume(options.resume, suite)
         names = ",".join(folder.info["impls"])
-        return folder, suite, chosen_implementations(suite, names, folder.info["device"])
+        ways = chosen_implementations(suite, names, folder.info["device"])
+        if missing(folder, ways):
+            folder.info["sessions"] += 1
+            folder.info["finished_utc"] = None
+        return folder, suite, ways
     request = make_request(options)
     info = make_info(request)
     path = options.out or Path("data") / "runs" / info["run_id"]
@@ -201,28 +236,24 @@ def begin(options: argparse.Namespace) -> tuple[SuiteFolder, Suite, list[Impleme
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line and return its exit status, with the meanings of `ablation-bench`."""
+    """Run the command line and return its exit status; see `session.carry_out`."""
     options = make_parser().parse_args(arguments)
-    folder: SuiteFolder | None = None
-    try:
-        if options.list:
+    if options.list:
+        try:
             print(listing(options))
-            return 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, interrupt)
+        except UsageError as error:
+            tell_error(str(error))
+            return EXIT_USAGE
+        return 0
+
+    def start() -> Session:
         folder, suite, ways = begin(options)
         print(f"{suite.name}: {len(folder.info['cases'])} cases of {len(ways)} implementations")
-        measure(folder, suite, ways)
-    except (UsageError, OSError) as error:
-        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
-    except Interrupted as interrupted:
-        if folder is not None:
-            path = shlex.quote(shown(folder.path))
-            suite_name = folder.info["suite"]
-            print(f"interrupted; go on with: {PROGRAM} --suite {suite_name} --resume {path}")
-        return 128 + interrupted.number
-    print(tables(folder.rows, suite.baseline))
-    print(f"rows: {shown(folder.rows_path)}")
-    wrong = any(row["status"] in ("incorrect", "error") for row in folder.rows)
-    return EXIT_FAILED if wrong else 0
+        return Session(
+            folder,
+            lambda: measure(folder, suite, ways),
+            lambda: print(printable_lines(tables(folder.rows, suite.baseline))),
+            f"--suite {suite.name} --resume",
+        )
+
+    return carry_out(start, lambda: None)

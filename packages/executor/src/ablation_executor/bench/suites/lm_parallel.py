@@ -32,7 +32,9 @@ from torch import nn
 from ..interrupt import EXIT_FAILED
 from ..machine import cpu_model
 from ..options import MAX_SEED, whole_number
-from ..record import Row, append_rows, new_run_id
+from ..record import new_run_id
+from ..run_reading import Row
+from ..run_writing import append_rows
 from ..stats import median
 from .case import DEVICES, Case
 from .language_model import make_batch, make_model, make_optimizer, next_token_loss
@@ -43,7 +45,7 @@ from .lm_step import PARALLEL, SDPA, SUITE, make_cases, parallel_implementation
 from .peaks import cuda_name
 from .rows import check_row
 from .suite import Flops, Verdict
-from .trial import Entrant, Settings, Trial, to_row
+from .trial import NO_DEVICE, Entrant, Settings, Trial, to_row
 
 STOP, STEP, CHECK = range(3)
 WARM_STEPS = 3
@@ -222,7 +224,7 @@ def make_row(
     if verdict.reason is not None:
         trial.fail("incorrect", "check", verdict.reason)
     name = cuda_name() if case.device == "cuda" else cpu_model()
-    settings = Settings(seed, is_quick=False, budget_s=0.0, device_name=name)
+    settings = Settings(seed, is_quick=False, budget_s=0.0, device_name=name or NO_DEVICE)
     trial.finish(case, settings)
     entrant = Entrant(way, [trial], verdict=asdict(verdict), check=check)
     run = {"run_id": new_run_id(), "session": 1}

@@ -3,12 +3,10 @@ own matrix product."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ..children import told_by
 from ..run import measure_ceilings
 
 _SGEMM_SIZE, _SGEMM_CALLS = 1024, 20
@@ -31,23 +29,16 @@ print(json.dumps(torch.cuda.get_device_name() if torch.cuda.is_available() else 
 """
 
 
-def _tell(program: str, *arguments: int) -> Any:
-    """What a Python program prints as JSON, in a process of its own; None where it fails."""
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    return json.loads(ended.stdout) if ended.returncode == 0 else None
-
-
 def sgemm_flops_per_s(threads: int) -> float | None:
     """FLOP/s of the fastest of 20 products of 1024 x 1024 float32 matrices by PyTorch; None without
     PyTorch."""
-    rate: float | None = _tell(_SGEMM_PROGRAM, threads, _SGEMM_SIZE, _SGEMM_CALLS)
+    rate: float | None = told_by(_SGEMM_PROGRAM, *map(str, (threads, _SGEMM_SIZE, _SGEMM_CALLS)))
     return rate
 
 
 def cuda_name() -> str | None:
     """The name of the GPU that PyTorch would use, or None."""
-    name: str | None = _tell(_CUDA_PROGRAM)
+    name: str | None = told_by(_CUDA_PROGRAM)
     return name
 
 

@@ -1,21 +1,45 @@
-"""The folder of a suite's run: run.json and rows.jsonl, a line for each case, implementation and
-phase."""
+"""The files of a suite's run: run.json, and rows.jsonl with a line for each case, implementation
+and phase."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from ..configs import UsageError
-from ..record import STATUSES, Row, append_rows, prove_writable, signals_held, write_whole
-from .case import parse_label
+from ..columns import (
+    BYTES,
+    COUNT,
+    COUNTS,
+    FLAG,
+    NUMBER,
+    POSITIVE,
+    POSITIVES,
+    RATE,
+    SECONDS,
+    TEXT,
+    TEXTS,
+    Column,
+    Columns,
+    is_int,
+    is_list_of,
+    is_number,
+    is_positive,
+    is_table_of,
+    one_of,
+    show,
+    table,
+)
+from ..record import RUN_COLUMNS as BLOCK_COLUMNS
+from ..record import STATUSES, names_fault
+from ..run_folder import Folder
+from ..run_reading import Header, Row, Schema
+from ..stats import median
+from .case import DEVICES, DTYPE_BYTES, parse_label
+from .peaks import Peaks
+from .suite import ORIGINS, SUITES
 
 SCHEMA_VERSION = 1
-ROWS_NAME, DAMAGED_NAME = "rows.jsonl", "rows.damaged.jsonl"
 
 # Reason codes by status; "error" has the exception's class, a signal's name, or one of these.
 REASONS: Mapping[str, tuple[str, ...]] = {
@@ -30,211 +54,258 @@ REASONS: Mapping[str, tuple[str, ...]] = {
     "skipped": ("policy", "selection"),
 }
 
-ID_KEYS = (
-    *("schema_version", "run_id", "session", "suite", "tier", "case", "impl", "published_name"),
-    *("origin", "phase", "device", "device_name", "threads", "seed"),
-)
-CASE_KEYS = ("dtype", "causal", "mask_align", "scale", "B", "H", "Nq", "Nk", "d", "parameters")
-STATUS_KEYS = ("status", "reason", "reason_text", "signal", "attempted", "check")
 TIME_KEYS = (
     *("timer", "n_warmup", "samples_ns", "sample_rounds", "event_samples_ns", "cpu_ns"),
     *("first_call_ns", "compile_ns", "interleaved"),
 )
-RATE_KEYS = ("flops_useful", "flops_fa")
 # What `memory.measure` gives; bytes, None for what was not measured.
 MEMORY_KEYS = (
     *("mem_method", "mem_op_peak_bytes", "mem_out_bytes", "mem_scratch_bytes", "mem_saved_bytes"),
     *("mem_before_bwd_bytes", "mem_tracked_peak_bytes", "mem_disagree"),
 )
-PREDICTION_KEYS = ("mem_predicted_bytes", "mem_available_bytes")
-CHECK_KEYS = ("errors", "limits")
 # What a program may tell of itself: see `suite.Program.facts`.
 FACT_KEYS = (
     *("sdpa_backend", "lowered_to_sdpa", "graph_breaks", "recompiles_timed", "compile_ns"),
     *("kernels", "mem_scratch_bytes", "details"),
 )
-ROW_KEYS: tuple[str, ...] = (
-    *(*ID_KEYS, *CASE_KEYS, *STATUS_KEYS, *TIME_KEYS, *RATE_KEYS, *MEMORY_KEYS, *PREDICTION_KEYS),
-    *(*CHECK_KEYS, "sdpa_backend", "lowered_to_sdpa", "graph_breaks", "recompiles_timed"),
-    *("kernels", "details", "calibration_before_ns", "calibration_after_ns"),
-    *("started_utc", "elapsed_s"),
-)
 # Null unless the status is ok: zero is never a measurement, and neither is what was not checked.
 MEASURED_KEYS = (*TIME_KEYS, *MEMORY_KEYS)
 MIN_SAMPLES = 3
+# The most by which a rate may pass the measured peak of the multiply-adds, whose measurement has an
+# error too.
+RATE_SLACK = 1.05
 
-RUN_KEYS: tuple[str, ...] = (
-    *("schema_version", "suite", "run_id", "created_utc", "finished_utc", "elapsed_s", "command"),
-    *("versions", "machine", "providers", "build_info", "ceilings", "device", "tiers", "impls"),
-    *("threads", "seed", "quick", "budget_s", "limits", "git_sha", "sessions", "cases"),
+# Microseconds of a GPU's own clock are no whole nanoseconds
+_EVENTS = Column(
+    "a list of numbers above 0", is_list_of(lambda v: is_number(v) and v > 0), is_nullable=True
+)
+
+_SCALAR = Column(
+    "a number, text, true or false", lambda v: isinstance(v, str | bool) or is_number(v)
+)
+
+ROW_COLUMNS: Columns = {
+    "schema_version": COUNT,
+    "run_id": TEXT,
+    "session": COUNT,
+    # Which one is judged by the header
+    **dict.fromkeys(("suite", "tier", "case", "impl"), TEXT),
+    "published_name": TEXT.or_null(),
+    "origin": one_of(*ORIGINS),
+    "phase": TEXT,
+    "device": one_of(*DEVICES),
+    "device_name": TEXT,
+    "threads": POSITIVE,
+    "seed": COUNT,
+    "dtype": one_of(*DTYPE_BYTES),
+    "causal": FLAG,
+    "mask_align": one_of("top_left"),
+    "scale": NUMBER,
+    **dict.fromkeys(("B", "H", "Nq", "Nk", "d"), POSITIVE),
+    "parameters": table(
+        {
+            "scale": NUMBER.optional(),
+            **dict.fromkeys(("layers", "d_ff", "vocab", "study_warmup"), COUNT.optional()),
+        },
+        Column(
+            "a number, text, true or false", lambda v: isinstance(v, str | bool) or is_number(v)
+        ),
+    ),
+    "status": one_of(*STATUSES),
+    "reason": TEXT.or_null(),
+    "reason_text": TEXT.or_null(),
+    "signal": COUNT.or_null(),
+    "attempted": FLAG,
+    "check": one_of("pass", "fail", "skipped").or_null(),
+    "timer": TEXT.or_null(),
+    "n_warmup": COUNT.or_null(),
+    "samples_ns": POSITIVES.or_null(),
+    "sample_rounds": COUNTS.or_null(),
+    "event_samples_ns": _EVENTS,
+    "cpu_ns": COUNTS.or_null(),
+    "first_call_ns": COUNT.or_null(),
+    "compile_ns": COUNT.or_null(),
+    "interleaved": FLAG.or_null(),
+    "flops_useful": COUNT.or_null(),
+    "flops_fa": COUNT.or_null(),
+    "mem_method": TEXT.or_null(),
+    **{name: BYTES for name in MEMORY_KEYS if name.endswith("_bytes")},
+    "mem_disagree": FLAG.or_null(),
+    "mem_predicted_bytes": BYTES,
+    "mem_available_bytes": BYTES,
+    # An error may be infinite, of a status that is not ok
+    "errors": Column(
+        "a table of numbers", is_table_of(lambda v: is_number(v) or isinstance(v, float))
+    ).or_null(),
+    "limits": Column("a table of finite numbers", is_table_of(is_number)).or_null(),
+    "sdpa_backend": TEXT.or_null(),
+    "lowered_to_sdpa": COUNT.or_null(),
+    "graph_breaks": COUNT.or_null(),
+    "recompiles_timed": COUNT.or_null(),
+    "kernels": TEXTS.or_null(),
+    "details": table({}).or_null(),
+    "calibration_before_ns": POSITIVES.or_null(),
+    "calibration_after_ns": POSITIVES.or_null(),
+    "started_utc": TEXT.or_null(),
+    "elapsed_s": SECONDS,
+}
+
+_SHARED = (
+    *("schema_version", "run_id", "created_utc", "finished_utc", "elapsed_s", "command"),
+    *("versions", "machine", "providers", "build_info", "seed", "budget_s", "git_sha", "sessions"),
 )
 
 
-def blank_row() -> Row:
-    """A row with every key present and nothing known."""
-    return dict.fromkeys(ROW_KEYS)
+_THREADS = re.compile(r"[1-9][0-9]{0,8}")
+_RATES = table(
+    {
+        "provider": TEXT.or_null().optional(),
+        "multiply_add_flops_per_s": RATE.or_null().optional(),
+        "sgemm_1024_flops_per_s": RATE.or_null().optional(),
+    }
+)
 
 
-def row_problem(row: object) -> str | None:
-    """Why a decoded line is no whole row of this schema, or None."""
-    if not isinstance(row, dict):
-        return "not an object"
-    if row.get("schema_version") != SCHEMA_VERSION:
-        version = row.get("schema_version")
-        return f"schema version {version!r}, this program reads {SCHEMA_VERSION}"
-    if set(row) != set(ROW_KEYS):
-        missing = [key for key in ROW_KEYS if key not in row]
-        unknown = [key for key in row if key not in ROW_KEYS]
-        return f"keys missing: {missing}, keys unknown: {unknown}"
-    if row["status"] not in STATUSES:
-        return f"unknown status {row['status']!r}"
-    return _case_problem(row) or (
-        _ok_problem(row) if row["status"] == "ok" else _failed_problem(row)
-    )
+def _is_ceilings(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_THREADS.fullmatch, value))
 
 
-def _case_problem(row: Row) -> str | None:
+RUN_COLUMNS: Columns = {
+    **{name: BLOCK_COLUMNS[name] for name in _SHARED},
+    "suite": TEXT,
+    "ceilings": Column(
+        "a table of ceilings by number of threads", _is_ceilings, others=_RATES
+    ).or_null(),
+    "device": one_of(*DEVICES),
+    "tiers": TEXTS,
+    "impls": TEXTS,
+    "threads": Column("a list of integers above 0", is_list_of(is_positive)),
+    "quick": FLAG,
+    "limits": table({"memory_limit_bytes": BYTES, "forces_attempt": FLAG}),
+    "cases": TEXTS,
+}
+
+
+def _row_fault(row: Row) -> str | None:
+    """The first fault between the columns of a row."""
+    return _case_fault(row) or (_ok_fault(row) if row["status"] == "ok" else _failed_fault(row))
+
+
+def _case_fault(row: Row) -> str | None:
     """The label must be that of the columns."""
     try:
         case = parse_label(row["case"])
-    except ValueError as error:
-        return str(error)
-    fields = {**case.to_dict(), "scale": case.scale}
+        fields = {**case.to_dict(), "scale": case.scale}
+    except (ValueError, OverflowError) as error:
+        return f"column case: {error}"
     for name, value in fields.items():
         if row[name] != value:
-            return f"{name} is {row[name]!r}, the label {row['case']!r} says {value!r}"
+            told = f"{show(row[name])}, the label {row['case']!r} says {show(value)}"
+            return f"column {name}: {told}"
     return None
 
 
-def _ok_problem(row: Row) -> str | None:
-    samples = row["samples_ns"]
-    if not samples or len(samples) < MIN_SAMPLES or min(samples) <= 0:
-        return f"status ok with samples {samples!r}; at least {MIN_SAMPLES}, each above 0"
-    if row["sample_rounds"] is None or len(row["sample_rounds"]) != len(samples):
-        return f"{len(row['sample_rounds'] or [])} rounds for {len(samples)} samples"
-    if row["check"] != "pass" or not row["errors"]:
-        return f"status ok, but check is {row['check']!r} with errors {row['errors']!r}"
+def _ok_fault(row: Row) -> str | None:
+    samples, rounds = row["samples_ns"] or [], row["sample_rounds"] or []
+    if len(samples) < MIN_SAMPLES:
+        least = f"at least {MIN_SAMPLES}"
+        return f"column samples_ns: {len(samples)} samples, but status is ok: {least}"
+    if len(rounds) != len(samples):
+        return f"column sample_rounds: {len(rounds)} rounds for {len(samples)} samples"
+    if row["check"] != "pass":
+        return f"column check: {show(row['check'])}, but status is ok"
+    if not row["errors"]:
+        return "column errors: none, but status is ok: it was not checked"
     for name, error in row["errors"].items():
-        limit = row["limits"].get(name)
-        if limit is None or not math.isfinite(error) or error > limit:
-            return f"status ok, but the error of {name} is {error!r} of {limit!r} allowed"
-    if row["reason"] is not None or row["reason_text"] is not None:
-        return f"status ok with reason {row['reason']!r}"
+        limit = (row["limits"] or {}).get(name)
+        if limit is None or not is_number(error) or error > limit:
+            return f"column errors: {name} is {error!r} of {limit!r} allowed, but status is ok"
+    for name in ("reason", "reason_text"):
+        if row[name] is not None:
+            return f"column {name}: {show(row[name])}, but status is ok"
     return None
 
 
-def _failed_problem(row: Row) -> str | None:
+def _failed_fault(row: Row) -> str | None:
     status = row["status"]
-    told = [key for key in MEASURED_KEYS if row[key] is not None]
-    if told:
-        return f"status {status}, but {', '.join(told)} not null"
-    if not row["reason"] or not row["reason_text"]:
-        return f"status {status} without a reason"
+    for name in MEASURED_KEYS:
+        if row[name] is not None:
+            return f"column {name}: not null, but status is {status}"
+    for name in ("reason", "reason_text"):
+        if row[name] is None:
+            return f"column {name}: null, but status is {status}"
     if status in REASONS and row["reason"] not in REASONS[status]:
-        return f"reason {row['reason']!r} of status {status}; accepted: {REASONS[status]}"
+        accepted = ", ".join(REASONS[status])
+        return f"column reason: {show(row['reason'])}, of {status} expected {accepted}"
     return None
 
 
-def check_row(row: object) -> None:
+def _header_fault(header: Header) -> str | None:
+    """Why a run could not be gone on with by its header."""
+    if header["suite"] not in SUITES:
+        return f"column suite: unknown {show(header['suite'])}"
+    if header["sessions"] < 1:
+        return f"column sessions: {header['sessions']}, expected 1 and more"
+    if header["budget_s"] is None or header["budget_s"] <= 0:
+        return f"column budget_s: {header['budget_s']}, expected a number above 0"
+    for label in header["cases"]:
+        try:
+            case = parse_label(label)
+        except ValueError as error:
+            return f"column cases: {error}"
+        if not all(map(is_int, (*case.q_shape, case.Nk, case.threads))):
+            return f"column cases: {show(label)} has a size beyond 64 bits"
+        if (case.suite, case.device) != (header["suite"], header["device"]):
+            return f"column cases: {show(label)} is no case of {header['suite']} on this device"
+    return names_fault("cases", header["cases"], header["cases"])
+
+
+def _place_fault(row: Row, header: Header) -> str | None:
+    """Why a sound row is none of this run, or faster than its machine."""
+    if row["suite"] != header["suite"]:
+        return f"column suite: {show(row['suite'])}, run.json says {show(header['suite'])}"
+    for name, listed in (("impl", "impls"), ("case", "cases")):
+        if row[name] not in header[listed]:
+            return f"column {name}: {show(row[name])}, not among those that run.json lists"
+    return rate_fault(row, Peaks(header["ceilings"] or {}))
+
+
+def rate_fault(row: Row, peaks: Peaks) -> str | None:
+    """Why an ok row cannot have been measured: more float32 work than the machine can do."""
+    is_float32 = row["dtype"] == "float32" and row["parameters"].get("autocast") in (None, "none")
+    if row["status"] != "ok" or row["device"] != "cpu" or not is_float32:
+        return None
+    peak = peaks.flops_per_s(row["threads"])
+    rate = (row["flops_useful"] or 0) / median(row["samples_ns"]) * 1e9
+    if peak is None or rate <= RATE_SLACK * peak:
+        return None
+    return (
+        f"column samples_ns: {rate / 1e9:.1f} GFLOP/s, the multiply-adds of {row['threads']} "
+        f"threads reach {peak / 1e9:.1f}"
+    )
+
+
+SCHEMA = Schema(
+    SCHEMA_VERSION,
+    "rows.jsonl",
+    RUN_COLUMNS,
+    ROW_COLUMNS,
+    ("case", "impl", "phase"),
+    _row_fault,
+    _header_fault,
+    _place_fault,
+)
+
+
+def check_row(row: Any) -> None:
     """ValueError with the broken rule for what may not stand in rows.jsonl."""
-    problem = row_problem(row)
+    problem = SCHEMA.row_problem(row)
     if problem is not None:
         where = f"{row.get('case')} {row.get('impl')}: " if isinstance(row, dict) else ""
         raise ValueError(where + problem)
 
 
-class SuiteFolder:
-    """A run's folder; `info` is what run.json holds, `rows` what rows.jsonl holds."""
+class SuiteFolder(Folder):
+    """The folder of a suite's run."""
 
-    def __init__(self, path: Path, info: dict[str, Any], rows: list[Row]) -> None:
-        self.path = path
-        self.info = info
-        self.rows = rows
-
-    @property
-    def rows_path(self) -> Path:
-        """The file of rows."""
-        return self.path / ROWS_NAME
-
-    @staticmethod
-    def create(path: Path, info: dict[str, Any]) -> SuiteFolder:
-        """Make the folder and write run.json.
-
-        Raises UsageError if the folder cannot be made or written, if the disk is full, or if it
-        already holds a run.
-        """
-        if any((path / name).exists() for name in ("run.json", "cells.jsonl", ROWS_NAME)):
-            raise UsageError(f"{path} already holds a run; continue it with --resume {path}")
-        if missing := [key for key in RUN_KEYS if key not in info]:
-            raise ValueError(f"run.json would lack {missing}")
-        prove_writable(path)
-        folder = SuiteFolder(path, info, [])
-        folder.write_info()
-        return folder
-
-    @staticmethod
-    def open(path: Path) -> tuple[SuiteFolder, list[str]]:
-        """Read a run to go on with it; gives what is wrong with lines that are no rows.
-
-        Such lines are moved to rows.damaged.jsonl, so that their cells are measured again. Raises
-        UsageError if there is no run of a suite, or one of another schema version.
-        """
-        file = path / "run.json"
-        try:
-            info = json.loads(file.read_text())
-        except FileNotFoundError:
-            raise UsageError(f"{path} holds no run (no run.json)") from None
-        except ValueError as error:
-            raise UsageError(f"{file} is damaged: {error}") from None
-        if not isinstance(info, dict) or any(key not in info for key in RUN_KEYS):
-            raise UsageError(f"{file} is not that of a suite's run")
-        if info["schema_version"] != SCHEMA_VERSION:
-            raise UsageError(
-                f"{file} has schema version {info['schema_version']!r}, "
-                f"this program reads {SCHEMA_VERSION}"
-            )
-        prove_writable(path)
-        rows, damaged = _read_rows(path / ROWS_NAME)
-        if damaged:
-            with (path / DAMAGED_NAME).open("ab") as aside:
-                aside.write(b"".join(line + b"\n" for line, _ in damaged))
-                aside.flush()
-                os.fsync(aside.fileno())
-            lines = [json.dumps(row).encode() + b"\n" for row in rows]
-            write_whole(path / ROWS_NAME, b"".join(lines))
-        return SuiteFolder(path, info, rows), [told for _, told in damaged]
-
-    def append(self, rows: Sequence[Row]) -> None:
-        """Write finished rows and wait until they are on the disk; ValueError for a faulty one."""
-        for row in rows:
-            check_row(row)
-        with signals_held():
-            append_rows(self.rows_path, rows)
-            self.rows.extend(rows)
-
-    def write_info(self) -> None:
-        """Write run.json anew."""
-        with signals_held():
-            write_whole(self.path / "run.json", json.dumps(self.info, indent=1).encode() + b"\n")
-
-    def done(self) -> set[tuple[str, str, str]]:
-        """(case, impl, phase) of every recorded row."""
-        return {(row["case"], row["impl"], row["phase"]) for row in self.rows}
-
-
-def _read_rows(path: Path) -> tuple[list[Row], list[tuple[bytes, str]]]:
-    """The whole rows, and the other lines with what is wrong with each."""
-    rows: list[Row] = []
-    damaged: list[tuple[bytes, str]] = []
-    lines = path.read_bytes().split(b"\n") if path.exists() else []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            check_row(row)
-        except ValueError as error:
-            damaged.append((line, f"{path} line {number}: {error}"))
-            continue
-        rows.append(row)
-    return rows, damaged
+    schema = SCHEMA

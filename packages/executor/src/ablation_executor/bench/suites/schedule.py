@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..interrupt import signals_held
 from ..memory_room import gibibytes, memory_room
 from ..protocol import Message
-from ..record import Row
 from ..rounds import TURN_LIMIT_NS
+from ..run_reading import Row
 from .case import Case
 from .suite import Implementation, Refusal, Suite
 from .team import Failed, Team
@@ -296,11 +297,12 @@ class CaseRun:
         reply = self._ask(entrant, trial, message, self._timeout_s(trial))
         if reply is None:
             return
-        trial.samples_ns += reply["samples_ns"]
-        trial.sample_rounds += [index] * len(reply["samples_ns"])
-        trial.cpu_ns += reply["cpu_ns"]
-        if reply["event_ns"] is not None:
-            trial.event_ns.append(reply["event_ns"])
+        with signals_held():
+            trial.samples_ns += reply["samples_ns"]
+            trial.sample_rounds += [index] * len(reply["samples_ns"])
+            trial.cpu_ns += reply["cpu_ns"]
+            if reply["event_ns"] is not None:
+                trial.event_ns.append(reply["event_ns"])
         if trial.used_s > self._settings.budget_s:
             if trial.has_enough:
                 trial.is_spent = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..record import Row
+from ..run_reading import Row
 from ..stats import median
 from .case import parse_label
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..crew import CALIBRATION_CALLS, CALIBRATION_TIMEOUT_S, DeathCauses
+from ..interrupt import signals_held
 from ..protocol import CellFailed, Message, WorkerDied, WorkerProcess, WorkerTimeout
 from . import memory
 from .rows import REASONS
@@ -47,14 +48,24 @@ class Team:
         self._generations: dict[str, int] = {}
 
     def hire(self, names: Iterable[str]) -> None:
-        """Start the workers that are not there yet; they import in the background."""
+        """Start the workers that are not there yet; they import in the background.
+
+        One that cannot be started is told of when it is first asked.
+        """
         for name in names:
-            if name not in self._workers:
-                number = self._generations[name] = self._generations.get(name, 0) + 1
-                log = self._folder / f"{self._kind}-{name}-{self._threads}-{number}.log"
-                self._workers[name] = WorkerProcess(
-                    f"{self._suite}/{name}", self._threads, log, MODULE, self._variables
-                )
+            with contextlib.suppress(CellFailed):
+                self._hire(name)
+
+    def _hire(self, name: str) -> None:
+        """Start a worker if it is not there yet; CellFailed if it cannot be started."""
+        if name in self._workers:
+            return
+        number = self._generations[name] = self._generations.get(name, 0) + 1
+        log = self._folder / f"{self._kind}-{name}-{self._threads}-{number}.log"
+        with signals_held():
+            self._workers[name] = WorkerProcess(
+                f"{self._suite}/{name}", self._threads, log, MODULE, self._variables
+            )
 
     def generation(self, name: str) -> int:
         """Which worker of an implementation is there now, counted from 1; 0 before any."""
@@ -64,9 +75,9 @@ class Team:
         """Send a request and wait for the reply; Failed when there is none, or one that tells of
         a failure."""
         self._settle(name)
-        self.hire([name])
         request = message["request"]
         try:
+            self._hire(name)
             return self._workers[name].request(message, timeout_s)
         except CellFailed as error:
             raise Failed(error.status, reason_of(error.status, str(error)), str(error)) from None
@@ -85,9 +96,10 @@ class Team:
 
     def dismiss(self, name: str) -> None:
         """End a worker, if it is there."""
-        worker = self._workers.pop(name, None)
-        if worker is not None:
-            worker.kill()
+        with signals_held():
+            worker = self._workers.pop(name, None)
+            if worker is not None:
+                worker.kill()
         if self._last == name:
             self._last = None
 
@@ -103,7 +115,7 @@ class Team:
         request = {"request": "calibrate", "count": CALIBRATION_CALLS}
         with contextlib.suppress(Failed):
             samples: list[int] | None = self.ask(name, request, CALIBRATION_TIMEOUT_S)["samples_ns"]
-            return samples
+            return samples if samples and min(samples) > 0 else None
         return None
 
     def close(self) -> None:

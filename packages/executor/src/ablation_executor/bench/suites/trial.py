@@ -8,15 +8,25 @@ from typing import Any
 
 from ..cells import FAST_NS
 from ..protocol import SETTLE_CALLS_NS
-from ..record import Row, utc_now
+from ..record import utc_now
 from ..rounds import TURN_CALLS, TURN_LIMIT_NS
+from ..run_reading import Row
 from ..stats import MIN_ROUNDS, cell_interval, is_noisy, median
 from .case import Case
 from .peaks import Peaks
-from .rows import FACT_KEYS, MEASURED_KEYS, MEMORY_KEYS, MIN_SAMPLES, SCHEMA_VERSION, blank_row
+from .rows import (
+    FACT_KEYS,
+    MEASURED_KEYS,
+    MEMORY_KEYS,
+    MIN_SAMPLES,
+    RATE_SLACK,
+    SCHEMA,
+    SCHEMA_VERSION,
+)
 from .suite import Flops, Implementation, Needs, Refusal
 from .team import Failed
 
+NO_DEVICE = "none"
 QUICK_BUDGET_S, FULL_BUDGET_S = 20.0, 120.0
 QUICK_TARGET_S, FULL_TARGET_S = 1.0, 3.0
 QUICK_ROUNDS, FULL_ROUNDS = 10, 20
@@ -27,9 +37,6 @@ WARM_CALLS, WARM_NS = 3, 200_000_000
 # A call above this is a sample without a call before it that is not counted: at a third of N FLOPs
 # for each byte of its inputs, what it finds of them in the caches does not show.
 SLOW_NS = 100_000_000
-# The most by which a rate may pass the measured peak of the multiply-adds, whose measurement has an
-# error too.
-RATE_SLACK = 1.05
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class Settings:
     """How to measure; the same for every case of a run.
 
     `peaks` bounds the rates of a CPU; `has_device` is False when the device that was asked for is
-    not there.
+    not there, and `device_name` is NO_DEVICE then.
     """
 
     seed: int
@@ -46,7 +53,7 @@ class Settings:
     memory_limit_bytes: int | None = None
     forces_attempt: bool = False
     has_device: bool = True
-    device_name: str | None = None
+    device_name: str = NO_DEVICE
     peaks: Peaks = field(default_factory=lambda: Peaks({}))
 
     @property
@@ -134,7 +141,12 @@ class Trial:
             self.fail(failed.status, failed.reason, str(failed), failed.signal)
 
     def finish(self, case: Case, settings: Settings) -> None:
-        """Ok, or an error where the rate is higher than the machine can compute in float32."""
+        """Ok, or an error where the clock stands still, or the rate is higher than the machine can
+        compute in float32."""
+        if self.is_active and min(self.samples_ns, default=0) <= 0:
+            self.fail(
+                "error", "no_time", "a call took 0 ns: the clock of this machine stands still"
+            )
         useful = self.flops.useful
         # Autocast leaves float32, and with it the peak.
         is_float32 = case.dtype == "float32" and case.get("autocast", "none") == "none"
@@ -203,7 +215,7 @@ def to_row(
     calibrations: tuple[list[int] | None, list[int] | None],
 ) -> Row:
     """A finished trial as a row of rows.jsonl; `run` has run_id and session."""
-    row = blank_row()
+    row = SCHEMA.blank_row()
     row.update({**case.to_dict(), "case": case.label, "scale": case.scale})
     row.update(
         schema_version=SCHEMA_VERSION,
