@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
+from typing import Any
 
 import pytest
 
+from ablation_executor.bench import children
 from ablation_executor.bench.cells import Cell
 from ablation_executor.bench.interrupt import Interrupted
 from ablation_executor.bench.record import PARTS, PROFILE_KEYS, SCHEMA
@@ -224,3 +228,21 @@ def test_profiled_calls_are_spread(rounds: int, wanted: int) -> None:
 
 def test_long_calls_are_profiled_less() -> None:
     assert [wanted_profiles(ns) for ns in (10**6, 10**9, 10**10)] == [10, 3, 2]
+
+
+def test_a_worker_that_cannot_be_started_fails_its_own_cells(
+    measure: Measure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = children.start
+
+    def refusing(command: list[str], *given: Any, **pipes: Any) -> Any:
+        if "kernels" in command:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return start(command, *given, **pipes)
+
+    monkeypatch.setattr(children, "start", refusing)
+    rows, _ = measure(["torch-naive", "passes-none"], {})
+    assert rows["torch-naive"]["status"] == "ok"
+    assert rows["passes-none"]["status"] == "error"
+    told = "the kernels worker could not be started: Too many open files"
+    assert rows["passes-none"]["reason"] == told
