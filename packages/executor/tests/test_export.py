@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -127,16 +128,9 @@ def test_what_language_models_are_written_with(module: nn.Module, ops: list[str]
         assert sorted(ops_of(optimized)) == sorted(ops)
 
 
-@pytest.mark.parametrize(
-    ("function", "message"),
-    [
-        (lambda x, w: x.mean(1), "expected the last axis"),
-        (lambda x, w: x.pow(3) * w, "exponent is 3, expected 2"),
-    ],
-)
-def test_other_means_and_powers_are_refused(function: Any, message: str) -> None:
-    with pytest.raises(ExportError, match=message):
-        export(Written(function).eval(), (x_of(2, 6, 16),))
+def test_other_powers_are_refused() -> None:
+    with pytest.raises(ExportError, match="exponent is 3, expected 2"):
+        export(Written(lambda x, w: x.pow(3) * w).eval(), (x_of(2, 6, 16),))
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
@@ -316,11 +310,14 @@ def test_an_unsupported_op_is_named_with_its_module() -> None:
     with pytest.raises(UnsupportedOpError) as caught:
         export(Tanh().eval(), (x_of(2, 4),))
     error = caught.value
+    assert isinstance(error, ExportError) and isinstance(error, NotImplementedError)
     assert (error.op, error.module_path) == ("aten.tanh.default", "inner.1")
-    assert error.supported == supported_ops() and "aten.linear.default" in error.supported
-    assert str(error).startswith(
-        "aten.tanh.default, made by module 'inner.1' (Tanh), is not supported. Supported: aten."
+    assert re.fullmatch(
+        r"aten\.tanh\.default, made by module 'inner\.1' \(Tanh\) at .*test_export\.py:\d+: it is not"
+        r" supported; the supported ops with the nearest names: (aten\.\w+\.\w+(, |$)){3}",
+        str(error),
     )
+    assert "aten.linear.default" in supported_ops() and "aten.tanh.default" not in supported_ops()
 
 
 def test_an_unsupported_op_of_the_root_module() -> None:
@@ -331,12 +328,11 @@ def test_an_unsupported_op_of_the_root_module() -> None:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda x: x[:, ::2], r"aten.slice.Tensor, made by the root module: step is 2"),
-        (lambda x: x.view(2, 1, 4).expand(2, 3, 4), r"aten.expand.default.*\[2, 1, 4\] to"),
+        (lambda x: x[:, ::2], r"aten.slice.Tensor, made by the root module \(F.*: step is 2"),
         (lambda x: x + torch.ones(4, dtype=torch.float64), "expected torch.float32"),
         (lambda x: x.double(), "expected torch.float32"),
         (lambda x: x.matmul(torch.ones(3, 4, 4)).matmul(torch.ones(3, 4, 2)), "matmul"),
-        (lambda x: functional.dropout(x, 0.5, training=True), "training mode"),
+        (lambda x: functional.dropout(x, 0.5, training=True), "draws random numbers"),
     ],
 )
 def test_what_cannot_be_exported(
@@ -351,11 +347,7 @@ def test_training_mode_is_refused() -> None:
         export(Block(), (x_of(1, 6, 16),))
 
 
-def test_parameters_and_inputs_must_be_float32() -> None:
-    with pytest.raises(ExportError, match=r"parameter '0.weight' is torch.float64"):
-        export(nn.Sequential(nn.Linear(4, 4)).double().eval(), (x_of(2, 4),))
-    with pytest.raises(ExportError, match=r"argument 0 is a torch.float64 tensor"):
-        export(nn.Linear(4, 4).eval(), (x_of(2, 4).double(),))
+def test_arguments_must_be_float32_tensors_and_the_module_a_module() -> None:
     with pytest.raises(TypeError, match="module is a builtin"):
         export(torch.relu, (x_of(2, 4),))  # a function is not a module
     with pytest.raises(TypeError, match=r"args is a Tensor"):

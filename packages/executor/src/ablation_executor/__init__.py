@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from . import start  # noqa: F401  first, before what it protects
-from .aten import ExportError, UnsupportedOpError
 from .compile import CompiledProgram, compile
 from .constants import ReleasedConstantError
 from .export import export
@@ -13,6 +12,7 @@ from .ops import CATEGORIES, OPS
 from .passes import DEFAULT_PASSES, PASSES, optimize
 from .per_op import PerOp
 from .profile import OpTime, Profile
+from .refusal import ExportError, Refusal, UnsupportedOpError
 from .rewrite import RewriteLog
 from .selection import check_table_version
 from .variants import LARGE_VARIANTS, VARIANTS, Variant
@@ -37,6 +37,7 @@ __all__ = [
     "OpTime",
     "PerOp",
     "Profile",
+    "Refusal",
     "ReleasedConstantError",
     "RewriteLog",
     "UnsupportedOpError",

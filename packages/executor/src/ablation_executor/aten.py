@@ -1,7 +1,8 @@
 """One handler per ATen overload: what it is in primitive ops.
 
 A handler takes the export context and the overload's own arguments. Tensors arrive as Value (an
-activation) or Constant (made of parameters and buffers alone).
+activation) or Constant (made of parameters and buffers alone). It raises ValueError with the
+reason where an overload is outside the op set with these arguments; export adds op and place.
 """
 
 from __future__ import annotations
@@ -14,36 +15,29 @@ from typing import Any, TypeVar
 import numpy as np
 
 from .ir import GraphBuilder, Value
+from .refusal import Refusal
 
 Handler = Callable[..., Any]
 _HandlerT = TypeVar("_HandlerT", bound=Handler)
 HANDLERS: dict[str, Handler] = {}
 
 
-class ExportError(ValueError):
-    """The module cannot be exported as it is; the message says what to change."""
-
-
-class UnsupportedOpError(NotImplementedError):
-    """An ATen overload outside the op set; `op`, `module_path` and `supported` say which."""
-
-    def __init__(self, op: str, module_path: str, module_kind: str, supported: list[str]) -> None:
-        self.op, self.module_path, self.supported = op, module_path, supported
-        where = f"module {module_path!r}" if module_path else "the root module"
-        kind = f" ({module_kind})" if module_kind else ""
-        super().__init__(
-            f"{op}, made by {where}{kind}, is not supported. Supported: {', '.join(supported)}"
-        )
+#: The overloads that move a tensor's values and compute nothing. Of a weight too they are nodes.
+MOVING: set[str] = set()
 
 
 @dataclass(eq=False)
 class Constant:
-    """A torch tensor known at export; `express` emits it as nodes where the op set can."""
+    """A torch tensor known at export; `express` emits it as nodes where the op set can.
+
+    `refusal` is set where nobody knows its values: they are random, or uninitialized memory.
+    """
 
     tensor: Any
     name: str
     express: Callable[[], Value] | None = None
     value: Value | None = field(default=None, repr=False)
+    refusal: Refusal | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,7 +70,7 @@ class Context:
             return part
         if isinstance(part, Constant):
             if part.value is None:
-                part.value = part.express() if part.express else self._materialize(part)
+                part.value = self._express(part) or self._materialize(part)
             return part.value
         # By its digits: as numbers, 0.0 and -0.0 are equal, and NaN is not equal to itself.
         digits = float(part).hex()
@@ -84,35 +78,41 @@ class Context:
             self._numbers[digits] = self.builder.constant("scalar", np.float32(part))
         return self._numbers[digits]
 
+    def _express(self, constant: Constant) -> Value | None:
+        """A constant as nodes; None where it is a tensor of its own, or the op set lacks the op."""
+        try:
+            return constant.express() if constant.express else None
+        except ValueError:
+            return None
+
     def _materialize(self, constant: Constant) -> Value:
-        tensor = constant.tensor.detach()
-        kind = str(tensor.dtype)
-        weaker = kind in ("torch.float32", "torch.bool") or kind.startswith("torch.int")
+        import torch
+
+        tensor, kind = constant.tensor.detach(), constant.tensor.dtype
         # A scalar takes the type of what it is combined with; a wider tensor would decide it.
-        if not weaker and tensor.ndim > 0:
-            raise ExportError(f"constant {constant.name!r} is {kind}, expected torch.float32")
+        if kind.is_complex or (kind == torch.float64 and tensor.ndim > 0):
+            raise ValueError(
+                f"constant {constant.name!r} is {kind}, expected torch.float32: use .float()"
+            )
         # The same elements under two names, as tied weights, are one constant.
-        memory = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+        memory = (tensor.data_ptr(), tensor.is_neg(), kind, tuple(tensor.shape), tensor.stride())
         if memory not in self._materialized:
             array = self.arrays.get(constant.name)
             if array is None:
-                array = tensor.contiguous().numpy().astype(np.float32, copy=False)
+                array = tensor.to(torch.float32).contiguous().resolve_neg().numpy()
             # The tensor stays, so that no other one comes to lie at its address.
             self._materialized[memory] = (self.builder.constant(constant.name, array), tensor)
         return self._materialized[memory][0]
 
-    def unsupported(self, op: str, reason: str) -> ExportError:
-        """The error for an overload that is supported, but not with these arguments."""
-        where = f"module {self.module_path!r}" if self.module_path else "the root module"
-        return ExportError(f"{op}, made by {where}: {reason}")
 
-
-def handles(*overloads: str) -> Callable[[_HandlerT], _HandlerT]:
+def handles(*overloads: str, moves: bool = False) -> Callable[[_HandlerT], _HandlerT]:
     """Register a handler for ATen overloads, named as torch prints them, without `aten.`."""
 
     def register(handler: _HandlerT) -> _HandlerT:
         for overload in overloads:
             HANDLERS[f"aten.{overload}"] = handler
+            if moves:
+                MOVING.add(f"aten.{overload}")
         return handler
 
     return register
@@ -216,15 +216,19 @@ def _layer_norm(
 # Products -----------------------------------------------------------------------------------------
 
 
-@handles("matmul.default", "mm.default", "bmm.default")
+@handles("matmul.default", "mm.default", "bmm.default", "mv.default", "dot.default")
 def product(context: Context, a: Tensor, b: Tensor) -> Value:
     """a @ b as torch has it: vectors, batches, and one matrix for all of them."""
-    if len(a.shape) == 1:
-        row = product(context, reshaped(context, a, (1, *a.shape)), b)
-        return reshaped(context, row, (*row.shape[:-2], row.shape[-1]))
     if len(b.shape) == 1:
-        column = product(context, a, reshaped(context, b, (*b.shape, 1)))
-        return reshaped(context, column, column.shape[:-1])
+        rows = reshaped(context, a, (1, *a.shape)) if len(a.shape) == 1 else a
+        column = product(context, rows, reshaped(context, b, (*b.shape, 1)))
+        return reshaped(context, column, a.shape[:-1])
+    if len(a.shape) == 1:  # a @ b = b^T @ a, for each b of a batch
+        last = len(b.shape) - 1
+        if last > 1:
+            return product(context, permuted(context, b, [*range(last - 1), last, last - 1]), a)
+        row = product(context, reshaped(context, a, (1, *a.shape)), b)
+        return reshaped(context, row, b.shape[1:])
     if len(b.shape) > 2 and a.shape[:-2] != b.shape[:-2] and math.prod(b.shape[:-2]) == 1:
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         out = product(context, a, reshaped(context, b, b.shape[-2:]))
@@ -271,14 +275,14 @@ def _attention(
     Where a row may be masked in every key, softmax gives NaN and torch's attention 0: there the
     attention op is emitted directly.
     """
-    name = "aten.scaled_dot_product_attention.default"
-    if dropout_p > 0:
-        raise context.unsupported(name, "dropout_p > 0: call module.eval() first")
     if q.shape[:-2] != k.shape[:-2] or k.shape[:-2] != v.shape[:-2]:
-        raise context.unsupported(name, "the batch and head axes of q, k and v differ")
+        raise ValueError(
+            f"q is {list(q.shape)}, k {list(k.shape)} and v {list(v.shape)}: their batch and head"
+            " axes have to be the same"
+        )
     factor = float(scale) if scale is not None else 1.0 / math.sqrt(q.shape[-1])
-    if mask is not None and _may_mask_whole_rows(mask):
-        return _attention_op(context, q, k, v, mask, factor)
+    if mask is not None and (is_causal or _may_mask_whole_rows(mask)):
+        return _attention_op(context, q, k, v, mask, scale=factor, causal=is_causal)
     last = len(k.shape) - 1
     transposed = permuted(context, k, [*range(last - 1), last, last - 1])
     scores = context.emit("mul", context.emit("matmul", q, transposed), factor)
@@ -302,14 +306,13 @@ def _may_mask_whole_rows(mask: Tensor) -> bool:
 
 
 def _attention_op(
-    context: Context, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float
+    context: Context, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, **attributes: Any
 ) -> Value:
     if isinstance(mask, Constant) and str(mask.tensor.dtype) == "torch.bool":
         additive = np.where(mask.tensor.numpy(), 0.0, -math.inf)
         mask = context.builder.constant("mask", additive)
     if len(q.shape) != 4:
-        raise context.unsupported(
-            "aten.scaled_dot_product_attention.default",
-            f"a mask that may hide whole rows needs q of (B, H, S, D), it is {list(q.shape)}",
+        raise ValueError(
+            f"a mask that may hide whole rows needs q of (B, H, S, D), it is {list(q.shape)}"
         )
-    return context.emit("attention", q, k, v, mask, scale=scale)
+    return context.emit("attention", q, k, v, mask, **attributes)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .aten import Context, Tensor, axis_of, handles, product, reshaped
+from .aten import Context, Tensor, axis_of, handles, permuted, product, reshaped
 from .ir import Value
 
 #: torch.finfo(torch.float32).eps: what RMSNorm adds where no eps is given.
@@ -28,7 +28,7 @@ def _square(context: Context, x: Tensor) -> Value:
 @handles("pow.Tensor_Scalar")
 def _pow(context: Context, x: Tensor, exponent: float) -> Value:
     if exponent != 2:
-        raise context.unsupported("aten.pow.Tensor_Scalar", f"exponent is {exponent}, expected 2")
+        raise ValueError(f"exponent is {exponent}, expected 2")
     return _square(context, x)
 
 
@@ -46,14 +46,20 @@ def _silu(context: Context, x: Tensor) -> Value:
 def _mean(
     context: Context, x: Tensor, dims: Sequence[int], keepdim: bool = False, *, dtype: Any = None
 ) -> Value:
-    """A product with a column of 1 / D."""
+    """A product with a column of 1 / D, behind which the averaged axes are brought."""
     rank = len(x.shape)
-    if [axis_of(int(dim), rank) for dim in dims or ()] != [rank - 1]:
-        raise context.unsupported("aten.mean.dim", f"dim is {dims}, expected the last axis")
-    size = x.shape[-1]
+    gone = sorted(axis_of(int(dim), rank) for dim in dims or range(rank))
+    left = [axis for axis in range(rank) if axis not in gone]
+    size = math.prod(x.shape[axis] for axis in gone)
+    rows = reshaped(
+        context, permuted(context, x, [*left, *gone]), (*(x.shape[axis] for axis in left), size)
+    )
     column = context.builder.constant("mean", np.full((size, 1), 1.0 / size))
-    kept = (*x.shape[:-1], 1) if keepdim else x.shape[:-1]
-    return reshaped(context, product(context, x, column), kept)
+    kept = [1 if axis in gone else length for axis, length in enumerate(x.shape)]
+    shape = tuple(kept if keepdim else (x.shape[axis] for axis in left))
+    if not left:
+        rows = reshaped(context, rows, (1, size))
+    return reshaped(context, product(context, rows, column), shape)
 
 
 @handles("stack.default")

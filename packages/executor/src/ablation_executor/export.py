@@ -1,31 +1,30 @@
 """torch.nn.Module -> Graph of primitives, mechanically: `aten.HANDLERS` maps ATen overloads.
 
 The module is captured by torch.export, made functional, and walked node by node. What depends on
-parameters and buffers alone stays symbolic: it becomes nodes where the op set has them (a weight's
-transpose is a permute at run time until `fold_constants`) and is evaluated by torch where it has
-not (boolean masks, `tril`, integer arithmetic).
+parameters and buffers alone is evaluated by torch, in its own dtype. Only what moves them and
+computes nothing becomes nodes, where the op set has it: a weight's transpose is a permute at run
+time until `fold_constants`, and passes take it into the product that reads it.
 """
 
 from __future__ import annotations
 
 import operator
-import warnings
+import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import aten_language_model as _language_model  # noqa: F401
 from . import aten_movement as _movement  # noqa: F401
-from .aten import HANDLERS, Constant, Context, ExportError, UnsupportedOpError
+from .aten import HANDLERS, MOVING, Constant, Context
+from .capture import capture, is_in_torch
 from .ir import Graph, GraphBuilder, Value
+from .refusal import ExportError, Refusal, UnsupportedOpError, error_of, near_names
+from .undetermined import ignores_values, why_undetermined
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["ExportError", "UnsupportedOpError", "export", "supported_ops"]
-
-# Nodes that state a fact about a tensor and compute nothing.
-_IGNORED = frozenset({"aten._assert_tensor_metadata.default"})
 
 
 def supported_ops() -> list[str]:
@@ -38,61 +37,19 @@ def export(
 ) -> Graph:
     """Turn a module in eval mode into a graph of primitive ops, for the shapes of `args`.
 
-    `args` are the positional arguments of forward: float32 CPU tensors. The graph keeps a copy of
-    the parameters and buffers, one of tied weights: it is the model as it is now. `arrays` has
-    NumPy arrays of the same elements by the names of parameters; the graph takes one without a copy
-    if it is read-only and owns its memory. ExportError: training mode, a parameter or
-    input that is not float32, a buffer that forward writes to. UnsupportedOpError: an ATen
-    overload outside the op set, with the module path that made it and the supported list.
+    `args` are the positional arguments of forward. Their tensors, also those in lists, tuples and
+    dicts, are the graph's inputs, in their order: dense float32 CPU tensors. Every other argument
+    is a constant of the graph. The graph's outputs are the tensors of the result, in their order.
+    The graph keeps a copy of the parameters and buffers, one of tied weights: it is the model as it
+    is now. `arrays` has NumPy arrays of the same elements by the names of parameters; the graph
+    takes one without a copy if it is read-only and owns its memory.
+
+    TypeError: `module` is no torch.nn.Module, or `args` no tuple. ExportError: training mode, an
+    input or result that is not float32, an op outside the op set (UnsupportedOpError) or with
+    arguments that it lacks, random numbers and uninitialized memory that reach a result, and state
+    that forward changes. The error lists all refused calls, each with its op, module and line.
     """
-    import torch
-
-    _check_module(module, args)
-    with _capturing():
-        program = torch.export.export(module, args)
-        everything = torch.export.default_decompositions()
-        einsum = torch.ops.aten.einsum.default
-        # An empty table keeps linear, layer_norm, softmax, gelu and attention in one piece.
-        program = program.run_decompositions({einsum: everything[einsum]})
-        return _Walker(program, arrays).walk()
-
-
-def _check_module(module: Any, args: tuple[Any, ...]) -> None:
-    import torch
-
-    if not isinstance(module, torch.nn.Module):
-        raise TypeError(f"module is a {type(module).__name__}, expected a torch.nn.Module")
-    if not isinstance(args, tuple):
-        raise TypeError(f"args is a {type(args).__name__}, expected a tuple of tensors")
-    if module.training:
-        raise ExportError(
-            "the module is in training mode, where dropout is random: call module.eval() first"
-        )
-    for name, parameter in module.named_parameters():
-        if parameter.dtype != torch.float32:
-            raise ExportError(f"parameter {name!r} is {parameter.dtype}, expected torch.float32")
-        if parameter.device.type != "cpu":
-            raise ExportError(f"parameter {name!r} is on {parameter.device}, expected cpu")
-    for position, argument in enumerate(args):
-        if isinstance(argument, torch.Tensor) and argument.dtype != torch.float32:
-            raise ExportError(
-                f"argument {position} is a {argument.dtype} tensor, expected torch.float32"
-            )
-
-
-@contextmanager
-def _capturing() -> Iterator[None]:
-    """No gradients, and no fused fast path of torch.nn.MultiheadAttention, which hides its ops."""
-    import torch
-
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
+    return _Walker(capture(module, args), arrays).walk()
 
 
 def _module_path(node: Any) -> tuple[str, str]:
@@ -103,6 +60,16 @@ def _module_path(node: Any) -> tuple[str, str]:
     path, kind = stack[-1]
     kind = kind if isinstance(kind, str) else kind.__name__
     return str(path).removeprefix("L['self']").removeprefix("."), kind.rsplit(".", 1)[-1]
+
+
+def _source(node: Any) -> str:
+    """file:line of the last line outside PyTorch that led to an FX node, "" where unknown."""
+    import torch
+
+    lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    return next(
+        (f"{file}:{line}" for file, line in reversed(lines) if not is_in_torch(file, torch)), ""
+    )
 
 
 def _map(argument: Any, function: Callable[[Any], Any]) -> Any:
@@ -136,21 +103,40 @@ def _checked(program: Any, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 class _Walker:
-    """Walks an exported program once, keeping what each FX node has become."""
+    """Walks an exported program once, keeping what each FX node has become.
+
+    A call that is refused is noted, and stands for values of its shape, so that one walk finds
+    all refusals.
+    """
 
     def __init__(self, program: Any, arrays: Mapping[str, Any] | None) -> None:
         self.program = program
         self.context = Context(GraphBuilder(), _checked(program, arrays or {}))
         self.environment: dict[Any, Any] = {}
+        self.refusals: list[Refusal] = []
+        self.causes: list[Exception] = []
+        self.stand_ins: set[Value] = set()
 
     def walk(self) -> Graph:
         self._bind_inputs()
+        needed = self._needed()
         for node in self.program.graph.nodes:
-            if node.op == "call_function":
+            if node in needed and node.op not in ("placeholder", "output"):
                 self.environment[node] = self._call(node)
-            elif node.op not in ("placeholder", "output"):
-                raise ExportError(f"FX node {node.name!r} is a {node.op}, which is not supported")
-        return self.context.builder.finish(*self._outputs())
+        outputs = self._outputs()
+        if self.refusals:
+            raise error_of(self.refusals) from next(iter(self.causes), None)
+        return self.context.builder.finish(*outputs)
+
+    def _needed(self) -> set[Any]:
+        """The nodes that a result depends on; a mere assertion about a tensor is none."""
+        waiting = [node for node in self.program.graph.nodes if node.op == "output"]
+        found = set(waiting)
+        while waiting:
+            new = set(waiting.pop().all_input_nodes) - found
+            found |= new
+            waiting += new
+        return found
 
     def _bind_inputs(self) -> None:
         placeholders = [node for node in self.program.graph.nodes if node.op == "placeholder"]
@@ -161,26 +147,41 @@ class _Walker:
                 if spec.target not in source:
                     source = self.program.constants
                 self.environment[node] = Constant(source[spec.target].detach(), spec.target)
-            elif kind != "USER_INPUT":
-                raise ExportError(f"input {node.name!r} is a {kind}, which is not supported")
-            elif hasattr(node.meta.get("val"), "shape"):
-                value = self.context.builder.input(node.name, map(int, node.meta["val"].shape))
-                self.environment[node] = value
-            else:
-                self.environment[node] = node.meta.get("val")
+            elif kind == "USER_INPUT" and hasattr(node.meta.get("val"), "shape"):
+                shape = node.meta["val"].shape
+                if not all(isinstance(size, int) for size in shape):
+                    raise ExportError(
+                        f"input {node.name!r} has the shape {list(shape)}, and a graph's shapes are"
+                        " fixed: export without dynamic axes"
+                    )
+                self.environment[node] = self.context.builder.input(node.name, shape)
+            else:  # a plain argument, or an object that only an op outside the op set can read
+                self.environment[node] = node.meta.get("val") if kind == "USER_INPUT" else spec
 
     def _outputs(self) -> list[Value]:
         (output,) = (node for node in self.program.graph.nodes if node.op == "output")
+        specs = self.program.graph_signature.output_specs
         values = []
-        for node, spec in zip(
-            output.args[0], self.program.graph_signature.output_specs, strict=True
-        ):
+        for position, (node, spec) in enumerate(zip(output.args[0], specs, strict=True)):
             if spec.kind.name != "USER_OUTPUT":
-                raise ExportError(f"forward writes to {spec.target!r} ({spec.kind.name})")
+                raise ExportError(
+                    f"forward writes to {spec.target or spec.arg.name!r} ({spec.kind.name}), and a"
+                    " graph changes nothing but its outputs: compute a new tensor instead"
+                )
             result = self._look_up(node)
-            if not isinstance(result, (Value, Constant)):
-                raise ExportError(f"forward returns {result!r}, expected tensors only")
-            values.append(self.context.value(result))
+            if isinstance(result, Constant) and result.refusal is not None:
+                self._note(result.refusal)
+            elif isinstance(result, Constant) and str(result.tensor.dtype) != "torch.float32":
+                raise ExportError(
+                    f"result {position} is a {result.tensor.dtype} tensor, expected torch.float32"
+                )
+            elif isinstance(result, (Value, Constant)):
+                values.append(self.context.value(result))
+            else:
+                raise ExportError(
+                    f"result {position} of forward is {result!r}, expected a tensor: wrap the"
+                    " module in one that returns tensors alone"
+                )
         return values
 
     def _look_up(self, argument: Any) -> Any:
@@ -191,50 +192,104 @@ class _Walker:
         return argument
 
     def _call(self, node: Any) -> Any:
+        """What a node becomes; where it is refused, the refusal is noted and stood in for."""
         arguments = _map(node.args, self._look_up)
         keywords = {key: _map(part, self._look_up) for key, part in node.kwargs.items()}
         if node.target is operator.getitem:
             return arguments[0][arguments[1]]
-        name = str(node.target)
-        if name in _IGNORED:
-            return None
-        self.context.module_path, kind = _module_path(node)
-        handler = HANDLERS.get(name)
-        inputs = list(_leaves([*arguments, *keywords.values()]))
-        if not any(isinstance(leaf, Value) for leaf in inputs):
-            return self._evaluate(node, handler, arguments, keywords)
-        if handler is None:
-            raise UnsupportedOpError(name, self.context.module_path, kind, supported_ops())
+        leaves = list(_leaves([*arguments, *keywords.values()]))
         try:
-            result = handler(self.context, *arguments, **keywords)
-        except ExportError:
+            return self._compute(node, arguments, keywords, leaves)
+        except MemoryError:
             raise
-        except (ValueError, TypeError) as error:
-            raise ExportError(
-                f"{name} in module {self.context.module_path or '(root)'!r}: {error}"
-            ) from error
+        except Exception as error:
+            if not any(leaf in self.stand_ins for leaf in leaves if isinstance(leaf, Value)):
+                self._note(self._refusal(node, _reason(error)), error)
+            return self._stand_in(node)
+
+    def _compute(
+        self, node: Any, arguments: Any, keywords: dict[str, Any], leaves: list[Any]
+    ) -> Any:
+        handler = HANDLERS.get(str(node.target))
+        self.context.module_path = _module_path(node)[0]
+        reason = why_undetermined(node.target, arguments, keywords)
+        if reason is not None:
+            return self._unknown(node, self._refusal(node, reason))
+        if not any(isinstance(leaf, Value) for leaf in leaves):
+            return self._evaluate(node, handler, arguments, keywords)
+        for leaf in leaves:
+            if isinstance(leaf, Constant) and leaf.refusal is not None:
+                self._note(leaf.refusal)
+                return self._stand_in(node)
+        if handler is None:
+            near = ", ".join(near_names(str(node.target), HANDLERS))
+            reason = f"it is not supported; the supported ops with the nearest names: {near}"
+            self._note(self._refusal(node, reason, is_unsupported=True))
+            return self._stand_in(node)
+        result = handler(self.context, *arguments, **keywords)
         self._check_result(node, result)
         return result
 
-    def _check_result(self, node: Any, result: Any) -> None:
+    def _refusal(self, node: Any, reason: str, is_unsupported: bool = False) -> Refusal:
+        path, kind = _module_path(node)
+        return Refusal(str(node.target), reason, path, kind, _source(node), is_unsupported)
+
+    def _note(self, refusal: Refusal, cause: Exception | None = None) -> None:
+        if not any(refusal is known for known in self.refusals):
+            self.refusals.append(refusal)
+            self.causes += [cause] if cause is not None else []
+
+    def _parts(self, node: Any, make: Callable[[Any], Any]) -> Any:
+        """What `make` makes of each tensor that a node gives, in the node's own structure."""
+        return _map(node.meta.get("val"), make)
+
+    def _stand_in(self, node: Any) -> Any:
+        """Values of a refused node's shapes, for the walk to go on with.
+
+        What only comes of a stand-in that is not float32 is no refusal of its own.
+        """
+
+        def make(meta: Any) -> Value:
+            kind = str(getattr(meta, "dtype", "")).removeprefix("torch.")
+            value = Value(node.name, tuple(getattr(meta, "shape", ())), kind)
+            if kind != "float32":
+                self.stand_ins.add(value)
+            return value
+
+        return self._parts(node, make)
+
+    def _unknown(self, node: Any, refusal: Refusal) -> Any:
+        """Constants whose values nobody knows: to read them is to be refused."""
         import torch
 
-        meta = node.meta.get("val")
-        if isinstance(meta, torch.Tensor) and isinstance(result, Value):
-            if meta.dtype != torch.float32:
-                raise ExportError(f"{node.target} gives {meta.dtype}, expected torch.float32")
-            if tuple(meta.shape) != result.shape:
-                raise ExportError(
-                    f"{node.target} gives {list(meta.shape)}, the graph {list(result.shape)}"
+        def make(meta: Any) -> Constant:
+            kind = getattr(meta, "dtype", torch.float32)
+            tensor = torch.zeros(tuple(getattr(meta, "shape", ())), dtype=kind)
+            return Constant(tensor, node.name, refusal=refusal)
+
+        return self._parts(node, make)
+
+    def _check_result(self, node: Any, result: Any) -> None:
+        metas, values = list(_leaves(node.meta.get("val"))), list(_leaves(result))
+        for meta, value in zip(metas, values, strict=True):
+            if str(meta.dtype) != "torch.float32" or meta.device.type != "cpu":
+                raise ValueError(
+                    f"it gives {meta.dtype} on {meta.device}, expected torch.float32 on cpu"
                 )
+            if tuple(meta.shape) != value.shape:
+                raise ValueError(f"it gives {list(meta.shape)}, the graph {list(value.shape)}")
 
     def _evaluate(self, node: Any, handler: Any, arguments: Any, keywords: dict[str, Any]) -> Any:
-        """A node without activations: torch computes it, and a handler may still express it."""
+        """A node without activations: torch computes it; what only moves stays a node as well."""
         import torch
 
         def tensor(leaf: Any) -> Any:
             return leaf.tensor if isinstance(leaf, Constant) else leaf
 
+        read = arguments[1:] if ignores_values(node.target) else arguments
+        for leaf in _leaves([*read, *keywords.values()]):
+            if isinstance(leaf, Constant) and leaf.refusal is not None:
+                return self._unknown(node, leaf.refusal)
         result = node.target(
             *_map(arguments, tensor), **{key: _map(part, tensor) for key, part in keywords.items()}
         )
@@ -242,10 +297,13 @@ class _Walker:
             return type(result)(Constant(part, node.name) for part in result)
         if not isinstance(result, torch.Tensor):
             return result
-        leaves = _leaves([*arguments, *keywords.values()])
-        sources = [leaf for leaf in leaves if isinstance(leaf, Constant)]
         constant = Constant(result, node.name)
-        all_float = all(part.tensor.dtype == torch.float32 for part in [constant, *sources])
-        if handler is not None and sources and all_float:
+        if str(node.target) in MOVING and result.dtype == torch.float32:
             constant.express = lambda: handler(self.context, *arguments, **keywords)
         return constant
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong in a call, with the error's type where it is no plain refusal."""
+    kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+    return f"{kind}{str(error).strip()}"
