@@ -252,7 +252,11 @@ def test_every_overload_of_the_table_computes_what_torch_does(
     called = {f"aten.{name}" for name, _ in DIRECT}
 
     def spy(name: str, handler: Any) -> Any:
-        return lambda *args, **keywords: called.add(name) or handler(*args, **keywords)
+        def spied(*args: Any, **keywords: Any) -> Any:
+            called.add(name)
+            return handler(*args, **keywords)
+
+        return spied
 
     for name, handler in aten.HANDLERS.items():
         monkeypatch.setitem(aten.HANDLERS, name, spy(name, handler))

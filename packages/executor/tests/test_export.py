@@ -313,8 +313,8 @@ def test_an_unsupported_op_is_named_with_its_module() -> None:
     assert isinstance(error, ExportError) and isinstance(error, NotImplementedError)
     assert (error.op, error.module_path) == ("aten.tanh.default", "inner.1")
     assert re.fullmatch(
-        r"aten\.tanh\.default, made by module 'inner\.1' \(Tanh\) at .*test_export\.py:\d+: it is not"
-        r" supported; the supported ops with the nearest names: (aten\.\w+\.\w+(, |$)){3}",
+        r"aten\.tanh\.default, made by module 'inner\.1' \(Tanh\) at .*test_export\.py:\d+: it is"
+        r" not supported; the supported ops with the nearest names: (aten\.\w+\.\w+(, |$)){3}",
         str(error),
     )
     assert "aten.linear.default" in supported_ops() and "aten.tanh.default" not in supported_ops()
