@@ -24,6 +24,8 @@ HANDLERS: dict[str, Handler] = {}
 
 #: The overloads that move a tensor's values and compute nothing. Of a weight too they are nodes.
 MOVING: set[str] = set()
+#: The overloads whose tensors have to be of one type, where others promote narrower ones.
+ONE_TYPE: set[str] = set()
 
 
 @dataclass(eq=False)
@@ -105,14 +107,16 @@ class Context:
         return self._materialized[memory][0]
 
 
-def handles(*overloads: str, moves: bool = False) -> Callable[[_HandlerT], _HandlerT]:
+def handles(
+    *overloads: str, moves: bool = False, one_type: bool = False
+) -> Callable[[_HandlerT], _HandlerT]:
     """Register a handler for ATen overloads, named as torch prints them, without `aten.`."""
+    names = {f"aten.{overload}" for overload in overloads}
 
     def register(handler: _HandlerT) -> _HandlerT:
-        for overload in overloads:
-            HANDLERS[f"aten.{overload}"] = handler
-            if moves:
-                MOVING.add(f"aten.{overload}")
+        HANDLERS.update(dict.fromkeys(names, handler))
+        MOVING.update(names if moves else ())
+        ONE_TYPE.update(names if one_type else ())
         return handler
 
     return register
@@ -193,7 +197,7 @@ def _softmax(context: Context, x: Tensor, dim: int, dtype: Any = None) -> Value:
     return permuted(context, context.emit("softmax", permuted(context, x, swap)), swap)
 
 
-@handles("layer_norm.default")
+@handles("layer_norm.default", one_type=True)
 def _layer_norm(
     context: Context,
     x: Tensor,
@@ -216,7 +220,8 @@ def _layer_norm(
 # Products -----------------------------------------------------------------------------------------
 
 
-@handles("matmul.default", "mm.default", "bmm.default", "mv.default", "dot.default")
+@handles("matmul.default", "mm.default", "bmm.default", one_type=True)
+@handles("mv.default", "dot.default", one_type=True)
 def product(context: Context, a: Tensor, b: Tensor) -> Value:
     """a @ b as torch has it: vectors, batches, and one matrix for all of them."""
     if len(b.shape) == 1:
@@ -236,13 +241,13 @@ def product(context: Context, a: Tensor, b: Tensor) -> Value:
     return context.emit("matmul", a, b)
 
 
-@handles("linear.default")
+@handles("linear.default", one_type=True)
 def _linear(context: Context, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Value:
     out = product(context, x, context.emit("permute", weight, perm=(1, 0)))
     return out if bias is None else context.emit("add", out, bias)
 
 
-@handles("addmm.default", "baddbmm.default")
+@handles("addmm.default", "baddbmm.default", one_type=True)
 def _addmm(
     context: Context, addend: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Value:
@@ -257,7 +262,7 @@ def _addmm(
 # Attention ----------------------------------------------------------------------------------------
 
 
-@handles("scaled_dot_product_attention.default")
+@handles("scaled_dot_product_attention.default", one_type=True)
 def _attention(
     context: Context,
     q: Tensor,

@@ -76,7 +76,7 @@ def _stack(context: Context, tensors: Sequence[Tensor], dim: int = 0) -> Value:
     return out
 
 
-@handles("rms_norm.default")
+@handles("rms_norm.default", one_type=True)
 def _rms_norm(
     context: Context,
     x: Tensor,

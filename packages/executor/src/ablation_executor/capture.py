@@ -29,12 +29,15 @@ def capture(module: Any, args: tuple[Any, ...]) -> Any:
     Linear, layer_norm, softmax, gelu and attention stay in one piece; einsum is taken apart.
     """
     import torch
+    from torch.utils import _pytree as pytree
 
     _check_module(module)
     _check_arguments(args)
     with _capturing(), _unchanged_state(module):
         try:
-            program = torch.export.export(module, args, strict=False)
+            # Copies, since torch.export takes an argument that is a parameter for the parameter.
+            copies = pytree.tree_map_only(torch.Tensor, lambda x: x.detach().clone(), args)
+            program = torch.export.export(module, copies, strict=False)
             everything = torch.export.default_decompositions()
             einsum = torch.ops.aten.einsum.default
             return program.run_decompositions({einsum: everything[einsum]})
@@ -159,8 +162,8 @@ def _unchanged_state(module: Any) -> Iterator[None]:
     for name, state in _generators().items():
         if state != generators[name]:
             raise ExportError(
-                f"forward draws from {name}, and the graph would hold what it drew at export: make"
-                " the drawn number an argument"
+                f"forward draws from {name} or seeds it, and the graph would hold what it drew at"
+                " export: make the drawn numbers an argument"
             )
     if changed:
         raise ExportError(
@@ -176,7 +179,7 @@ def _generators() -> dict[str, str]:
     return {
         "Python's random": str(random.getstate()),
         "NumPy's random": f"{kind} {np.asarray(keys).tolist()} {rest}",
-        "PyTorch's generator, outside of its own ops,": str(torch.get_rng_state().tolist()),
+        "PyTorch's generator": str(torch.get_rng_state().tolist()),
     }
 
 

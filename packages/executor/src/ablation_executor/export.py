@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import aten_language_model as _language_model  # noqa: F401
 from . import aten_movement as _movement  # noqa: F401
-from .aten import HANDLERS, MOVING, Constant, Context
+from .aten import HANDLERS, MOVING, ONE_TYPE, Constant, Context
 from .capture import capture, is_in_torch
 from .ir import Graph, GraphBuilder, Value
 from .refusal import ExportError, Refusal, UnsupportedOpError, error_of, near_names
@@ -121,8 +121,11 @@ class _Walker:
         self._bind_inputs()
         needed = self._needed()
         for node in self.program.graph.nodes:
-            if node in needed and node.op not in ("placeholder", "output"):
+            if node in needed and node.op == "call_function":
                 self.environment[node] = self._call(node)
+            elif node.op == "get_attr":  # the body of a control flow op
+                body = operator.attrgetter(node.target)(self.program.graph_module)
+                self.environment[node] = body
         outputs = self._outputs()
         if self.refusals:
             raise error_of(self.refusals) from next(iter(self.causes), None)
@@ -226,6 +229,8 @@ class _Walker:
             reason = f"it is not supported; the supported ops with the nearest names: {near}"
             self._note(self._refusal(node, reason, is_unsupported=True))
             return self._stand_in(node)
+        if str(node.target) in ONE_TYPE:
+            _check_types(leaves)
         result = handler(self.context, *arguments, **keywords)
         self._check_result(node, result)
         return result
@@ -301,6 +306,14 @@ class _Walker:
         if str(node.target) in MOVING and result.dtype == torch.float32:
             constant.express = lambda: handler(self.context, *arguments, **keywords)
         return constant
+
+
+def _check_types(leaves: list[Any]) -> None:
+    """PyTorch's own rule, which it does not apply in a capture; a mask may be bool besides."""
+    for leaf in leaves:
+        kind = str(leaf.tensor.dtype) if isinstance(leaf, Constant) else "torch.float32"
+        if kind not in ("torch.float32", "torch.bool"):
+            raise ValueError(f"{leaf.name!r} is {kind}, expected torch.float32: use .float()")
 
 
 def _reason(error: Exception) -> str:

@@ -16,12 +16,12 @@ _RANDOM = (
 _UNINITIALIZED = "it gives uninitialized memory: use torch.zeros"
 
 _MEMORY = frozenset(
-    ["empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided"]
+    "empty empty_like empty_permuted empty_strided new_empty new_empty_strided resize".split()
 )
 # Ops that read the shape and type of their first argument, but not its values.
 _SHAPE_READERS = frozenset(
-    ("copy", "fill", "full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zero")
-) | {"zeros_like"}
+    "copy fill full_like new_full new_ones new_zeros ones_like zero zeros_like".split()
+)
 
 
 def _name(target: Any) -> str:
