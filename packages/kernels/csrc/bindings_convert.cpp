@@ -269,6 +269,9 @@ bool set_attribute(std::string_view op, Attributes& all, std::string_view name, 
         if (name == "causal") return attention->causal = as_bool(name, value), true;
         if (op != "attention") return false;
         if (name == "layout") return attention->layout = as_layout(op, value), true;
+        if (name == "mask_replaces") return attention->mask_replaces = as_bool(name, value), true;
+        if (name == "mask_is_causal") return attention->mask_is_causal = as_bool(name, value), true;
+        if (name == "strict") return attention->strict = as_bool(name, value), true;
         if (name == "tile_q" || name == "tile_k") {
             const std::int64_t tile = as_integer(name, value);
             if (tile < 0 || tile > std::numeric_limits<std::int32_t>::max()) {

@@ -149,8 +149,10 @@ Shape infer_attention_backward(const Call& call) {
 }
 
 std::int64_t attention_fused_scratch(const Call& call, int) {
-    const std::int64_t floats = fused_tile_q(call) * score_stride(attention_sizes(call).sk);
-    return align_up(floats * static_cast<std::int64_t>(sizeof(float)));
+    return larger_of_both(call, [](const Call& either) {
+        const std::int64_t floats = fused_tile_q(either) * score_stride(attention_sizes(either).sk);
+        return align_up(floats * static_cast<std::int64_t>(sizeof(float)));
+    });
 }
 
 std::int64_t attention_fused_parallel_scratch(const Call& call, int threads) {
@@ -158,7 +160,8 @@ std::int64_t attention_fused_parallel_scratch(const Call& call, int threads) {
 }
 
 std::int64_t attention_flash_scratch(const Call& call, int threads) {
-    return threads * flash_worker_bytes(flash_tile(call));
+    return larger_of_both(
+        call, [&](const Call& either) { return threads * flash_worker_bytes(flash_tile(either)); });
 }
 
 const char* best_attention(const Call& call) {

@@ -48,7 +48,12 @@ void update_row(const QueryTile& tile, std::int64_t row, const float* mask, std:
     const SimdProvider& provider = simd();
     float* scores = tile.scores + row * tile.stride;
     float& maximum = tile.maxima[row];
-    if (mask != nullptr) provider.add(scores, scores, 1, mask, tile.mask.key_stride, n);
+    const auto& attributes = std::get<AttentionAttributes>(tile.call.attributes);
+    if (mask != nullptr && attributes.mask_replaces) {
+        replace_scores(scores, mask, tile.mask.key_stride, n);
+    } else if (mask != nullptr) {
+        provider.add(scores, scores, 1, mask, tile.mask.key_stride, n);
+    }
     const float tile_maximum = provider.max(scores, n);
     if (tile_maximum > maximum || std::isnan(tile_maximum)) {
         if (maximum != kNoMaximum) {
@@ -94,16 +99,17 @@ void attend_tile(const QueryTile& tile, std::int64_t tile_k) {
     for (std::int64_t key = 0; key < visible; key += tile_k) {
         add_key_tile(tile, key, std::min(tile_k, visible - key));
     }
+    const bool strict = std::get<AttentionAttributes>(tile.call.attributes).strict;
     for (std::int64_t row = 0; row < tile.rows; ++row) {
         float* output = tile.output + row * tile.arrays.output_stride;
-        const float sum = tile.sums[row];
-        simd().scale(output, output, sum == 0.0F ? 0.0F : 1.0F / sum, tile.sizes.d);
+        simd().scale(output, output, row_factor(tile.sums[row], strict), tile.sizes.d);
     }
 }
 
 }  // namespace
 
-void attention_flash_simd_parallel(const Call& call) {
+void attention_flash_simd_parallel(const Call& given) {
+    const Call call = without_hidden_keys(given);
     const AttentionSizes sizes = attention_sizes(call);
     const bool causal = std::get<AttentionAttributes>(call.attributes).causal;
     const MaskView mask = mask_view(call);
@@ -124,6 +130,7 @@ void attention_flash_simd_parallel(const Call& call) {
                          maxima + 2 * size.q, score_stride(size.k)},
                         size.k);
         });
+    add_hidden_values(call);
 }
 
 }  // namespace ablation

@@ -127,6 +127,8 @@ void attend_tile(const Call& call, const Plan& plan, const MaskView& mask, std::
                                     .tile_k = plan.tile_k,
                                     .scale = attributes.scale,
                                     .causal = attributes.causal,
+                                    .mask_replaces = attributes.mask_replaces,
+                                    .strict = attributes.strict,
                                     .scratch = reinterpret_cast<float*>(scratch)});
 }
 
@@ -144,20 +146,24 @@ void run(const Call& call, const Plan& plan) {
         [&](std::int64_t item, std::int64_t place, std::int64_t query, int worker) {
             attend_tile(call, plan, mask, item, place, query, worker);
         });
+    add_hidden_values(call);
 }
 
 }  // namespace
 
 std::int64_t attention_flash_packed_scratch(const Call& call, int threads) {
-    const Plan plan = make_plan(call, threads);
-    return plan.group * plan.item_bytes() + threads * plan.worker_bytes;
+    return larger_of_both(call, [&](const Call& either) {
+        const Plan plan = make_plan(either, threads);
+        return plan.group * plan.item_bytes() + threads * plan.worker_bytes;
+    });
 }
 
 std::int64_t attention_lse_scratch(const Call& call, int threads) {
     return attention_flash_packed_scratch(call, threads);
 }
 
-void attention_flash_packed_simd_parallel(const Call& call) {
+void attention_flash_packed_simd_parallel(const Call& given) {
+    const Call call = without_hidden_keys(given);
     run(call, make_plan(call, call.threads));
 }
 

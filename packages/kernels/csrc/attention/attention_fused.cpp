@@ -23,9 +23,14 @@ namespace ablation {
 
 namespace {
 
-float softmax_row_simd(float* scores, const float* mask, std::int64_t mask_step, std::int64_t n) {
+float softmax_row_simd(float* scores, const float* mask, std::int64_t mask_step, bool replaces,
+                       std::int64_t n) {
     const SimdProvider& provider = simd();
-    if (mask != nullptr) provider.add(scores, scores, 1, mask, mask_step, n);
+    if (mask != nullptr && replaces) {
+        replace_scores(scores, mask, mask_step, n);
+    } else if (mask != nullptr) {
+        provider.add(scores, scores, 1, mask, mask_step, n);
+    }
     const float maximum = provider.max(scores, n);
     if (maximum == -std::numeric_limits<float>::infinity()) {
         std::fill_n(scores, n, 0.0F);
@@ -57,7 +62,8 @@ void fused_item(const Call& call, std::int64_t item, std::byte* scratch, Softmax
             float* row_scores = scores + row * stride;
             const std::int64_t n = attributes.causal ? std::min(visible, begin + row + 1) : visible;
             const float* row_mask = mask.row(item, sizes.heads, begin + row, 0);
-            row_scores[stride - 1] = softmax_row(row_scores, row_mask, mask.key_stride, n);
+            row_scores[stride - 1] =
+                softmax_row(row_scores, row_mask, mask.key_stride, attributes.mask_replaces, n);
             std::fill(row_scores + n, row_scores + visible, 0.0F);
         }
         float* output = arrays.output + begin * arrays.output_stride;
@@ -66,21 +72,24 @@ void fused_item(const Call& call, std::int64_t item, std::byte* scratch, Softmax
         for (std::int64_t row = 0; row < rows; ++row) {
             const float sum = scores[row * stride + stride - 1];
             float* output_row = output + row * arrays.output_stride;
-            scale_row(output_row, output_row, sum == 0.0F ? 0.0F : 1.0F / sum, sizes.d);
+            scale_row(output_row, output_row, row_factor(sum, attributes.strict), sizes.d);
         }
     }
 }
 
-void fused_serial(const Call& call, SoftmaxRow softmax_row, ScaleRow scale_row) {
+void fused_serial(const Call& given, SoftmaxRow softmax_row, ScaleRow scale_row) {
+    const Call call = without_hidden_keys(given);
     const std::int64_t items = attention_sizes(call).items();
     for (std::int64_t item = 0; item < items; ++item) {
         fused_item(call, item, call.scratch, softmax_row, scale_row);
     }
+    add_hidden_values(call);
 }
 
 void attention_fused_simd(const Call& call) { fused_serial(call, softmax_row_simd, simd().scale); }
 
-void attention_fused_simd_parallel(const Call& call) {
+void attention_fused_simd_parallel(const Call& given) {
+    const Call call = without_hidden_keys(given);
     const AttentionSizes sizes = attention_sizes(call);
     const bool causal = std::get<AttentionAttributes>(call.attributes).causal;
     const std::int64_t worker_bytes = attention_fused_scratch(call, 1);
@@ -90,6 +99,7 @@ void attention_fused_simd_parallel(const Call& call) {
                        fused_item(call, item, call.scratch + worker * worker_bytes,
                                   softmax_row_simd, simd().scale);
                    });
+    add_hidden_values(call);
 }
 
 }  // namespace ablation

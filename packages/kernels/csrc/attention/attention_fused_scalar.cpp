@@ -12,8 +12,11 @@ namespace ablation {
 
 namespace {
 
-float softmax_row_scalar(float* scores, const float* mask, std::int64_t mask_step, std::int64_t n) {
-    if (mask != nullptr) {
+float softmax_row_scalar(float* scores, const float* mask, std::int64_t mask_step, bool replaces,
+                         std::int64_t n) {
+    if (mask != nullptr && replaces) {
+        replace_scores(scores, mask, mask_step, n);
+    } else if (mask != nullptr) {
         for (std::int64_t i = 0; i < n; ++i) scores[i] += mask[i * mask_step];
     }
     float maximum = -std::numeric_limits<float>::infinity();

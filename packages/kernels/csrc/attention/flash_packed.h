@@ -33,6 +33,8 @@ struct FlashQueries {
     std::int64_t sk, d, tile_k;
     float scale;
     bool causal;
+    bool mask_replaces;
+    bool strict;
     float* scratch;  ///< flash_packed_floats() of them
 };
 
@@ -49,7 +51,7 @@ const FlashPackedProvider& flash_packed_provider();
 /// Floats from one row of a scratch array to the next: a multiple of 16, off one cache set.
 constexpr std::int64_t padded_row(std::int64_t n) { return (n + 15) / 16 * 16 + 16; }
 
-/// Floats of scratch that attend() needs: q times scale, a maximum and a sum for each row, and the
+/// Floats of scratch that attend() needs: q, a maximum and a sum for each row, and the
 /// scores of one block of rows. tile_k is a multiple of `columns`.
 constexpr std::int64_t flash_packed_floats(const FlashPackedProvider& provider,
                                            std::int64_t query_rows, std::int64_t tile_k,

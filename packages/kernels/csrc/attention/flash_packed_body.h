@@ -43,6 +43,7 @@ struct FlashPacked {
         std::int64_t depth;
         float* c;
         std::int64_t c_stride;
+        float scale;  ///< of the first product
         // Of the second product only:
         const float* before;  ///< null where c holds nothing yet; else each row's factor of it
         const float* after;   ///< null, or each row's factor of the sum
@@ -69,7 +70,8 @@ struct FlashPacked {
         for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 8
             for (int j = 0; j < vectors; ++j) {
-                V::store(product.c + i * product.c_stride + j * V::width, sums[i][j], All{});
+                V::store(product.c + i * product.c_stride + j * V::width,
+                         V::mul(sums[i][j], V::set(product.scale)), All{});
             }
         }
     }
@@ -152,7 +154,8 @@ struct FlashPacked {
             const int vectors = vectors_of(std::min<std::int64_t>(Tile::columns, keys - column));
             kProducts.first.of[block.rows][vectors](
                 {block.q, block.q_stride, block.queries.keys + (key + column) * d, d,
-                 block.scores + column, block.score_stride, nullptr, nullptr, Tile::columns});
+                 block.scores + column, block.score_stride, block.queries.scale, nullptr, nullptr,
+                 Tile::columns});
         }
     }
 
@@ -161,6 +164,14 @@ struct FlashPacked {
             const Float addend = step == 0 ? V::set(*mask) : V::load(mask + j, lanes);
             V::store(scores + j, V::add(V::load(scores + j, lanes), addend), lanes);
         });
+    }
+
+    /// As replace_scores of tiles.h, for this instruction set.
+    static void replace(float* scores, const float* mask, std::int64_t step, std::int64_t n) {
+        for (std::int64_t j = 0; j < n; ++j) {
+            const float value = mask[j * step];
+            scores[j] = value == 0.0F ? scores[j] : value;
+        }
     }
 
     /// Largest of n > 0 scores; a NaN may be left out.
@@ -215,7 +226,8 @@ struct FlashPacked {
             if (queries.mask != nullptr) {
                 const float* mask = queries.mask + (block.row + row) * queries.mask_query_stride +
                                     key * queries.mask_key_stride;
-                add_mask(scores, mask, queries.mask_key_stride, n);
+                const auto apply = queries.mask_replaces ? replace : add_mask;
+                apply(scores, mask, queries.mask_key_stride, n);
             }
             float& maximum = block.maxima[row];
             float& sum = block.sums[row];
@@ -243,7 +255,8 @@ struct FlashPacked {
             const std::int64_t seen = queries.begin + block.row + row + 1 - key;
             const std::int64_t n = queries.causal ? std::clamp<std::int64_t>(seen, 0, keys) : keys;
             before[row] = update_row(block, row, key, n, keys);
-            after[row] = block.sums[row] == 0.0F ? 0.0F : 1.0F / block.sums[row];
+            const bool is_zero = block.sums[row] == 0.0F && !queries.strict;
+            after[row] = is_zero ? 0.0F : 1.0F / block.sums[row];
         }
         float* output = queries.output + block.row * queries.output_stride;
         for (std::int64_t column = 0; column < queries.d; column += Tile::columns) {
@@ -251,7 +264,7 @@ struct FlashPacked {
             kProducts.second.of[block.rows][vectors_of(columns)](
                 {block.scores, block.score_stride,
                  queries.values + column * queries.sk + key * Tile::columns, keys, output + column,
-                 queries.output_stride, key == 0 ? nullptr : before, last ? after : nullptr,
+                 queries.output_stride, 1.0F, key == 0 ? nullptr : before, last ? after : nullptr,
                  columns});
         }
     }
@@ -270,11 +283,10 @@ struct FlashPacked {
         float* scores = q + queries.rows * q_stride;
         float* maxima = scores + Tile::rows * score_stride;
         float* sums = maxima + queries.rows;
-        const Float scale = V::set(queries.scale);
         for (std::int64_t row = 0; row < queries.rows; ++row) {
             const float* from = queries.q + row * queries.q_stride;
             for_vectors<V>(queries.d, [&](std::int64_t j, auto lanes) {
-                V::store(q + row * q_stride + j, V::mul(V::load(from + j, lanes), scale), lanes);
+                V::store(q + row * q_stride + j, V::load(from + j, lanes), lanes);
             });
         }
         std::fill_n(maxima, queries.rows, kNoMaximum);

@@ -1,10 +1,12 @@
 #include "attention/tiles.h"
 
 #include <algorithm>
+#include <cmath>
 #include <variant>
 
 #include "core/cache_sizes.h"
 #include "core/parallel.h"
+#include "core/simd.h"
 
 namespace ablation {
 
@@ -40,7 +42,73 @@ std::int64_t even_tile(std::int64_t size, std::int64_t wanted) {
     return std::min(size, divide_up(even, 16) * 16);
 }
 
+double sum_of_squares(const TensorView& x) {
+    const float* data = x.data;
+    return static_cast<double>(simd().sum_squared_difference(data, 0.0F, x.shape.count()));
+}
+
+/// Whether |q k| and |scale q k| stay below 1e30 for every query and key, by Cauchy and Schwarz on
+/// the norms of the whole arrays. False for NaN.
+bool has_moderate_scores(const Call& call) {
+    const auto& attributes = std::get<AttentionAttributes>(call.attributes);
+    constexpr double kLargest = 1e30;
+    const TensorView &q = call.inputs[0], &k = call.inputs[1];
+    const double scale = std::max(1.0, std::abs(static_cast<double>(attributes.scale)));
+    const double squares = sum_of_squares(q);
+    const double product = squares * (k.present ? sum_of_squares(k) : squares);
+    return product * scale * scale < kLargest * kLargest;
+}
+
+/// Of one (batch, head) item.
+void add_hidden_values(const ItemRows& rows, const AttentionSizes& sizes) {
+    if (sizes.sk <= sizes.sq) {
+        // The last query sees every key: what its weights leave finite was finite.
+        const float* last = rows.output + (sizes.sq - 1) * rows.output_stride;
+        if (std::all_of(last, last + sizes.d, [](float x) { return std::isfinite(x); })) return;
+    }
+    constexpr std::int64_t kColumns = 16;
+    for (std::int64_t first = 0; first < sizes.d; first += kColumns) {
+        const std::int64_t columns = std::min(kColumns, sizes.d - first);
+        float hidden[kColumns] = {};
+        for (std::int64_t key = sizes.sk - 1; key > 0; --key) {
+            const float* v = rows.v + key * rows.kv_stride + first;
+            for (std::int64_t i = 0; i < columns; ++i) hidden[i] += 0.0F * v[i];
+            if (key > sizes.sq) continue;
+            float* output = rows.output + (key - 1) * rows.output_stride + first;
+            for (std::int64_t i = 0; i < columns; ++i) output[i] += hidden[i];
+        }
+    }
+}
+
 }  // namespace
+
+Call without_hidden_keys(const Call& call) {
+    Call seen = call;
+    auto& attributes = std::get<AttentionAttributes>(seen.attributes);
+    const bool is_causal = attributes.mask_is_causal && call.inputs[3].present;
+    attributes.mask_is_causal = false;
+    if (!is_causal || !has_moderate_scores(call)) return seen;
+    attributes.causal = true;
+    attributes.mask_replaces = false;
+    seen.inputs[3] = TensorView{};
+    return seen;
+}
+
+void replace_scores(float* scores, const float* mask, std::int64_t mask_step, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) {
+        const float value = mask[i * mask_step];
+        scores[i] = value == 0.0F ? scores[i] : value;
+    }
+}
+
+void add_hidden_values(const Call& call) {
+    const auto& attributes = std::get<AttentionAttributes>(call.attributes);
+    if (!attributes.causal || !attributes.strict) return;
+    const AttentionSizes sizes = attention_sizes(call);
+    for (std::int64_t item = 0; item < sizes.items(); ++item) {
+        add_hidden_values(item_rows(call, sizes, item), sizes);
+    }
+}
 
 std::int64_t half_l2_floats() {
     return cache_sizes().l2 / 2 / static_cast<std::int64_t>(sizeof(float));

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <variant>
 
 #include "core/types.h"
 
@@ -67,11 +68,39 @@ FlashTile flash_tile(const Call& call);
 /// Bytes of scratch that one thread needs for such a tile.
 std::int64_t flash_worker_bytes(FlashTile tile);
 
+/// The call that computes the same with less work: where the mask is causal and the queries and
+/// keys are so moderate that no score is beyond 1e30, a causal one without a mask. Reads q and k
+/// once if the mask is causal.
+Call without_hidden_keys(const Call& call);
+
+/// The larger of a rule's bytes for the call as it is and for what without_hidden_keys makes of it.
+template <class Rule>
+std::int64_t larger_of_both(const Call& call, Rule&& rule) {
+    const std::int64_t bytes = rule(call);
+    if (!std::get<AttentionAttributes>(call.attributes).mask_is_causal) return bytes;
+    Call causal = call;
+    std::get<AttentionAttributes>(causal.attributes).causal = true;
+    return std::max(bytes, rule(causal));
+}
+
+/// The mask in the place of the scores where it is not 0; NaN is not 0.
+void replace_scores(float* scores, const float* mask, std::int64_t mask_step, std::int64_t n);
+
+/// What a row of weighted values is multiplied by: 1 / sum, and of a query that sees no key 0, or
+/// NaN if strict.
+inline float row_factor(float sum, bool strict) {
+    return sum == 0.0F && !strict ? 0.0F : 1.0F / sum;
+}
+
+/// Of a strict causal call: adds 0 * v of the keys that are hidden from a query to its output, NaN
+/// where v is NaN or infinite. Reads the last queries' output alone where all values are finite.
+void add_hidden_values(const Call& call);
+
 /// Turns a row of n scores into exp(score + mask - maximum) in place and returns their sum; a row
 /// without a key to see becomes zeros with sum 0. `mask` may be null; element i is at i *
-/// mask_step.
+/// mask_step. If `replaces`, it takes the place of scores (replace_scores).
 using SoftmaxRow = float (*)(float* scores, const float* mask, std::int64_t mask_step,
-                             std::int64_t n);
+                             bool replaces, std::int64_t n);
 
 /// y = x * factor, as SimdProvider::scale.
 using ScaleRow = void (*)(float* y, const float* x, float factor, std::int64_t n);

@@ -32,7 +32,7 @@ struct KernelInfo {
 
 /// Raised by one when a line of kernels.def changes its meaning; the executor compares it at
 /// import.
-inline constexpr int kTableVersion = 3;
+inline constexpr int kTableVersion = 4;
 
 /// The condition of ROWS that holds for every call.
 inline constexpr bool (*always)(const Call&) = [](const Call&) { return true; };

@@ -113,6 +113,9 @@ struct AttentionAttributes {
     std::int64_t tile_q = 0;  ///< query rows per tile; 0: the kernel chooses
     std::int64_t tile_k = 0;  ///< keys per tile (flash forms); 0: the kernel chooses
     AttentionLayout layout = AttentionLayout::bhsd;
+    bool mask_replaces = false;   ///< a score whose mask is not 0 becomes the mask
+    bool mask_is_causal = false;  ///< the mask is 0 up to each query's key and hides those behind
+    bool strict = false;          ///< NaN and infinity as in softmax(scores) @ v
 };
 struct RotaryAttributes {
     AttentionLayout layout = AttentionLayout::bhsd;

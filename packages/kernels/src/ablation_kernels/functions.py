@@ -257,6 +257,9 @@ def attention(
     scale: float | None = None,
     tile_q: int = 0,
     tile_k: int = 0,
+    mask_replaces: bool = False,
+    mask_is_causal: bool = False,
+    strict: bool = False,
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
@@ -272,11 +275,20 @@ def attention(
     torch's is_causal. scale None is 1 / sqrt(head_dim). A row whose keys are all hidden gives 0, as
     torch's scaled_dot_product_attention. tile_q and tile_k are rows and keys per tile; 0 lets the
     kernel choose from the cache sizes.
+
+    mask_replaces: a score whose mask is not 0 becomes the mask, whatever the score was, instead of
+    their sum. mask_is_causal: you vouch that the mask is 0 where causal shows a key and at most
+    -1e31 elsewhere; the kernel may then leave hidden keys out. strict: NaN and infinity as in
+    softmax(scores) @ v written out. A row whose keys are all hidden gives NaN, and a NaN or an
+    infinity in v reaches every query, as NaN where its key has the weight 0.
     """
     attributes = {
         "scale": scale,
         "causal": causal,
         "layout": layout,
+        "mask_replaces": mask_replaces,
+        "mask_is_causal": mask_is_causal,
+        "strict": strict,
         "tile_q": tile_q,
         "tile_k": tile_k,
     }
