@@ -181,7 +181,10 @@ def rotary(inputs: Inputs, attributes: Attributes) -> Array:
 
 
 def attention(inputs: Inputs, attributes: Attributes) -> Array:
-    """softmax(scale * q @ k^T + mask) @ v; a row whose every key is masked gives 0.
+    """softmax(scale * q @ k^T + mask) @ v; a row whose every key is masked gives 0, if strict NaN.
+
+    mask_replaces: a score whose mask is not 0 becomes the mask. mask_is_causal: the caller vouches
+    that the mask is 0 for the keys up to each query and at most -1e31 for those behind.
 
     Layout bhsd: q, k, v and the output are (B, H, S, D). bshd: (B, S, H, D). qkv: q is
     (B, S, 3, H, D) and holds all three, k and v are None, the output is (B, S, H, D).
@@ -194,7 +197,9 @@ def attention(inputs: Inputs, attributes: Attributes) -> Array:
     scale = attributes["scale"]
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
     scores = np.matmul(q, np.swapaxes(k, -1, -2)) * scale
-    if mask is not None:
+    if mask is not None and attributes["mask_replaces"]:
+        scores = np.where(mask != 0, mask, scores)
+    elif mask is not None:
         scores = scores + mask
     if attributes["causal"]:
         keep = np.tri(scores.shape[-2], scores.shape[-1], dtype=bool)
@@ -203,7 +208,7 @@ def attention(inputs: Inputs, attributes: Attributes) -> Array:
     # A fully masked row has maximum -inf: shifting by 0 instead keeps its exponentials at 0.
     exponentials = np.exp(scores - np.where(np.isneginf(maximum), 0, maximum))
     total = exponentials.sum(axis=-1, keepdims=True)
-    weights = exponentials / np.where(total == 0, 1, total)
+    weights = exponentials / np.where(total == 0, np.nan if attributes["strict"] else 1, total)
     out = np.matmul(weights, v)
     if attributes["layout"] != "bhsd":
         out = np.swapaxes(out, 1, 2)
