@@ -82,7 +82,11 @@ def test_causal_blocks_end_as_causal_attention(mask: str) -> None:
     _, optimized, log = check(Block(mask=mask, activation="gelu"), x_of(2, 6, 16))
     assert log.fired("attention") == 1, log
     (attention,) = [node for node in optimized.nodes if node.op == "attention"]
-    assert attention.attribute("causal") is True and attention.inputs[3] is None
+    if mask in ("masked_fill", "inline", "sdpa_causal"):
+        assert attention.attribute("causal") is True and attention.inputs[3] is None
+    else:
+        assert attention.attribute("mask_is_causal") is True
+        assert attention.attribute("mask_replaces") is (mask == "where")
 
 
 @pytest.mark.parametrize("split", ["chunk", "split", "select", "unbind"])
@@ -181,7 +185,7 @@ def test_transformer_encoder_of_two_layers_with_a_final_norm() -> None:
 def test_gpt2_block() -> None:
     graph, optimized, log = check(Gpt2Block(), x_of(2, 6, 16))
     (attention,) = [node for node in optimized.nodes if node.op == "attention"]
-    assert attention.attribute("causal") is True
+    assert attention.attribute("mask_is_causal") is attention.attribute("mask_replaces") is True
     assert log.fired("add_to_bias") == 4
     assert not any(
         node.op == "permute" and node.inputs[0] in graph.constants for node in graph.nodes

@@ -380,8 +380,11 @@ def test_all_passes_leave_seven_calls_of_the_block(kind: str, causal: bool) -> N
     assert [node.op for node in calls] == CALLS
     qkv, attention, out, up, down = (calls[index] for index in (1, 2, 3, 5, 6))
     assert qkv.output.shape == (1, 7, 72)
-    assert attention.attribute("layout") == "qkv" and attention.attribute("causal") is causal
-    assert attention.inputs[1:] == [None, None, None]
+    assert attention.attribute("layout") == "qkv" and attention.inputs[1:3] == [None, None]
+    # The manual form adds its mask, so the kernels are told that it is causal.
+    is_added = causal and kind == "manual"
+    assert attention.attribute("causal") is (causal and not is_added)
+    assert attention.attribute("mask_is_causal") is is_added is (attention.inputs[3] is not None)
     assert up.attribute("activation") == "relu" and up.inputs[2] is not None
     for product in (out, down):
         assert product.inputs[2] is not None and product.inputs[3] is not None

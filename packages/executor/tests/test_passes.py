@@ -19,7 +19,8 @@ from small_graphs import (
 
 from ablation_executor.interpret import interpret
 from ablation_executor.ir import Array, Graph, GraphBuilder, Value, verify
-from ablation_executor.passes import DEFAULT_PASSES, optimize
+from ablation_executor.passes import DEFAULT_PASSES, PASSES, optimize
+from ablation_executor.rewrite import RewriteLog
 
 
 def linear_graph(*, relu: bool = False, residual: bool = False) -> Graph:
@@ -89,18 +90,11 @@ def test_absorb_keeps_a_transpose_that_others_read() -> None:
 @pytest.mark.parametrize(
     ("op", "number", "alpha"), [("mul", 0.5, "0.5"), ("div", 8.0, "0.125"), ("div", -2.0, "-0.5")]
 )
-@pytest.mark.parametrize("where", ["product", "a", "b"])
-def test_absorb_takes_a_scalar(op: str, number: float, alpha: str, where: str) -> None:
+def test_absorb_takes_a_scalar(op: str, number: float, alpha: str) -> None:
     builder = GraphBuilder()
     a, b = builder.input("a", (3, 4)), builder.input("b", (4, 5))
-    scale = builder.constant("c", number)
-    if where == "a":
-        a = builder.node(op, [a, scale])
-    if where == "b":
-        b = builder.node(op, [b, scale])
     out = builder.node("matmul", [a, b], name="product")
-    if where == "product":
-        out = builder.node(op, [out, scale])
+    out = builder.node(op, [out, builder.constant("c", number)])
     after, log = run_pass("absorb_into_matmul", builder.finish(out))
     assert log.fired("absorb_into_matmul") == 1
     assert nodes_of(after) == [f"%product = matmul(%a, %b, alpha={alpha})  # [3, 5]"]
@@ -144,12 +138,54 @@ def test_absorb_refuses_a_product_with_a_second_reader() -> None:
 
 def test_absorb_multiplies_factors() -> None:
     builder = GraphBuilder()
-    a = builder.node("mul", [builder.input("a", (3, 4)), builder.constant("c", 0.5)])
-    out = builder.node("matmul", [a, builder.input("b", (4, 5))], {"alpha": 3.0}, name="product")
+    a, b = builder.input("a", (3, 4)), builder.input("b", (4, 5))
+    out = builder.node("matmul", [a, b], {"alpha": 0.75}, name="product")
+    out = builder.node("mul", [builder.constant("c", 0.5), out])
     out = builder.node("div", [out, builder.constant("d", 4.0)])
     after, log = run_pass("absorb_into_matmul", builder.finish(out))
     assert log.fired("absorb_into_matmul") == 2
-    assert nodes_of(after) == ["%product = matmul(%a, %b, alpha=0.375)  # [3, 5]"]
+    assert nodes_of(after) == ["%product = matmul(%a, %b, alpha=0.09375)  # [3, 5]"]
+
+
+@pytest.mark.parametrize("where", ["a", "b"])
+def test_absorb_leaves_the_scaling_of_an_operand(where: str) -> None:
+    """c (a @ b) overflows where (c a) @ b does not."""
+    builder = GraphBuilder()
+    operands = {"a": builder.input("a", (3, 4)), "b": builder.input("b", (4, 5))}
+    scaled = builder.node("mul", [operands[where], builder.constant("c", 0.125)])
+    operands[where] = scaled
+    graph = builder.finish(builder.node("matmul", [*operands.values()]))
+    after, log = run_pass("absorb_into_matmul", graph)
+    assert log.fired("absorb_into_matmul") == 0 and ops_of(after) == ["mul", "matmul"]
+
+
+@pytest.mark.parametrize(
+    ("op", "number", "alpha", "reason"),
+    [
+        *(
+            (op, number, 1.0, f"the scalar {number:g} is not between 2^-24 and 2^24")
+            for op in ("mul", "div")
+            for number in (0.0, np.inf, np.nan, 1e30, -1e-30, 2.0**-140)
+        ),
+        ("mul", 0.5, 3.0, "one of the factors 3 and 0.5 is below 1, the other above"),
+        ("div", 0.5, 0.25, "one of the factors 0.25 and 2 is below 1, the other above"),
+        ("mul", 2.0**20, 2.0**10, f"the factor {2.0**30:g} is not between 2^-24 and 2^24"),
+        ("mul", 1.0, float("nan"), "the factor nan is not between 2^-24 and 2^24"),
+    ],
+)
+def test_absorb_refuses_a_factor_that_may_overflow(
+    op: str, number: float, alpha: float, reason: str
+) -> None:
+    builder = GraphBuilder()
+    a, b = builder.input("a", (3, 4)), builder.input("b", (4, 5))
+    product = builder.node("matmul", [a, b], {"alpha": alpha})
+    graph = builder.finish(
+        builder.node(op, [product, builder.constant("c", np.float32(number))], name="scaled")
+    )
+    log = RewriteLog()
+    after = PASSES["absorb_into_matmul"](graph, log)
+    assert str(after) == str(graph)
+    assert ("scaled", reason) in log.refused("absorb_scale_of_product")
 
 
 @pytest.mark.parametrize(
@@ -172,16 +208,6 @@ def test_absorb_refuses_to_scale_more_than_the_product(
     after, log = run_pass("absorb_into_matmul", graph)
     assert log.fired("absorb_into_matmul") == 0 and ops_of(after) == ["matmul", "mul"]
     assert log.refused("absorb_scale_of_product")[0][1].startswith(reason)
-
-
-def test_absorb_leaves_a_scaled_operand_that_others_read() -> None:
-    builder = GraphBuilder()
-    a = builder.node("mul", [builder.input("a", (3, 4)), builder.constant("c", 0.5)], name="scaled")
-    graph = builder.finish(builder.node("matmul", [a, builder.input("b", (4, 5))]), a)
-    _, log = run_pass("absorb_into_matmul", graph)
-    assert log.refused("absorb_scale_of_operand") == [
-        ("matmul", "scaled is also read by the graph's output")
-    ]
 
 
 # fold_constants
@@ -348,7 +374,8 @@ def additive(keep: Array, hidden: float = -np.inf) -> Array:
 def only_attention(graph: Graph) -> str:
     """The attention's printed arguments behind q, k, v."""
     (node,) = [node for node in graph.nodes if node.op == "attention"]
-    return str(node).split("%v", 1)[1].split(")  #")[0]
+    assert node.attribute("strict")
+    return str(node).split("%v", 1)[1].split(")  #")[0].removesuffix(", strict=True")
 
 
 @pytest.mark.parametrize(
@@ -361,19 +388,30 @@ def only_attention(graph: Graph) -> str:
         (attention_graph(transpose_b=True), ", scale=0.0625"),
         (attention_graph(mask=random(4, 5)), ", mask=%mask, scale=0.25"),
         (attention_graph(mask=random(2, 1, 4, 5)), ", mask=%mask, scale=0.25"),
-        (attention_graph(mask=additive(CAUSAL)), ", scale=0.25, causal=True"),
-        (attention_graph(mask=additive(CAUSAL, -3e38)), ", scale=0.25, causal=True"),
-        (attention_graph(mask=additive(PADDING)), ", mask=%mask_2, scale=0.25"),
+        (attention_graph(mask=additive(CAUSAL)), ", mask=%mask, scale=0.25, mask_is_causal=True"),
+        (
+            attention_graph(mask=additive(CAUSAL, -3e38)),
+            ", mask=%mask, scale=0.25, mask_is_causal=True",
+        ),
+        (attention_graph(mask=additive(CAUSAL, -1e30)), ", mask=%mask, scale=0.25"),
+        (attention_graph(mask=additive(PADDING)), ", mask=%mask, scale=0.25"),
         (attention_graph(where=(CAUSAL, -np.inf)), ", scale=0.25, causal=True"),
         (attention_graph(where=(CAUSAL[None, None], -np.inf)), ", scale=0.25, causal=True"),
-        (attention_graph(where=(PADDING, -3e38)), ", mask=%mask, scale=0.25"),
+        (
+            attention_graph(where=(CAUSAL, -3e38)),
+            ", mask=%mask, scale=0.25, mask_replaces=True, mask_is_causal=True",
+        ),
+        (attention_graph(where=(CAUSAL, -1e30)), ", mask=%mask, scale=0.25, mask_replaces=True"),
+        (attention_graph(where=(CAUSAL, np.nan)), ", mask=%mask, scale=0.25, mask_replaces=True"),
+        (attention_graph(where=(PADDING, -np.inf)), ", mask=%mask, scale=0.25, mask_replaces=True"),
+        (attention_graph(where=(PADDING, -1e4)), ", mask=%mask, scale=0.25, mask_replaces=True"),
         (
             attention_graph(mask=random(3, 4, 5), where=(CAUSAL, -np.inf)),
-            ", mask=%mask_2, scale=0.25",
+            ", mask=%mask, scale=0.25, causal=True",
         ),
         (
             attention_graph(mask=additive(PADDING), where=(CAUSAL, -np.inf)),
-            ", mask=%mask_2, scale=0.25",
+            ", mask=%mask, scale=0.25, causal=True",
         ),
     ],
 )
@@ -420,7 +458,7 @@ def test_attention_finds_a_mask_that_matmul_add_took() -> None:
 def test_attention_multiplies_scales_and_takes_a_where_of_either_kind() -> None:
     builder = GraphBuilder()
     q, k, v = (builder.input(name, (1, 2, 4, 8)) for name in "qkv")
-    scores = builder.node("matmul", [q, k], {"transpose_b": True, "alpha": 3.0})
+    scores = builder.node("matmul", [q, k], {"transpose_b": True, "alpha": 0.75})
     scores = builder.node("mul", [builder.constant("c", 0.5), scores])
     scores = builder.node("div", [scores, builder.constant("d", 4.0)])
     hidden = builder.constant("hidden", 1 - np.tri(4))
@@ -428,7 +466,7 @@ def test_attention_multiplies_scales_and_takes_a_where_of_either_kind() -> None:
     graph = builder.finish(builder.node("matmul", [builder.node("softmax", [scores]), v]))
     after, log = run_pass("fuse_attention", graph)
     assert log.fired("attention") == 1
-    assert only_attention(after) == ", scale=0.375, causal=True"
+    assert only_attention(after) == ", scale=0.09375, causal=True"
 
 
 def test_attention_refuses_a_mask_that_widens_the_scores() -> None:
@@ -518,7 +556,18 @@ def unlike_attention(change: str) -> Graph:
         (unlike_attention("relu"), "the softmax is taken of relu, not of a product"),
         (unlike_attention("second reader"), "softmax is also read by the graph's output"),
         (unlike_attention("scores read"), "scores is also read by the graph's output"),
-        (attention_graph(where=(CAUSAL, -10000.0)), "masked scores are -10000, not -inf"),
+        (
+            attention_graph(where=(CAUSAL, 0.0)),
+            "masked scores are 0, which a mask says of those that stay",
+        ),
+        (
+            attention_graph(mask=random(4, 5), where=(PADDING, -np.inf)),
+            "one mask replaces scores, another one is added to them",
+        ),
+        (
+            attention_graph(mask=random(4, 5), where=(CAUSAL, -3e38)),
+            "one mask replaces scores, another one is added to them",
+        ),
         (
             attention_graph(batch=(2, 3, 2), mask=random(3, 1, 4, 5)),
             "a mask of [3, 1, 4, 5] cannot be folded to four axes",
@@ -533,22 +582,75 @@ def test_attention_refuses(graph: Graph, reason: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["mask", "where", "both", "bias"])
-def test_attention_refuses_a_row_without_keys(how: str) -> None:
-    """Softmax makes it NaN, the attention op 0; joined masks may hide it only together."""
-    rows = np.ones((4, 5), np.float32)
-    rows[2] = [0, 0, 0, 1, 0] if how == "both" else 0
+def test_attention_keeps_a_row_without_keys_nan(how: str) -> None:
+    """Softmax makes it NaN, and so does a strict attention."""
+    rows = np.tri(4, 5, dtype=np.float32) if how == "both" else np.ones((4, 5), np.float32)
+    rows[2] = rows[2] if how == "both" else 0
+    first = np.array([0, 0, 0, 1, 1], np.float32)
     masks = {
         "mask": additive(rows),
-        "both": additive(PADDING),
+        "both": additive(first),
         "bias": additive(rows) + random(4, 5),
     }
     where = (rows, -np.inf) if how in ("where", "both") else None
     graph = attention_graph(mask=masks.get(how), where=where)
     after, log = run_pass("fuse_attention", graph)
-    assert np.isnan(interpret(after, inputs_of(after))[0][:, :, 2]).all()
-    assert [why for _, why in log.refused("attention")] == [
-        "the mask hides every key of a row: softmax gives NaN there, attention 0"
-    ]
+    assert log.fired("attention") == 1
+    got = interpret(after, inputs_of(after))[0]
+    assert np.isnan(got[:, :, 2]).all() and not np.isnan(got[:, :, 3]).any()
+
+
+def masked_twice(outer: str, inner: str, fill: float = -np.inf, dynamic: bool = False) -> Graph:
+    """softmax(outer(inner(q @ k^T))) @ v of constant masks; `dynamic` makes the added an input."""
+    builder = GraphBuilder()
+    q, k, v = (builder.input(name, (1, 2, 4, 8)) for name in "qkv")
+    scores = builder.node("matmul", [q, k], {"transpose_b": True})
+    keep = {"causal": np.tri(4), "padding": np.array([1, 1, 0, 1])}
+    for kind in (inner, outer):
+        if kind == "added":
+            mask = builder.input("mask", (4, 4)) if dynamic else builder.constant("m", random(4, 4))
+            scores = builder.node("add", [scores, mask])
+        elif kind == "hiding":
+            mask = builder.constant("m", additive(np.array([1, 1, 1, 0])))
+            scores = builder.node("add", [scores, mask])
+        else:
+            low = builder.constant("low", fill)
+            scores = builder.node("where", [builder.constant("c", keep[kind]), scores, low])
+    return builder.finish(builder.node("matmul", [builder.node("softmax", [scores]), v]))
+
+
+@pytest.mark.parametrize(
+    ("graph", "arguments"),
+    [
+        (masked_twice("causal", "padding"), ", mask=%mask, mask_replaces=True"),
+        (masked_twice("padding", "causal", -1e4), ", mask=%mask, mask_replaces=True"),
+        (masked_twice("causal", "added"), ", mask=%m, causal=True"),
+        (masked_twice("added", "causal"), ", mask=%m, causal=True"),
+        (masked_twice("causal", "added", dynamic=True), ", mask=%mask, causal=True"),
+        (masked_twice("hiding", "hiding"), ", mask=%mask"),
+    ],
+)
+def test_attention_joins_masks(graph: Graph, arguments: str) -> None:
+    after, log = run_pass("fuse_attention", graph)
+    assert log.fired("attention") == 1
+    assert only_attention(after).replace(", scale=1.0", "") == arguments
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (masked_twice("added", "hiding"), "two masks are added"),
+        (masked_twice("added", "padding"), "one mask replaces scores, another one is added"),
+        (
+            masked_twice("added", "causal", dynamic=True),
+            "a mask that may be NaN or infinity is added to hidden scores",
+        ),
+    ],
+)
+def test_attention_refuses_masks_that_are_not_one(graph: Graph, reason: str) -> None:
+    after, log = run_pass("fuse_attention", graph)
+    assert ops_of(after) == ops_of(graph)
+    assert [why[: len(reason)] for _, why in log.refused("attention")] == [reason]
 
 
 def test_attention_with_a_mask_that_is_an_input() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .aten import Context, Tensor, axis_of, handles, permuted, product, reshaped
+from .aten import Context, Tensor, axis_of, check_eps, handles, permuted, product, reshaped
 from .ir import Value
 
 #: torch.finfo(torch.float32).eps: what RMSNorm adds where no eps is given.
@@ -46,7 +46,10 @@ def _silu(context: Context, x: Tensor) -> Value:
 def _mean(
     context: Context, x: Tensor, dims: Sequence[int], keepdim: bool = False, *, dtype: Any = None
 ) -> Value:
-    """A product with a column of 1 / D, behind which the averaged axes are brought."""
+    """A product with a column of 1 / D, behind which the averaged axes are brought.
+
+    It is finite also where torch's sum of a row overflows.
+    """
     rank = len(x.shape)
     gone = sorted(axis_of(int(dim), rank) for dim in dims or range(rank))
     left = [axis for axis in range(rank) if axis not in gone]
@@ -84,6 +87,8 @@ def _rms_norm(
     weight: Tensor | None = None,
     eps: float | None = None,
 ) -> Value:
+    if eps is not None:
+        check_eps(eps)
     size = math.prod(normalized)
     rows = (*x.shape[: len(x.shape) - len(normalized)], size)
     scale = context.builder.constant("ones", np.ones(size)) if weight is None else weight

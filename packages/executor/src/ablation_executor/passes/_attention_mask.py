@@ -38,7 +38,8 @@ def _hides_later(hidden: Array, scores: Shape) -> bool:
     """Whether exactly the keys behind each query are hidden, in every batch and head."""
     if hidden.ndim < 2 or math.prod(hidden.shape[:-2]) != 1 or hidden.shape[-2:] != scores[-2:]:
         return False
-    return np.array_equal(hidden.reshape(hidden.shape[-2:]), np.tri(*scores[-2:]) == 0)
+    queries, keys = scores[-2:]
+    return np.array_equal(hidden.reshape(queries, keys), np.tri(queries, keys) == 0)
 
 
 def take_where(editor: Editor, masks: Masks, node: Node) -> Value | str:

@@ -31,8 +31,11 @@ def _check(match: Match) -> str | None:
         return "the mean's product does more than multiply"
     if match["inverse"].output.shape != (*x.shape[:-1], 1):
         return "the mean is not kept as an axis of size 1"
-    if editor.scalar(_other(match["sum"], match["mean"])) is None:
+    eps = editor.scalar(_other(match["sum"], match["mean"]))
+    if eps is None:
         return "eps is not a scalar constant"
+    if not eps >= 0.0:
+        return f"eps is {eps:g}, the kernels take a number of at least 0"
     weight = _other(match["output"], match["scaled"])
     if weight.shape != (size,):
         return f"{weight!r} is not a vector of {size} weights"
