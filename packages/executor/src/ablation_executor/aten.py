@@ -284,10 +284,12 @@ def _attention(
 ) -> Value:
     """Written out in primitives, as the manual form is; `fuse_attention` puts it back together.
 
-    As in torch, is_causal replaces scores, and a mask is added, a boolean one as 0 and -infinity:
-    NaN in a key that it hides reaches the output. Where a mask may hide every key of a row, softmax
-    gives NaN and torch's attention 0: there the attention op is emitted directly. A row whose
-    scores all overflow to -infinity is NaN here and 0 in torch.
+    Where a row may be masked in every key, softmax gives NaN and torch's attention 0: there the
+    attention op is emitted directly.
+
+    As in torch, is_causal replaces scores and a mask is added, a boolean one as 0 and -infinity: a
+    NaN in a key that it hides reaches the output. A row whose scores all overflow to -infinity is
+    NaN here and 0 in torch.
     """
     if q.shape[:-2] != k.shape[:-2] or k.shape[:-2] != v.shape[:-2]:
         raise ValueError(
@@ -295,9 +297,7 @@ def _attention(
             " axes have to be the same"
         )
     factor = float(scale) if scale is not None else 1.0 / math.sqrt(q.shape[-1])
-    if isinstance(mask, Constant) and str(mask.tensor.dtype) == "torch.bool":
-        mask = context.builder.constant("mask", np.where(mask.tensor.numpy(), 0.0, -math.inf))
-    if mask is not None and (is_causal or _may_mask_whole_rows(context, mask)):
+    if mask is not None and (is_causal or _may_mask_whole_rows(mask)):
         return _attention_op(context, q, k, v, mask, scale=factor, causal=is_causal)
     last = len(k.shape) - 1
     transposed = permuted(context, k, [*range(last - 1), last, last - 1])
@@ -306,22 +306,27 @@ def _attention(
         keep = np.tri(q.shape[-2], k.shape[-2], dtype=np.float32)
         causal = context.builder.constant("causal", keep)
         scores = context.emit("where", causal, scores, -math.inf)
+    if isinstance(mask, Constant) and str(mask.tensor.dtype) == "torch.bool":
+        mask = context.builder.constant("mask", np.where(mask.tensor.numpy(), 0.0, -math.inf))
     if mask is not None:
         scores = context.emit("add", scores, mask)
     return context.emit("matmul", context.emit("softmax", scores), v)
 
 
-def _may_mask_whole_rows(context: Context, mask: Tensor) -> bool:
-    if isinstance(mask, Constant):
-        array = mask.tensor.detach().numpy()
-    else:
-        array = context.builder.graph.constants.get(mask)
-    return array is None or bool(np.isneginf(array).all(axis=-1).any())
+def _may_mask_whole_rows(mask: Tensor) -> bool:
+    if isinstance(mask, Value):
+        return True
+    array = mask.tensor.detach().numpy()
+    hidden = ~array if array.dtype == bool else np.isneginf(array)
+    return bool(hidden.all(axis=-1).any())
 
 
 def _attention_op(
     context: Context, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, **attributes: Any
 ) -> Value:
+    if isinstance(mask, Constant) and str(mask.tensor.dtype) == "torch.bool":
+        additive = np.where(mask.tensor.numpy(), 0.0, -math.inf)
+        mask = context.builder.constant("mask", additive)
     if len(q.shape) != 4:
         raise ValueError(
             f"a mask that may hide whole rows needs q of (B, H, S, D), it is {list(q.shape)}"

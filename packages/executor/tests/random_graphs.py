@@ -1,0 +1,265 @@
+"""Small random graphs full of what the passes look for, with special values anywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ablation_executor.ir import Array, Graph, GraphBuilder, Value
+
+LOWEST = float(np.finfo(np.float32).min)
+#: Each in float32; 1e-40 is a denormal.
+SPECIAL = np.array(
+    [
+        np.nan,
+        np.inf,
+        -np.inf,
+        1e30,
+        -1e30,
+        1e-30,
+        -1e-30,
+        LOWEST,
+        -LOWEST,
+        1e-40,
+        -1e-40,
+        0.0,
+        -0.0,
+    ],
+    np.float32,
+)
+FILLS = (-np.inf, LOWEST, -1e30, -1e31, -1e9, -1e4, np.nan, np.inf, 0.0, 7.0)
+SCALARS = (0.125, 0.5, 2.0, -1.0, 0.3, 1.0, 30.0, 1e6)
+SWAP = (0, 2, 1, 3)
+
+
+def sprinkle(random: np.random.Generator, array: Array) -> Array:
+    """A copy with special values in some elements, in a row or a column."""
+    array = np.array(array, np.float32)
+    special = random.choice(SPECIAL)
+    shape = random.integers(4)
+    if shape == 0 and array.ndim:
+        array[..., random.integers(array.shape[-1])] = special
+    elif shape == 1 and array.ndim > 1:
+        array[..., random.integers(array.shape[-2]), :] = special
+    else:
+        for _ in range(random.integers(1, 4)):
+            array.reshape(-1)[random.integers(array.size)] = random.choice(SPECIAL)
+    return array
+
+
+class RandomGraph:
+    """One graph from a seed: `graph`, and `inputs` that fit it."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = np.random.default_rng(seed)
+        self.builder = GraphBuilder()
+        self.batch, self.n_heads = (int(self.random.integers(1, 3)) for _ in range(2))
+        self.seq_len = int(self.random.choice([1, 2, 5, 9]))
+        self.head_dim = int(self.random.choice([2, 4, 6]))
+        self.width = self.n_heads * self.head_dim
+        self.names: dict[Value, Array] = {}
+        # Most arrays stay as they are, or every result would be NaN.
+        self.special = float(self.random.choice([0.0, 0.05, 0.15, 0.4]))
+        x = self.input("x", self.batch, self.seq_len, self.width)
+        steps = [
+            self.linear, self.linear, self.scaled, self.attention, self.attention, self.heads,
+            self.heads, self.norm, self.rotation, self.gate, self.folded,
+        ]  # fmt: skip
+        outputs = []
+        for index in self.random.permutation(len(steps))[: self.random.integers(1, 4)]:
+            x = steps[index](x)
+            if self.chance(0.1):  # a second reader
+                outputs.append(self.builder.graph.nodes[-1 - self.random.integers(2)].output)
+        self.graph: Graph = self.builder.finish(x, *outputs)
+        self.inputs = [self.names[value] for value in self.graph.inputs]
+
+    def chance(self, probability: float) -> bool:
+        return bool(self.random.random() < probability)
+
+    def array(self, *shape: int) -> Array:
+        array = self.random.standard_normal(shape).astype(np.float32)
+        return sprinkle(self.random, array) if self.chance(self.special) else array
+
+    def input(self, name: str, *shape: int) -> Value:
+        value = self.builder.input(name, shape)
+        self.names[value] = self.array(*shape)
+        return value
+
+    def constant(self, name: str, *shape: int) -> Value:
+        return self.builder.constant(name, self.array(*shape))
+
+    def either(self, name: str, *shape: int) -> Value:
+        """A constant, now and then an input."""
+        return self.input(name, *shape) if self.chance(0.15) else self.constant(name, *shape)
+
+    def scalar(self) -> Value:
+        number = self.random.choice(SPECIAL if self.chance(self.special) else SCALARS)
+        return self.builder.constant("number", np.float32(number))
+
+    def node(self, op: str, *inputs: Value | None, **attributes: Any) -> Value:
+        return self.builder.node(op, inputs, attributes)
+
+    def commuted(self, op: str, a: Value, b: Value) -> Value:
+        return self.node(op, b, a) if self.chance(0.3) else self.node(op, a, b)
+
+    def product(self, x: Value, columns: int, name: str = "weight") -> Value:
+        """x times a weight, transposed in one way or another."""
+        rows = x.shape[-1]
+        if self.chance(0.6):
+            weight = self.either(name, columns, rows)
+            if self.chance(0.3):
+                return self.node("matmul", x, weight, transpose_b=True)
+            return self.node("matmul", x, self.node("permute", weight, perm=(1, 0)))
+        return self.node("matmul", x, self.either(name, rows, columns))
+
+    def rescaled(self, x: Value) -> Value:
+        for _ in range(self.random.integers(1, 3)):
+            op = "mul" if self.chance(0.5) else "div"
+            x = (
+                self.commuted(op, x, self.scalar())
+                if op == "mul"
+                else self.node(op, x, self.scalar())
+            )
+        return x
+
+    def linear(self, x: Value) -> Value:
+        out = self.product(x, self.width)
+        if self.chance(0.8):
+            out = self.commuted("add", out, self.either("bias", self.width))
+        if self.chance(0.3):
+            out = self.commuted("add", out, self.either("added", *out.shape))
+        kind = self.random.integers(4)
+        if kind < 2:
+            out = self.node("relu", out)
+        elif kind == 2:
+            approximate = "tanh" if self.chance(0.5) else "none"
+            out = self.node("gelu", out, approximate=approximate)
+        return self.commuted("add", x, out) if self.chance(0.4) else out
+
+    def scaled(self, x: Value) -> Value:
+        operand = self.rescaled(x) if self.chance(0.4) else x
+        out = self.product(operand, self.width)
+        return self.rescaled(out) if self.chance(0.8) else out
+
+    def masked(self, scores: Value) -> Value:
+        batch, heads, queries, keys = scores.shape
+        later = np.tri(queries, keys) == 0
+        for _ in range(self.random.choice([0, 1, 1, 1, 2])):
+            kind = self.random.integers(4)
+            hidden = later if kind < 2 else self.random.random((queries, keys)) < 0.4
+            if self.chance(0.2):
+                hidden = hidden[None, None]
+            if kind == 3 and self.chance(0.5):
+                mask = self.either("mask", *(keys,) if self.chance(0.3) else scores.shape)
+                scores = self.commuted("add", scores, mask)
+            elif self.chance(0.5):
+                fill = self.random.choice(FILLS if self.chance(0.5) else FILLS[:3])
+                mask = self.builder.constant("mask", np.where(hidden, fill, 0.0))
+                scores = self.commuted("add", scores, mask)
+            else:
+                fill = self.random.choice(FILLS if self.chance(0.5) else FILLS[:3])
+                low, shows = self.builder.constant("fill", fill), self.chance(0.5)
+                condition = self.builder.constant("condition", ~hidden if shows else hidden)
+                sides = (scores, low) if shows else (low, scores)
+                scores = self.node("where", condition, *sides)
+        return scores
+
+    def attend(self, q: Value, k: Value, v: Value) -> Value:
+        """Attention written out over (B, H, S, D)."""
+        if self.chance(0.3):
+            q = self.rescaled(q)
+        if self.chance(0.7):
+            scores = self.node("matmul", q, self.node("permute", k, perm=(0, 1, 3, 2)))
+        else:
+            scores = self.node("matmul", q, k, transpose_b=True)
+        scores = self.rescaled(scores) if self.chance(0.7) else scores
+        return self.node("matmul", self.node("softmax", self.masked(scores)), v)
+
+    def attention(self, x: Value) -> Value:
+        """Attention to keys that are inputs, of any number."""
+        keys = int(self.random.choice([1, 3, self.seq_len, 11]))
+        shape = (self.batch, self.n_heads, keys, self.head_dim)
+        q = self.node("reshape", x, shape=(self.batch, self.n_heads, self.seq_len, self.head_dim))
+        out = self.attend(q, *(self.input(name, *shape) for name in "kv"))
+        return self.node("reshape", out, shape=x.shape)
+
+    def heads(self, x: Value) -> Value:
+        """Self-attention between linear layers, written out or an op already."""
+        parts = []
+        split = (self.batch, self.seq_len, self.n_heads, self.head_dim)
+        same, biased, permuted = self.chance(0.7), self.chance(0.8), self.chance(0.6)
+        for name in "qkv":
+            if same:
+                shape = (self.width, self.width)
+                weight = self.constant(f"w{name}", *shape)
+                weight = self.node("permute", weight, perm=(1, 0)) if permuted else weight
+                part = self.node("matmul", x, weight)
+            else:
+                part = self.product(x, self.width, f"w{name}")
+            if biased if same else self.chance(0.8):
+                part = self.node("add", part, self.constant(f"b{name}", self.width))
+            part = self.node("reshape", part, shape=split)
+            parts.append(self.node("permute", part, perm=SWAP))
+        if self.chance(0.3):
+            causal = self.chance(0.5)
+            out = self.node("attention", *parts, None, scale=0.5, causal=causal, strict=True)
+        else:
+            out = self.attend(*parts)
+        out = self.node("permute", out, perm=SWAP)
+        return self.node("reshape", out, shape=x.shape)
+
+    def norm(self, x: Value) -> Value:
+        """RMSNorm as export writes it."""
+        squares = self.node("mul", x, x)
+        column = self.builder.constant("mean", np.full((self.width, 1), 1 / self.width))
+        eps = self.random.choice([1e-5, 0.0, -0.1, 1e-30, np.nan, np.inf, 3.0])
+        eps = self.builder.constant("eps", eps if self.chance(0.5) else 1e-5)
+        mean = self.commuted("add", self.node("matmul", squares, column), eps)
+        scaled = self.commuted("mul", x, self.node("rsqrt", mean))
+        return self.commuted("mul", scaled, self.either("weight", self.width))
+
+    def rotation(self, x: Value) -> Value:
+        """A rotary embedding as export writes it, or the op behind a permute."""
+        split = (self.batch, self.seq_len, self.n_heads, self.head_dim)
+        x4 = self.node("permute", self.node("reshape", x, shape=split), perm=SWAP)
+        half = self.head_dim // 2
+        cos, sin = (self.either(name, self.seq_len, half) for name in ("cos", "sin"))
+        if self.chance(0.3):
+            out = self.node("rotary", x4, cos, sin)
+        else:
+            out = self.written_out(x4, cos, sin)
+        return self.node("reshape", self.node("permute", out, perm=SWAP), shape=x.shape)
+
+    def written_out(self, x: Value, cos: Value, sin: Value) -> Value:
+        pairs = self.node("reshape", x, shape=(*x.shape[:3], x.shape[3] // 2, 2))
+        parts = []
+        for index in range(2):
+            piece = self.node("slice", pairs, axis=4, start=index, stop=index + 1)
+            parts.append(self.node("reshape", piece, shape=pairs.shape[:4]))
+        even, odd = parts
+        first = self.node("sub", self.commuted("mul", even, cos), self.commuted("mul", odd, sin))
+        second = self.commuted(
+            "add", self.commuted("mul", even, sin), self.commuted("mul", odd, cos)
+        )
+        stacked = [self.node("reshape", part, shape=(*part.shape, 1)) for part in (first, second)]
+        condition = self.builder.constant("is_part", np.array([1, 0]))
+        return self.node("reshape", self.node("where", condition, *stacked), shape=x.shape)
+
+    def gate(self, x: Value) -> Value:
+        other = self.product(x, self.width) if self.chance(0.7) else x
+        return self.commuted("mul", self.node("silu", x), other)
+
+    def folded(self, x: Value) -> Value:
+        """A chain of constants in front of a sum or a product."""
+        chain = self.constant("c", self.width, self.width)
+        for op in self.random.choice(["relu", "gelu", "silu", "softmax", "add", "mul"], 2):
+            chain = (
+                self.node(op, chain, self.constant("d", self.width))
+                if op in ("add", "mul")
+                else self.node(op, chain)
+            )
+        if self.chance(0.5):
+            return self.node("matmul", x, chain)
+        first = self.node("slice", chain, axis=0, start=0, stop=1)
+        return self.node("mul", x, self.node("reshape", first, shape=(self.width,)))
