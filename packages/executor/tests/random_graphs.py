@@ -28,8 +28,11 @@ SPECIAL = np.array(
     ],
     np.float32,
 )
+#: Whole arrays of these sizes: products near the ends of float32.
+SIZES = (1e-30, 1e-19, 1e-10, 1e10, 1e15, 1e19, 1e30, 1e34, 1e37)
 FILLS = (-np.inf, LOWEST, -1e30, -1e31, -1e9, -1e4, np.nan, np.inf, 0.0, 7.0)
-SCALARS = (0.125, 0.5, 2.0, -1.0, 0.3, 1.0, 30.0, 1e6)
+SCALARS = (0.125, 0.5, 2.0, -1.0, 0.3, 1.0, 30.0, 1e6, 1e-6)
+EXTREMES = (0.0, 0.0, np.inf, np.nan, 1e30, -1e-30, 1e-40, LOWEST, 1e20, 1e-20)
 SWAP = (0, 2, 1, 3)
 
 
@@ -59,15 +62,15 @@ class RandomGraph:
         self.head_dim = int(self.random.choice([2, 4, 6]))
         self.width = self.n_heads * self.head_dim
         self.names: dict[Value, Array] = {}
-        # Most arrays stay as they are, or every result would be NaN.
-        self.special = float(self.random.choice([0.0, 0.05, 0.15, 0.4]))
+        # A few arrays are special: if all were, every result would be NaN.
+        self.sprinkled, self.resized = (int(self.random.integers(0, 3)) for _ in range(2))
         x = self.input("x", self.batch, self.seq_len, self.width)
         steps = [
             self.linear, self.linear, self.scaled, self.attention, self.attention, self.heads,
             self.heads, self.norm, self.rotation, self.gate, self.folded,
         ]  # fmt: skip
         outputs = []
-        for index in self.random.permutation(len(steps))[: self.random.integers(1, 4)]:
+        for index in self.random.permutation(len(steps))[: self.random.choice([1, 1, 2, 3])]:
             x = steps[index](x)
             if self.chance(0.1):  # a second reader
                 outputs.append(self.builder.graph.nodes[-1 - self.random.integers(2)].output)
@@ -79,7 +82,13 @@ class RandomGraph:
 
     def array(self, *shape: int) -> Array:
         array = self.random.standard_normal(shape).astype(np.float32)
-        return sprinkle(self.random, array) if self.chance(self.special) else array
+        if self.resized and self.chance(0.3):
+            self.resized -= 1
+            array = array * np.float32(self.random.choice(SIZES))
+        if self.sprinkled and self.chance(0.3):
+            self.sprinkled -= 1
+            array = sprinkle(self.random, array)
+        return array
 
     def input(self, name: str, *shape: int) -> Value:
         value = self.builder.input(name, shape)
@@ -94,7 +103,7 @@ class RandomGraph:
         return self.input(name, *shape) if self.chance(0.15) else self.constant(name, *shape)
 
     def scalar(self) -> Value:
-        number = self.random.choice(SPECIAL if self.chance(self.special) else SCALARS)
+        number = self.random.choice(EXTREMES if self.chance(0.25) else SCALARS)
         return self.builder.constant("number", np.float32(number))
 
     def node(self, op: str, *inputs: Value | None, **attributes: Any) -> Value:
@@ -143,7 +152,7 @@ class RandomGraph:
         return self.rescaled(out) if self.chance(0.8) else out
 
     def masked(self, scores: Value) -> Value:
-        batch, heads, queries, keys = scores.shape
+        queries, keys = scores.shape[2:]
         later = np.tri(queries, keys) == 0
         for _ in range(self.random.choice([0, 1, 1, 1, 2])):
             kind = self.random.integers(4)

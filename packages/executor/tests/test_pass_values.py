@@ -23,6 +23,7 @@ import pytest
 from random_graphs import RandomGraph
 from value_bounds import Known, bounds
 
+import ablation_kernels
 from ablation_executor.compile import compile
 from ablation_executor.interpret import interpret
 from ablation_executor.ir import Graph, verify
@@ -50,7 +51,9 @@ def kernels_of(seed: int) -> dict[str, str]:
 
 def executors(seed: int) -> dict[str, Callable[[Graph], Callable[..., Any]]]:
     return {
-        "compiled": lambda graph: compile(graph, kernels=kernels_of(seed)),
+        "compiled": lambda graph: compile(
+            graph, kernels=kernels_of(seed), threads=1 + (seed % 8 == 0)
+        ),
         "numpy": PerOp,
         "float32": lambda graph: lambda *inputs: interpret(graph, inputs),
     }
@@ -142,6 +145,13 @@ def check_graphs(seed: int, count: int) -> Seen:
         for offset in range(count):
             check_graph(seed + offset, seen)
     return seen
+
+
+@pytest.fixture(autouse=True)
+def keep_thread_count() -> Iterator[None]:
+    before = ablation_kernels.get_num_threads()
+    yield
+    ablation_kernels.set_num_threads(before)
 
 
 @pytest.mark.parametrize("part", range(4))

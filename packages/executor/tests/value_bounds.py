@@ -101,8 +101,6 @@ def product(a: Known, b: Known) -> Known:
     size = a.size @ size_b
     if a.is_weights:  # they are divided by their sum last
         size = np.maximum(size, (size_a > 0).astype(float) @ size_b)
-    if np.all(b.value == np.float32(1 / b.value.shape[-2])):  # a mean may be a sum that is divided
-        size = np.maximum(size, size_a.sum(axis=-1, keepdims=True))
     error = size_a @ b.error + a.error @ size_b + a.error @ b.error
     error = error + (2 + a.value.shape[-1]) * (
         EPS * (size_a @ size_b) + DENORMAL * ((size_a > 0).astype(float) @ (size_b > 0))
@@ -131,16 +129,24 @@ def rsqrt(x: Known) -> Known:
     return _finish(value, error, _magnitude(value), _is_nan(x) | (x.value + x.error < 0))
 
 
+def _weight_error(value: Array, scores: Array, error: Array) -> Array:
+    """How far a weight may lie from `value` where each score moves by its error."""
+    low, high = scores - error, scores + error
+    largest = high.max(axis=-1, keepdims=True)
+    low, high = np.exp(low - largest), np.exp(high - largest)
+    sums = [each.sum(axis=-1, keepdims=True) - each for each in (low, high)]
+    most = np.where(high > 0, high / np.maximum(high + np.maximum(sums[0], 0), 1e-300), 0.0)
+    least = np.where(low > 0, low / np.maximum(low + np.maximum(sums[1], 0), 1e-300), 0.0)
+    return np.maximum(most - value, value - least) + 1e-6 * value + LEAST_WEIGHT
+
+
 def softmax(x: Known, *, zero_rows: bool = False) -> Known:
     scores = x.value
     largest = scores.max(axis=-1, keepdims=True)
     weights = np.exp(scores - np.where(np.isneginf(largest) & zero_rows, 0, largest))
     total = weights.sum(axis=-1, keepdims=True)
     value = weights / np.where((total == 0) & zero_rows, 1, total)
-    moved = x.error + 2 * EPS * _magnitude(scores)
-    exponent = 2 * moved.max(axis=-1, keepdims=True) + 1e-6
-    error = np.minimum(value * np.expm1(np.minimum(exponent, 50.0)) + LEAST_WEIGHT, 1.0)
-    error = np.where(exponent > 40.0, 1.0, error)
+    error = _weight_error(value, scores.astype(np.float64), x.error + EPS * _magnitude(scores))
     error = np.where(np.isneginf(scores) & (x.error == 0), 0.0, error)
     is_wild = np.isinf(x.error).any(axis=-1, keepdims=True)
     sure = _is_nan(x) | (np.isposinf(scores) & (x.error == 0))

@@ -110,3 +110,16 @@ def test_tolerance_catches_a_mean_over_one_less(length: int, random: np.random.G
     squares = (wide**2).sum(axis=-1, keepdims=True) / (length - 1)
     mutant = wide / np.sqrt(squares + 1e-5) * weight
     assert worst_ratio(mutant, expected, tolerance.rms_norm(x, expected)) > 1
+
+
+@each_kernel
+@pytest.mark.parametrize("length", [3, 40, 1000])
+def test_squares_that_are_together_beyond_float32(
+    kernel: str, length: int, random: np.random.Generator
+) -> None:
+    """Each square, and so their mean, is a number: the row is normal."""
+    x = (1.0 + 0.8 * random.random((2, length))).astype(np.float32) * np.float32(1e19)
+    check(kernel, x, normal(random, length))
+    x[1, 0] = 2e19
+    y = guarded("rms_norm", x.shape, x, normal(random, length), kernel=kernel)
+    assert y[0].any() and not y[1].any()

@@ -2,6 +2,7 @@
 // waits for the one before; the parallel kernel splits the rows over the pool. Cost: see
 // rms_norm.h.
 #include <cmath>
+#include <limits>
 
 #include "core/parallel_rows.h"
 #include "core/simd.h"
@@ -16,6 +17,13 @@ namespace {
 constexpr double kElementNs = 0.12;
 constexpr double kRowNs = 14.0;
 
+/// As the scalar kernel has it, where the squares of a row are together beyond float32.
+float mean_of_squares_in_double(const float* x, std::int64_t d) {
+    double squares = 0.0;
+    for (std::int64_t i = 0; i < d; ++i) squares += static_cast<double>(x[i] * x[i]);
+    return static_cast<float>(squares / static_cast<double>(d));
+}
+
 void rms_norm_rows(const Call& call, std::int64_t begin, std::int64_t end) {
     const SimdProvider& provider = simd();
     const float eps = std::get<RmsNormAttributes>(call.attributes).eps;
@@ -24,7 +32,8 @@ void rms_norm_rows(const Call& call, std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) {
         const float* x = call.inputs[0].data + row * d;
         // x - 0 is x, so this is the sum of squares.
-        const float mean = provider.sum_squared_difference(x, 0.0F, d) / size;
+        float mean = provider.sum_squared_difference(x, 0.0F, d) / size;
+        if (mean > std::numeric_limits<float>::max()) mean = mean_of_squares_in_double(x, d);
         provider.scale_by(call.output.data + row * d, x, 1.0F / std::sqrt(mean + eps),
                           call.inputs[1].data, d);
     }

@@ -7,6 +7,11 @@ so that it finds the bias_relu of fuse_bias_relu. What language models write out
 fuse_rotary, fuse_silu_mul) is no part of these patterns. The last two need what comes before them:
 direct_layout an attention and the rotations in front of it, merge_qkv an attention that
 direct_layout has turned to (B, S, H, D).
+
+Each pass says under "Values" for which values it is exact: the results are NaN where the graph as
+written has NaN, infinite where it is infinite, and else the same up to rounding. A sum whose terms
+are together beyond float32 depends on its order, with and without passes, and so does the sign of a
+zero. What could differ elsewhere is refused, with the reason in the log.
 """
 
 from __future__ import annotations

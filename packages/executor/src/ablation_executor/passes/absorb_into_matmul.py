@@ -3,12 +3,10 @@
 BLAS multiplies by a transposed matrix and by a scalar at no cost of its own, so the transpose's
 copy and the scaling's sweep over the product go away.
 
-Values: the transpose is exact. A factor stays behind the sum that it stands behind: of (c a) @ b it
-would be moved there, where a @ b may be beyond float32 and (c a) @ b not. c is between 2^-24 and
-2^24, and of several all are at least 1 or all at most 1, so that they overflow one after another
-where their product does. Then the result is the same for all values, NaN and infinities included,
-up to rounding, where c times the sum of |a b| is within float32; beyond it a sum depends on its
-order, with and without this pass.
+Values: exact for all. Only a factor behind a sum is taken: (c a) @ b stays, since a @ b may be
+beyond float32 where (c a) @ b is not. c is between 2^-24 and 2^24, so that its reciprocal is a
+number, and of several factors all are at least 1 or all at most 1, so that they overflow one after
+another where their product does. A c of 0 would keep a BLAS from reading NaN.
 """
 
 from __future__ import annotations

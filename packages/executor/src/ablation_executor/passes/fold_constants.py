@@ -3,6 +3,8 @@
 Each constant is worked out once, when the graph is built, by the op's own reference in float32;
 equal nodes of equal constants become one.
 Without `absorb_into_matmul` before it, this turns the transposed weights into constants.
+
+Values: exact for all, with the op's own overflow, NaN and denormals in float32.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ def _fold(graph: Graph) -> int:
             same[node.output] = folded[key]
             continue
         arrays = [None if value is None else graph.constants[value] for value in node.inputs]
-        result = np.asarray(run_node(node, arrays), dtype=np.float32, order="C")
+        with np.errstate(all="ignore"):
+            result = np.asarray(run_node(node, arrays), dtype=np.float32, order="C")
         graph.constants[node.output] = frozen(result)
         folded[key] = node.output
     graph.outputs = [same.get(value, value) for value in graph.outputs]

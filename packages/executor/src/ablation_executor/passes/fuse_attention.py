@@ -7,12 +7,11 @@ constant condition and a scalar becomes a mask that replaces scores (mask_replac
 -inf, or a number of at most -1e31, exactly there becomes mask_is_causal: the kernels then leave
 hidden keys out where q and k are so moderate that this gives the same.
 
-Values: the same for all values, up to rounding, as the attention is `strict`: NaN and infinity in
-a key that is hidden by `where` do not reach the output, in one that is hidden by addition they do,
-as in a value (0 * NaN); a row whose scores are all -inf is NaN, and one whose scores are all the
-same finite fill is the mean of v. |v| times the number of keys must be within float32, since
-weights are divided by their sum last. A weight below e^-87 may be 0. The scale is between 2^-24 and
-2^24 (see absorb_into_matmul).
+Values: exact, as the attention is `strict`, where |v| times the number of keys is within float32:
+weights are divided by their sum last. NaN and infinity in a key that `where` hides do not reach the
+output; in a key that addition hides, and in any value (0 * NaN), they do. A row whose scores are
+all -inf is NaN, a row of one finite fill the mean of v. A weight below e^-87 may be 0. The scale
+follows the rules of absorb_into_matmul.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""relu(add(x, vector)) -> bias_relu(x, vector): one sweep over the activations instead of two."""
+"""relu(add(x, vector)) -> bias_relu(x, vector): one sweep over the activations instead of two.
+
+Values: exact for all; the ReLU of NaN stays NaN.
+"""
 
 from __future__ import annotations
 

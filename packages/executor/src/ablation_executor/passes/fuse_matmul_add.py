@@ -2,6 +2,8 @@
 
 One sgemm with beta = 1 over an output that starts as the addend, instead of a product and a sweep.
 A product can take both: its bias first, then a residual as its addend.
+
+Values: exact for all; bias and addend may be added up before the product is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """x * rsqrt(mean(x * x) + eps) * weight -> rms_norm(x, weight, eps): one call, x read twice.
 
 Export writes the mean as a product with a column of 1 / D.
+
+Values: exact for all; a square beyond float32 makes the other elements of its row 0. An eps that the
+kernels do not have, below 0 or NaN, is refused.
 """
 
 from __future__ import annotations

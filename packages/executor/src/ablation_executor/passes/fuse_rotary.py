@@ -2,6 +2,8 @@
 
 x (B, H, S, D) is read as pairs (B, H, S, D / 2, 2) and taken apart; cos and sin are (S, D / 2).
 Export writes the stack as a `where` between its two parts. One sweep over x instead of ten.
+
+Values: exact for all; each product is rounded before the sum, and overflows as written.
 """
 
 from __future__ import annotations

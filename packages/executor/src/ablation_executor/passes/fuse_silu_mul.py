@@ -1,6 +1,8 @@
 """mul(silu(a), b) -> silu_mul(a, b): the middle of SwiGLU in one sweep, not two.
 
 12 bytes an element are read and written instead of 20.
+
+Values: exact for all; silu(-inf) is NaN in both.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 One product of three times the columns reads `a` once and starts once. The weights are joined when
 the pass runs; the graph lets go of the three it had.
+
+Values: exact for all; a column of a product depends on its own column of the weight alone.
 """
 
 from __future__ import annotations
