@@ -66,7 +66,7 @@ class RandomGraph:
         self.sprinkled, self.resized = (int(self.random.integers(0, 3)) for _ in range(2))
         x = self.input("x", self.batch, self.seq_len, self.width)
         steps = [
-            self.linear, self.linear, self.scaled, self.attention, self.attention, self.heads,
+            self.linear, self.scaled, self.scaled, self.attention, self.attention, self.heads,
             self.heads, self.norm, self.rotation, self.gate, self.folded,
         ]  # fmt: skip
         outputs = []
@@ -102,8 +102,8 @@ class RandomGraph:
         """A constant, now and then an input."""
         return self.input(name, *shape) if self.chance(0.15) else self.constant(name, *shape)
 
-    def scalar(self) -> Value:
-        number = self.random.choice(EXTREMES if self.chance(0.25) else SCALARS)
+    def scalar(self, extremes: float) -> Value:
+        number = self.random.choice(EXTREMES if self.chance(extremes) else SCALARS)
         return self.builder.constant("number", np.float32(number))
 
     def node(self, op: str, *inputs: Value | None, **attributes: Any) -> Value:
@@ -122,14 +122,10 @@ class RandomGraph:
             return self.node("matmul", x, self.node("permute", weight, perm=(1, 0)))
         return self.node("matmul", x, self.either(name, rows, columns))
 
-    def rescaled(self, x: Value) -> Value:
+    def rescaled(self, x: Value, extremes: float = 0.1) -> Value:
         for _ in range(self.random.integers(1, 3)):
-            op = "mul" if self.chance(0.5) else "div"
-            x = (
-                self.commuted(op, x, self.scalar())
-                if op == "mul"
-                else self.node(op, x, self.scalar())
-            )
+            number = self.scalar(extremes)
+            x = self.node("div", x, number) if self.chance(0.5) else self.commuted("mul", x, number)
         return x
 
     def linear(self, x: Value) -> Value:
@@ -147,9 +143,9 @@ class RandomGraph:
         return self.commuted("add", x, out) if self.chance(0.4) else out
 
     def scaled(self, x: Value) -> Value:
-        operand = self.rescaled(x) if self.chance(0.4) else x
+        operand = self.rescaled(x, 0.3) if self.chance(0.4) else x
         out = self.product(operand, self.width)
-        return self.rescaled(out) if self.chance(0.8) else out
+        return self.rescaled(out, 0.4) if self.chance(0.8) else out
 
     def masked(self, scores: Value) -> Value:
         queries, keys = scores.shape[2:]

@@ -161,7 +161,7 @@ def _normalized(x: Array, eps: float) -> tuple[Array, Array, Array]:
 
 
 def rms_norm(inputs: Inputs, attributes: Attributes) -> Array:
-    """x / sqrt(mean(x^2) + eps) * weight over the last axis; a square may be infinite in float32."""
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis; a large square is infinite."""
     x, weight = inputs
     squares = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float64).astype(x.dtype)
     return np.asarray(x / np.sqrt(squares + attributes["eps"]) * weight)

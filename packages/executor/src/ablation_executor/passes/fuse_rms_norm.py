@@ -2,8 +2,8 @@
 
 Export writes the mean as a product with a column of 1 / D.
 
-Values: exact for all; a square beyond float32 makes the other elements of its row 0. An eps that the
-kernels do not have, below 0 or NaN, is refused.
+Values: exact for all; a square beyond float32 makes the finite elements of its row 0. An eps that
+the kernels do not have, below 0 or NaN, is refused.
 """
 
 from __future__ import annotations
