@@ -73,7 +73,8 @@ class RandomGraph:
         for index in self.random.permutation(len(steps))[: self.random.choice([1, 1, 2, 3])]:
             x = steps[index](x)
             if self.chance(0.1):  # a second reader
-                outputs.append(self.builder.graph.nodes[-1 - self.random.integers(2)].output)
+                last = self.builder.graph.nodes[-2:]
+                outputs.append(last[self.random.integers(len(last))].output)
         self.graph: Graph = self.builder.finish(x, *outputs)
         self.inputs = [self.names[value] for value in self.graph.inputs]
 

@@ -126,7 +126,8 @@ def rsqrt(x: Known) -> Known:
         (x.error == 0) | ((x.value < 0) & (-x.value > x.error)), 4 * EPS * value, error
     )
     error = np.where(np.isfinite(value) | np.isnan(error), error, np.where(x.error == 0, 0, error))
-    return _finish(value, error, _magnitude(value), _is_nan(x) | (x.value + x.error < 0))
+    sure = np.asarray(_is_nan(x) | (x.value + x.error < 0))
+    return _finish(value, error, _magnitude(value), sure)
 
 
 def _weight_error(value: Array, scores: Array, error: Array) -> Array:
@@ -137,7 +138,8 @@ def _weight_error(value: Array, scores: Array, error: Array) -> Array:
     sums = [each.sum(axis=-1, keepdims=True) - each for each in (low, high)]
     most = np.where(high > 0, high / np.maximum(high + np.maximum(sums[0], 0), 1e-300), 0.0)
     least = np.where(low > 0, low / np.maximum(low + np.maximum(sums[1], 0), 1e-300), 0.0)
-    return np.maximum(most - value, value - least) + 1e-6 * value + LEAST_WEIGHT
+    moved: Array = np.maximum(most - value, value - least) + 1e-6 * value + LEAST_WEIGHT
+    return moved
 
 
 def softmax(x: Known, *, zero_rows: bool = False) -> Known:
@@ -158,13 +160,15 @@ def softmax(x: Known, *, zero_rows: bool = False) -> Known:
 def where(condition: Known, x: Known, y: Known) -> Known:
     chosen = condition.value != 0
     return Known(
-        *(np.where(chosen, a, b) for a, b in ((x.value, y.value), (x.error, y.error))),
+        np.where(chosen, x.value, y.value),
+        np.where(chosen, x.error, y.error),
         np.where(chosen, x.size, y.size),
     )
 
 
-def attention(q: Known, k: Known, v: Known, mask: Known | None, attributes: Any) -> Known:
+def attention(inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Known:
     """A strict attention, or one without a causal mask."""
+    q, k, v, mask = inputs
     if attributes["layout"] != "bhsd":
         q, k, v = (x.moved(lambda x: np.swapaxes(x, 1, 2)) for x in (q, k, v))
     scores = product(q, k.moved(lambda x: np.swapaxes(x, -1, -2)))
@@ -198,7 +202,7 @@ def _node(op: str, known: Sequence[Known | None], attributes: Mapping[str, Any])
     if op == "matmul":
         a, b, bias, addend = inputs
         b = b.moved(lambda x: np.swapaxes(x, -1, -2)) if attributes["transpose_b"] else b
-        out = multiply(product(a, b), exact(attributes["alpha"]))
+        out: Known = multiply(product(a, b), exact(attributes["alpha"]))
         for extra in filter(None, (bias, addend)):
             out = add(out, extra)
         return out
@@ -207,9 +211,10 @@ def _node(op: str, known: Sequence[Known | None], attributes: Mapping[str, Any])
         return activate(inputs[0], lambda x: reference([x], attributes).astype(np.float32))
     if op in ("permute", "slice", "reshape"):
         reference = OPS[op].reference
-        return inputs[0].moved(lambda x: reference([x], attributes))
+        moved: Known = inputs[0].moved(lambda x: reference([x], attributes))
+        return moved
     if op == "attention":
-        return attention(*inputs, attributes)
+        return attention(inputs, attributes)
     functions: dict[str, Callable[..., Known]] = {
         "add": add,
         "sub": lambda a, b: add(a, b, -1.0),

@@ -46,7 +46,7 @@ def written_out(
             scores = np.where(later_keys(*scores.shape[-2:]), -INFINITY, scores)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True), dtype=np.float32)
         out = (weights / weights.sum(axis=-1, keepdims=True)) @ v
-        return out.astype(np.float32)
+        return np.asarray(out, np.float32)
 
 
 def check(kernel: str, qkv: list[Float32], scale: float = 0.5, **keywords: Any) -> None:
@@ -112,7 +112,7 @@ def test_a_mask_that_replaces_hides_what_the_score_was(
         hidden[1, 0, 2] = True  # all of a row
         mask = np.where(hidden, np.float32(fill), np.float32(0))
         check(kernel, qkv, mask=mask, mask_replaces=True)
-    check(kernel, make(random, queries, keys), mask=np.float32([0] * 11 + [fill] * 8),
+    check(kernel, make(random, queries, keys), mask=np.array([0] * 11 + [fill] * 8, np.float32),
           mask_replaces=True)  # fmt: skip
     check(kernel, make(random, queries, keys), mask=np.full((7, 1), fill, np.float32),
           mask_replaces=True)  # fmt: skip
@@ -122,7 +122,7 @@ def test_a_mask_that_replaces_hides_what_the_score_was(
 def test_an_added_mask_hides_no_nan(kernel: str, random: np.random.Generator) -> None:
     qkv = make(random, 4, 6)
     qkv[1][:, :, 5] = np.nan
-    mask = np.float32([0] * 5 + [-np.inf])
+    mask = np.array([0] * 5 + [-np.inf], np.float32)
     check(kernel, qkv, mask=mask)
     got = ablation_kernels.attention(*qkv, mask=mask, kernel=kernel)
     assert np.isnan(got).all()
@@ -150,9 +150,10 @@ def test_a_causal_mask_is_skipped_where_that_gives_the_same(
     settings: dict[str, Any] = {"mask": mask, "mask_replaces": replaces, "scale": 0.5}
     qkv = make(random, *lengths)
     check(kernel, qkv, mask_is_causal=True, **settings)
+    q, k, v = qkv
     given: dict[str, Any] = {"kernel": kernel, "strict": True}
-    skipped = ablation_kernels.attention(*qkv, mask_is_causal=True, **settings, **given)
-    causal = ablation_kernels.attention(*qkv, causal=True, scale=0.5, **given)
+    skipped = ablation_kernels.attention(q, k, v, mask_is_causal=True, **settings, **given)
+    causal = ablation_kernels.attention(q, k, v, causal=True, scale=0.5, **given)
     np.testing.assert_array_equal(skipped, causal)
     for garbage in (np.nan, np.inf, -np.inf, 1e30, -1e30):
         qkv = make(random, *lengths)
