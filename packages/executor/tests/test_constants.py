@@ -13,7 +13,6 @@ import torch
 from small_graphs import inputs_of, ops_of, random
 from torch import nn
 
-from ablation_executor.aten import ExportError
 from ablation_executor.bench.configs import Config
 from ablation_executor.bench.graph_runtime import GraphPrepared
 from ablation_executor.bench.models import take_weights
@@ -25,6 +24,7 @@ from ablation_executor.interpret import interpret
 from ablation_executor.ir import Array, Graph, GraphBuilder, verify
 from ablation_executor.passes import optimize
 from ablation_executor.per_op import PerOp
+from ablation_executor.refusal import ExportError
 
 PACKED = {"matmul": "packed_simd_parallel"}
 UNPACKED = {"matmul": "blas_parallel"}

@@ -16,11 +16,29 @@ _RANDOM = (
 _UNINITIALIZED = "it gives uninitialized memory: use torch.zeros"
 
 _MEMORY = frozenset(
-    "empty empty_like empty_permuted empty_strided new_empty new_empty_strided resize".split()
+    [
+        "empty",
+        "empty_like",
+        "empty_permuted",
+        "empty_strided",
+        "new_empty",
+        "new_empty_strided",
+        "resize",
+    ]
 )
 # Ops that read the shape and type of their first argument, but not its values.
 _SHAPE_READERS = frozenset(
-    "copy fill full_like new_full new_ones new_zeros ones_like zero zeros_like".split()
+    [
+        "copy",
+        "fill",
+        "full_like",
+        "new_full",
+        "new_ones",
+        "new_zeros",
+        "ones_like",
+        "zero",
+        "zeros_like",
+    ]
 )
 
 
