@@ -107,10 +107,8 @@ def product(a: Known, b: Known) -> Known:
     )
     unsure = _may_be_zero(a).astype(float) @ np.isinf(b.value).astype(float)
     unsure = unsure + np.isinf(a.value).astype(float) @ _may_be_zero(b).astype(float)
-    sure = np.asarray(
-        _is_nan(a).any(axis=-1, keepdims=True) | _is_nan(b).any(axis=-2, keepdims=True)
-    )
-    return _finish(value, np.where(unsure > 0, np.inf, error), size, sure)
+    rows, columns = _is_nan(a).any(axis=-1, keepdims=True), _is_nan(b).any(axis=-2, keepdims=True)
+    return _finish(value, np.where(unsure > 0, np.inf, error), size, np.asarray(rows | columns))
 
 
 def activate(x: Known, function: Callable[[Array], Array]) -> Known:
