@@ -163,10 +163,14 @@ def test_absorb_leaves_the_scaling_of_an_operand(where: str) -> None:
     ("op", "number", "alpha", "reason"),
     [
         *(
-            (op, number, 1.0, f"the scalar {number:g} is not between 2^-24 and 2^24")
-            for op in ("mul", "div")
+            ("mul", number, 1.0, f"the factor {number:g} is not between 2^-24 and 2^24")
             for number in (0.0, np.inf, np.nan, 1e30, -1e-30, 2.0**-140)
         ),
+        *(
+            ("div", number, 1.0, f"the factor {1 / number:g} is not between 2^-24 and 2^24")
+            for number in (np.inf, np.nan, 1e30, -1e-30, 2.0**-140)
+        ),
+        ("div", 0.0, 1.0, "the divisor is zero"),
         ("mul", 0.5, 3.0, "one of the factors 3 and 0.5 is below 1, the other above"),
         ("div", 0.5, 0.25, "one of the factors 0.25 and 2 is below 1, the other above"),
         ("mul", 2.0**20, 2.0**10, f"the factor {2.0**30:g} is not between 2^-24 and 2^24"),

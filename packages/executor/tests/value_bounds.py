@@ -82,7 +82,7 @@ def multiply(a: Known, b: Known) -> Known:
     error = error + EPS * size_a * size_b + DENORMAL * ((size_a > 0) & (size_b > 0))
     error = np.where(_may_be_zero(a) & np.isinf(b.value), np.inf, error)
     error = np.where(_may_be_zero(b) & np.isinf(a.value), np.inf, error)
-    return _finish(value, error, a.size * b.size, _is_nan(a) | _is_nan(b))
+    return _finish(value, error, _magnitude(value), _is_nan(a) | _is_nan(b))
 
 
 def divide(a: Known, b: Known) -> Known:
@@ -92,7 +92,7 @@ def divide(a: Known, b: Known) -> Known:
     error = a.error / least + size_a / least * b.error / least + 2 * EPS * size_a / least + DENORMAL
     known = (b.error == 0) & (a.error == 0) & ((size_b == 0) | (size_a == 0))
     error = np.where(known, 0.0, error)
-    return _finish(value, error, a.size / np.maximum(size_b, DENORMAL), _is_nan(a) | _is_nan(b))
+    return _finish(value, error, _magnitude(value), _is_nan(a) | _is_nan(b))
 
 
 def product(a: Known, b: Known) -> Known:
