@@ -15,6 +15,7 @@ from ablation_report.load import load
 from ablation_report.metrics import (
     Interval,
     aa_ratios,
+    interval_rank,
     measure,
     median,
     median_interval,
@@ -213,3 +214,47 @@ def test_what_the_first_does_not_resolve_is_not_counted() -> None:
     found = order_agreement(make_order(1000, 1000), make_order(900, 1000))
     assert found.said == 4
     assert order_agreement(make_order(1000, 900), []).said == 0
+
+
+def least_ranks(most: int) -> list[int]:
+    """For each number of values to `most` how many lie outside, by whole numbers from below."""
+    ranks = []
+    for n in range(1, most + 1):
+        total, rank = 1, 0
+        while rank + 1 < n / 2 and 40 * (total + comb(n, rank + 1)) <= 2**n:
+            total += comb(n, rank + 1)
+            rank += 1
+        ranks.append(rank)
+    return ranks
+
+
+def test_as_many_values_lie_outside_as_whole_numbers_say() -> None:
+    assert [interval_rank(n) for n in range(1, 301)] == least_ranks(300)
+
+
+@pytest.mark.parametrize("n", [1032, 1033, 1074, 1075, 1100, 3001, 10_000, 20_001])
+def test_the_interval_of_many_values_is_exact(n: int) -> None:
+    rank = interval_rank(n)
+    # Sums of C(n, i) in whole numbers: floats end near 2^1024
+    below = term = 1
+    for i in range(1, rank + 1):
+        term = term * (n - i + 1) // i
+        below += term
+    above = below + term * (n - rank) // (rank + 1)
+    assert 40 * below <= 2**n < 40 * above
+
+
+def test_the_interval_of_ten_thousand_values_is_theirs() -> None:
+    values = list(range(1, 10_001))
+    rank = interval_rank(10_000)
+    assert median_interval(values) == Interval(5000.5, rank + 1.0, 10_000.0 - rank, 10_000)
+    huge = median_interval([2**63 - 1] * 5000)
+    assert huge.low == huge.high == huge.median == float(2**63 - 1) and huge.width == 0
+
+
+def test_times_of_zero_make_no_ratio_and_no_width() -> None:
+    cell, base = make_timed_cell("a", [10, 20, 30]), make_timed_cell("b", [0, 10, 0])
+    ratio = paired_ratio(cell, base)
+    assert ratio is not None and (ratio.median, ratio.n) == (2.0, 1)
+    assert paired_ratio(cell, make_timed_cell("b", [0, 0, 0])) is None
+    assert median_interval([0, 0, 5]).width is None

@@ -11,7 +11,7 @@ import pytest
 from rows import make_cell, make_failed_cell, make_header, make_noisy_samples, write_run
 
 from ablation_report.__main__ import main
-from ablation_report.metrics import measure, rounds_ns
+from ablation_report.metrics import measure, median_interval, rounds_ns
 from ablation_report.schema import SchemaError
 from ablation_report.sources import gather
 from ablation_report.summary import SUMMARY, summarize
@@ -48,6 +48,20 @@ def test_rounds_are_counted_once(tmp_path: Path) -> None:
     summary = summarize(write_run(tmp_path / "run", [cell]))
     assert summary.row(0, named=True)["rounds"] == len(rounds_ns(cell)) == 2
     assert summary.row(0, named=True)["median_ns"] == 40
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 6, 1033, 5000])
+def test_many_rounds_have_the_figures_of_metrics(tmp_path: Path, n: int) -> None:
+    samples = [10**6 + i * i % 1009 for i in range(n)]
+    cell = make_cell(samples_ns=samples, sample_rounds=list(range(n)))
+    row = summarize(write_run(tmp_path / "run", [cell])).row(0, named=True)
+    found = median_interval(samples)
+    assert (row["median_ns"], row["low_ns"], row["high_ns"]) == (
+        found.median,
+        found.low,
+        found.high,
+    )
+    assert row["is_noisy"] == (None if n == 1 else found.width is not None and found.width > 0.05)
 
 
 def test_missing_times_stay_missing(tmp_path: Path) -> None:
