@@ -54,7 +54,7 @@ def printed(
         status = main(arguments)
     for stream in streams.values():
         stream.flush()
-    out, err = (stream.buffer.getvalue() for stream in streams.values())  # type: ignore[attr-defined]
+    out, err = (stream.buffer.getvalue() for stream in streams.values())
     return status, out, err
 
 
