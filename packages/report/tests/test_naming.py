@@ -173,7 +173,7 @@ def test_every_config_has_a_page_of_its_own(tmp_path: Path) -> None:
     assert Path("configs/toy.md") in pages and Path("configs/my-config.md") in pages
 
 
-def test_a_chart_whose_name_another_has_is_drawn_beside_it(tmp_path: Path) -> None:
+def test_a_chart_whose_name_another_has_is_drawn_too(tmp_path: Path) -> None:
     pytest.importorskip("vl_convert")
     make_run(tmp_path / "runs" / "a b", "one", config="c", factor=1)
     make_run(tmp_path / "runs" / "a", "two", config="b-c", factor=5)

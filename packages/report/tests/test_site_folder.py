@@ -210,8 +210,8 @@ def test_a_page_that_cannot_be_made_leaves_the_last_site(place: Path) -> None:
     (place / "docs" / "more.md").write_text("<!-- generated: nonsense -->\n")
     with pytest.raises(UsageError, match="no generated block 'nonsense'"):
         write("out")
-    (place / "docs" / "more.md").write_bytes(b"caf\xe9")
-    with pytest.raises(UsageError, match=r"docs/more\.md: no UTF-8 from byte 4 on"):
+    (place / "docs" / "more.md").write_bytes(b"na\xefve")
+    with pytest.raises(UsageError, match=r"docs/more\.md: no UTF-8 from byte 3 on"):
         write("out")
     assert everything(place / "out") == before
 

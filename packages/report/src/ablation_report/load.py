@@ -251,7 +251,7 @@ def _is_wanted(entry: Path) -> bool:
     """True for what is to be read in a folder; what cannot be looked into is told when read."""
     if _is_run(entry):
         return True
-    # Programs keep files of their own beside those of the user
+    # Programs keep hidden files of their own next to those of the user
     is_closed = entry.is_dir() and not os.access(entry, os.R_OK | os.X_OK)
     return not entry.name.startswith(".") and (entry.suffix.lower() == ".csv" or is_closed)
 
