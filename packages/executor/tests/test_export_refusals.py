@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import random
 import re
@@ -136,7 +137,7 @@ def grow(module: Any, x: Tensor) -> Tensor:
 
 
 def remember(module: Any, x: Tensor) -> Tensor:
-    module.seen.append(x)
+    module.seen[0].append(x)
     module.cache["x"] = x
     module.last = x
     return x * 2
@@ -144,12 +145,15 @@ def remember(module: Any, x: Tensor) -> Tensor:
 
 def test_attributes_that_forward_changes_are_refused_and_put_back() -> None:
     assert "forward changes self.count, " in str(refusal(Holds(grow, count=1).eval(), x_of(2)))
-    module = Holds(remember, seen=[], cache={}).eval()
+    module = Holds(remember, seen=[[]], cache={}).eval()
     seen = module.seen
     with pytest.warns(UserWarning, match="assigned during export"):
         error = refusal(module, x_of(2))
     assert "forward changes self.cache, self.last, self.seen, " in str(error)
-    assert module.seen is seen and (seen, module.cache) == ([], {}) and not hasattr(module, "last")
+    assert (
+        module.seen is seen and (seen, module.cache) == ([[]], {}) and not hasattr(module, "last")
+    )
+    check(Holds(lambda m, x: x * 2, limit=math.nan, sizes=(1, [2]), table={"a": {3}}), x_of(2))
     inner = nn.Sequential(nn.Identity(), Holds(grow, count=1)).eval()
     assert "forward changes self.1.count, " in str(refusal(inner, x_of(2)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import traceback
@@ -187,11 +188,25 @@ def _attributes(part: Any) -> dict[str, Any]:
     """A module's attributes, and copies of its containers under another name."""
     held = {name: value for name, value in vars(part).items() if name != "_buffers"}
     copies = {
-        f"{name}{_CONTENTS}": value.copy()
+        f"{name}{_CONTENTS}": _copied(value)
         for name, value in held.items()
         if isinstance(value, list | dict | set)
     }
     return held | copies
+
+
+def _copied(value: Any) -> Any:
+    """A copy of a container and those in it, and whatever else it holds as it is."""
+    if type(value) is tuple:
+        return tuple(map(_copied, value))
+    if not isinstance(value, list | dict | set):
+        return value
+    twin = copy.copy(value)
+    if isinstance(twin, list):
+        twin[:] = map(_copied, twin)
+    elif isinstance(twin, dict):
+        twin.update([(key, _copied(part)) for key, part in twin.items()])
+    return twin
 
 
 def _put_back(held: dict[Any, dict[str, Any]]) -> None:
@@ -229,15 +244,15 @@ def _changed(module: Any, before: dict[Any, dict[str, Any]]) -> list[str]:
 
 def _is_same(then: Any, now: Any) -> bool:
     """Whether an attribute is what it was: an equal number or text, a container of the same."""
-    if isinstance(then, bool | int | float | complex | str | bytes):
-        return type(then) is type(now) and bool(then == now)
     if then is now or type(then) is not type(now):
         return then is now
+    if isinstance(then, bool | int | float | complex | str | bytes | set):
+        return bool(then == now)
     if isinstance(then, dict):
         return list(then) == list(now) and _is_same([*then.values()], [*now.values()])
     if isinstance(then, list | tuple):
         return len(then) == len(now) and all(map(_is_same, then, now))
-    return isinstance(then, set) and bool(then == now)
+    return False
 
 
 # Failures -----------------------------------------------------------------------------------------
