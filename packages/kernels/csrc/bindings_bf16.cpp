@@ -33,7 +33,6 @@ void require_apart(const Array& out, const Array& input, const char* name) {
 // (output, lse or None).
 nb::tuple call_attention_bf16(nb::handle q, nb::handle k, nb::handle v, bool causal,
                               std::optional<double> scale, bool with_lse, nb::handle out) {
-    offer_gil();
     const std::array given = {q, k, v};
     std::array<Array, kNames.size()> arrays;
     for (std::size_t slot = 0; slot < kNames.size(); ++slot) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "bindings_gil.h"
 #include "core/check.h"
 
 namespace ablation {
@@ -289,6 +290,7 @@ void raise_type_error(const std::string& message) { throw nb::type_error(message
 
 Array import_array(const char* function, const char* argument, nb::handle object, bool writable,
                    Element element) {
+    offer_gil();
     if (Array array; import_buffer(object, writable, element, array)) return array;
     if (writable) {
         nb::ndarray<> array;

@@ -17,7 +17,6 @@ namespace {
 // Imports the arguments in slot order, checks the call, runs the kernel with the GIL released.
 nb::object call_op(const char* op_name, const nb::tuple& arguments, const nb::dict& attributes,
                    nb::handle kernel_name, nb::handle out) {
-    offer_gil();
     const OpInfo& op = find_op(op_name);
     const Slots slots = parse_slots(op);
     if (arguments.size() != static_cast<std::size_t>(slots.count)) {

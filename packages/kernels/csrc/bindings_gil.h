@@ -23,9 +23,9 @@ class ReleasedGil {
     PyThreadState* state_ = nullptr;
 };
 
-/// Every binding that takes arrays starts with it. Where they are not NumPy's, Python code runs
-/// under it, which must not lose the GIL there to an interpreter that ends: so once that is near, a
-/// call first offers the GIL to who waits for it.
+/// Comes before the import of an array. Python code may run there (`__dlpack__` of a tensor), which
+/// must not lose the GIL to an interpreter that ends: once that is near, the GIL is first offered
+/// to who waits for it, and is then held for less than a switch interval.
 void offer_gil();
 
 /// For `atexit`.

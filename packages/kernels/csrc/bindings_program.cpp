@@ -65,7 +65,6 @@ class PyProgram {
     }
 
     nb::list run(const nb::sequence& inputs, nb::handle outputs) {
-        offer_gil();
         Pointers pointers = import(inputs, outputs);
         {
             const ReleasedGil released;
@@ -75,7 +74,6 @@ class PyProgram {
     }
 
     nb::tuple run_timed(const nb::sequence& inputs, nb::handle outputs) {
-        offer_gil();
         Pointers pointers = import(inputs, outputs);
         nb::object times = int64_array(program_.names().size());
         auto* data = nb::cast<nb::ndarray<std::int64_t, nb::c_contig>>(times).data();
@@ -145,7 +143,6 @@ class PyProgram {
     }
 
     std::vector<ValueSpec> values_from(const nb::sequence& values) {
-        offer_gil();
         std::vector<ValueSpec> specs;
         for (nb::handle item : values) {
             const Entry entry("values", specs.size(), item, kAcceptedValue);

@@ -30,7 +30,6 @@ nb::tuple teaching_attention(nb::handle q, nb::handle k, nb::handle v, const std
                              std::int64_t block_q, std::int64_t block_k,
                              std::optional<double> scale, bool is_safe, int threads, bool spans,
                              nb::handle out) {
-    offer_gil();
     const teaching::Form function = teaching::find_form(form);
     constexpr std::array kNames = {"q", "k", "v"};
     const std::array given = {q, k, v};
