@@ -21,9 +21,9 @@ struct ValueSpec {
     Storage storage = Storage::arena;
     Shape shape;
     float* data = nullptr;     ///< constant: its elements, kept alive by the owner of the program
-    bool is_borrowed = false;  ///< constant: others may write to `data`, so the program copies it
     std::int64_t offset = 0;   ///< arena: bytes from its start
     int source = -1;           ///< alias: the value whose memory this is
+    bool is_borrowed = false;  ///< constant: others may write to `data`, so the program copies it
 };
 
 struct CallSpec {
