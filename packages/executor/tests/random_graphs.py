@@ -69,6 +69,8 @@ class RandomGraph:
             self.linear, self.scaled, self.scaled, self.attention, self.attention, self.heads,
             self.heads, self.norm, self.rotation, self.gate, self.folded,
         ]  # fmt: skip
+        if self.chance(0.3):  # masks have the most to get wrong
+            steps = [self.attention]
         outputs = []
         for index in self.random.permutation(len(steps))[: self.random.choice([1, 1, 2, 3])]:
             x = steps[index](x)
@@ -179,7 +181,7 @@ class RandomGraph:
             scores = self.node("matmul", q, self.node("permute", k, perm=(0, 1, 3, 2)))
         else:
             scores = self.node("matmul", q, k, transpose_b=True)
-        scores = self.rescaled(scores) if self.chance(0.7) else scores
+        scores = self.rescaled(scores) if self.chance(0.5) else scores
         return self.node("matmul", self.node("softmax", self.masked(scores)), v)
 
     def attention(self, x: Value) -> Value:
@@ -187,7 +189,10 @@ class RandomGraph:
         keys = int(self.random.choice([1, 3, self.seq_len, 11]))
         shape = (self.batch, self.n_heads, keys, self.head_dim)
         q = self.node("reshape", x, shape=(self.batch, self.n_heads, self.seq_len, self.head_dim))
-        out = self.attend(q, *(self.input(name, *shape) for name in "kv"))
+        k, v = (self.input(name, *shape) for name in "kv")
+        if self.chance(0.5):  # scores of the size of fills
+            self.names[k] = self.names[k] * np.float32(self.random.choice([1e4, 1e30, 1e31]))
+        out = self.attend(q, k, v)
         return self.node("reshape", out, shape=x.shape)
 
     def heads(self, x: Value) -> Value:
