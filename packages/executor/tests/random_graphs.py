@@ -30,7 +30,7 @@ SPECIAL = np.array(
 )
 #: Whole arrays of these sizes: products near the ends of float32.
 SIZES = (1e-30, 1e-19, 1e-10, 1e10, 1e15, 1e19, 1e30, 1e34, 1e37)
-FILLS = (-np.inf, LOWEST, -1e30, -1e31, -1e9, -1e4, np.nan, np.inf, 0.0, 7.0)
+FILLS = (-np.inf, LOWEST, -1e30, -1e4, np.nan, -1e31, -1e9, np.inf, 0.0, 7.0)
 SCALARS = (0.125, 0.5, 2.0, -1.0, 0.3, 1.0, 30.0, 1e6, 1e-6)
 EXTREMES = (0.0, 0.0, np.inf, np.nan, 1e30, -1e-30, 1e-40, LOWEST, 1e20, 1e-20)
 SWAP = (0, 2, 1, 3)
@@ -162,11 +162,11 @@ class RandomGraph:
                 mask = self.either("mask", *(keys,) if self.chance(0.3) else scores.shape)
                 scores = self.commuted("add", scores, mask)
             elif self.chance(0.5):
-                fill = self.random.choice(FILLS if self.chance(0.5) else FILLS[:3])
+                fill = self.random.choice(FILLS if self.chance(0.3) else FILLS[:5])
                 mask = self.builder.constant("mask", np.where(hidden, fill, 0.0))
                 scores = self.commuted("add", scores, mask)
             else:
-                fill = self.random.choice(FILLS if self.chance(0.5) else FILLS[:3])
+                fill = self.random.choice(FILLS if self.chance(0.3) else FILLS[:5])
                 low, shows = self.builder.constant("fill", fill), self.chance(0.5)
                 condition = self.builder.constant("condition", ~hidden if shows else hidden)
                 sides = (scores, low) if shows else (low, scores)
