@@ -129,7 +129,7 @@ def test_a_fill_is_the_number_that_it_is(hidden: Tensor, fill: float, added: boo
     q, k, v = qkv(3)
     for mask in (hidden, every_key):
         exported = Exported(masked(mask, fill, added=added), q, k, v)
-        for size in (1.0, 1e15, 1e17):
+        for size in (1.0, 1e3, 1e15, 1e17):
             # Of one sign, so that no sum of scores depends on its order.
             signs = torch.tensor([-1.0, -1.0, -1.0, 1.0, 1.0, 1.0])[:, None]
             exported.check(signs * q.abs() * size, k.abs() * size, v)

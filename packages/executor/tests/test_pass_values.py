@@ -152,12 +152,12 @@ def keep_thread_count() -> Iterator[None]:
     ablation_kernels.set_num_threads(before)
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(2))
 def test_passes_keep_every_value(part: int) -> None:
-    seen = check_graphs(1000 * part, 60)
+    seen = check_graphs(1000 * part, 300)
     # A generator that no longer meets the passes would find nothing.
     assert seen.decided > 0.6 * seen.elements and seen.special > 0.05 * seen.elements, seen
-    assert all(seen.fired[name] >= 2 for name in DEFAULT_PASSES), seen
+    assert all(seen.fired[name] >= 6 for name in DEFAULT_PASSES), seen
 
 
 if __name__ == "__main__":
