@@ -3,7 +3,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "attention/attention_bf16.h"
-#include "bindings_convert.h"
+#include "bindings_array.h"
 #include "bindings_gil.h"
 #include "core/blas.h"
 #include "core/ceilings.h"
@@ -107,11 +107,8 @@ nb::tuple ceilings_row() {
                           measured.memory_bytes_per_s, measured.fork_join_ns);
 }
 
-void set_threads(int n) {
-    if (n < 1 || n > kMaxThreads) {
-        throw ValueError("set_num_threads: argument 'n' is " + std::to_string(n) +
-                         "; accepted: 1 to " + std::to_string(kMaxThreads));
-    }
+void set_threads(nb::handle threads) {
+    const int n = threads_from({"set_num_threads", "n"}, threads);
     const ReleasedGil released;
     set_num_threads(n);
 }

@@ -1,5 +1,3 @@
-#include <nanobind/stl/optional.h>
-
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -7,10 +5,9 @@
 #include <string>
 
 #include "attention/attention_bf16.h"
-#include "bindings_convert.h"
+#include "bindings_array.h"
 #include "bindings_gil.h"
 #include "core/check.h"
-#include "core/parallel.h"
 
 namespace ablation {
 
@@ -32,21 +29,29 @@ void require_apart(const Array& out, const Array& input, const char* name) {
 
 // (output, lse or None).
 nb::tuple call_attention_bf16(nb::handle q, nb::handle k, nb::handle v, bool causal,
-                              std::optional<double> scale, bool with_lse, nb::handle out) {
+                              nb::handle scale, bool with_lse, nb::handle out) {
+    std::optional<float> factor;
+    if (!scale.is_none()) {
+        const Argument where{kFunction, "scale"};
+        factor = to_float32(where, as_number(where, scale));
+    }
     const std::array given = {q, k, v};
     std::array<Array, kNames.size()> arrays;
+    Array result;
+    std::array<ArrayRequest, kNames.size() + 1> requests;
     for (std::size_t slot = 0; slot < kNames.size(); ++slot) {
-        arrays[slot] = import_array(kFunction, kNames[slot], given[slot], false, Element::bfloat16);
+        requests[slot] = {
+            {kFunction, kNames[slot]}, given[slot], false, &arrays[slot], Element::bfloat16};
     }
+    requests[kNames.size()] = {{kFunction, "out"}, out, true, &result, Element::bfloat16};
+    import_arrays({requests.data(), kNames.size() + (out.is_none() ? 0 : 1)});
     const Shape& shape = arrays[0].view.shape;
     const AttentionSizes sizes =
         attention_bf16_sizes(arrays[0].view, arrays[1].view, arrays[2].view);
 
-    Array result;
     if (out.is_none()) {
         result = new_array(shape, Element::bfloat16);
     } else {
-        result = import_array(kFunction, "out", out, true, Element::bfloat16);
         require_shape(kFunction, "out", result.view, shape, "the output's shape");
         for (std::size_t slot = 0; slot < kNames.size(); ++slot) {
             require_apart(result, arrays[slot], kNames[slot]);
@@ -54,7 +59,6 @@ nb::tuple call_attention_bf16(nb::handle q, nb::handle k, nb::handle v, bool cau
     }
     Array lse;
     if (with_lse) lse = new_array({sizes.batch, sizes.heads, sizes.sq});
-    const double factor = scale ? *scale : 1.0 / std::sqrt(static_cast<double>(sizes.d));
     {
         const ReleasedGil released;
         attention_bf16({.sizes = sizes,
@@ -63,20 +67,18 @@ nb::tuple call_attention_bf16(nb::handle q, nb::handle k, nb::handle v, bool cau
                         .v = elements(arrays[2]),
                         .output = reinterpret_cast<Bf16*>(result.view.data),
                         .lse = lse.view.data,
-                        .scale = static_cast<float>(factor),
+                        .scale = factor.value_or(
+                            static_cast<float>(1.0 / std::sqrt(static_cast<double>(sizes.d)))),
                         .causal = causal});
     }
     return nb::make_tuple(result.object, with_lse ? lse.object : nb::none());
 }
 
-std::int64_t scratch_bytes(const nb::handle& q, const nb::handle& k, bool causal, int threads) {
-    if (threads < 1 || threads > kMaxThreads) {
-        reject(kFunction, "threads", "is " + std::to_string(threads),
-               "1 to " + std::to_string(kMaxThreads));
-    }
-    const TensorView queries{.shape = shape_from(kFunction, "q", q), .present = true};
-    const TensorView keys{.shape = shape_from(kFunction, "k", k), .present = true};
-    return attention_bf16_scratch(attention_bf16_sizes(queries, keys, keys), causal, threads);
+std::int64_t scratch_bytes(nb::handle q, nb::handle k, bool causal, nb::handle threads) {
+    const int n = threads_from({kFunction, "threads"}, threads);
+    const TensorView queries{.shape = shape_from({kFunction, "q"}, q), .present = true};
+    const TensorView keys{.shape = shape_from({kFunction, "k"}, k), .present = true};
+    return attention_bf16_scratch(attention_bf16_sizes(queries, keys, keys), causal, n);
 }
 
 }  // namespace

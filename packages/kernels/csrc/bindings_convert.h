@@ -1,13 +1,15 @@
-// Python objects to views, shapes and attributes, with errors that name the argument.
+// Python objects to numbers, shapes and attributes, with errors that name the argument. What runs
+// Python code of others (__index__, __float__, __len__, __iter__) runs before any address is known.
 #pragma once
 
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 
-#include <memory>
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <variant>
+#include <vector>
 
 #include "core/table.h"
 #include "core/types.h"
@@ -16,41 +18,70 @@ namespace nb = nanobind;
 
 namespace ablation {
 
-struct ReleaseBuffer {
-    void operator()(Py_buffer* buffer) const {
-        PyBuffer_Release(buffer);
-        delete buffer;
-    }
+/// Whose argument it is; an index says which item of it.
+struct Argument {
+    std::string_view function;
+    std::string_view name;
+    std::int64_t index = -1;
+
+    /// "softmax: argument 'x' "
+    std::string prefix() const;
 };
 
-/// An array that a call reads or writes. Destroyed with the GIL held.
-struct Array {
-    TensorView view;
-    nb::object object;  ///< what Python gave
-    // What keeps the memory alive: the one by which it came.
-    std::unique_ptr<Py_buffer, ReleaseBuffer> buffer;
-    nb::ndarray<nb::ro> memory;
+/// NumPy's own types, looked up once.
+struct NumpyTypes {
+    nb::handle ndarray, generic, bool_, empty, float32, uint16;
 };
+const NumpyTypes& numpy_types();
 
-/// What an array may hold. bfloat16 comes as such by DLPack, or as uint16 that holds the bits.
-enum class Element : std::uint8_t { float32, bfloat16 };
+/// An attribute of the object's type, which is where the interpreter looks for special methods;
+/// invalid where there is none.
+nb::object find_method(nb::handle object, const char* name);
 
-/// A C-contiguous CPU array. Throws TypeError (not an array, wrong dtype or device) or ValueError
-/// (layout, rank, size 0). `function` and `argument` are named in the message. The view's data
-/// points to what the elements are, whatever its type says.
-Array import_array(const char* function, const char* argument, nb::handle object, bool writable,
-                   Element element = Element::float32);
-
-/// A new uninitialized NumPy array, float32, or uint16 for the bits of bfloat16.
-Array new_array(const Shape& shape, Element element = Element::float32);
-
-Shape shape_from(const char* function, const char* argument, nb::handle object);
-nb::tuple shape_to_tuple(const Shape& shape);
-
-/// Attributes of an op from Python keywords. Throws ValueError for an unknown name or value.
-Attributes attributes_from(std::string_view op, const nb::dict& given, const Call& call);
+/// The name of an object's type.
+std::string type_of(nb::handle object);
+/// What an object prints, in ASCII and short; its type where it cannot be printed.
+std::string repr_of(nb::handle object);
 
 [[noreturn]] void raise_type_error(const std::string& message);
+/// A TypeError whose cause is an error of Python that was caught.
+[[noreturn]] void raise_type_error_from(nb::python_error& cause, const std::string& message);
+[[noreturn]] void raise_value_error(const Argument& where, const std::string& given,
+                                    const std::string& accepted);
+
+/// The items of a sequence, read once. Throws ValueError for one that yields more or fewer items
+/// than its length says; errors of its own __len__ and __iter__ come through.
+nb::tuple items_of(const Argument& where, nb::handle object, const char* accepted);
+
+/// NumPy's scalars count as the numbers and truth values that they are. Errors of an object's own
+/// __index__ and __float__ come through, but for TypeError, which becomes the cause of ours.
+bool as_bool(const Argument& where, nb::handle value);
+std::int64_t as_integer(const Argument& where, nb::handle value,
+                        const char* accepted = "a 64-bit integer");
+/// A number of threads that the pool can have.
+int threads_from(const Argument& where, nb::handle value);
+double as_number(const Argument& where, nb::handle value);
+/// Throws ValueError for a finite number that float32 cannot hold.
+float to_float32(const Argument& where, double value);
+
+Shape shape_from(const Argument& where, nb::handle object);
+nb::tuple shape_to_tuple(const Shape& shape);
+
+/// A keyword of an op, converted as far as possible without the call's shapes.
+struct GivenAttribute {
+    nb::object key;  ///< keeps `name` alive
+    std::string_view name;
+    nb::object object;  ///< what Python gave, for messages
+    std::variant<std::monostate, bool, std::int64_t, double, std::string_view,
+                 std::vector<std::int64_t>>
+        value;
+};
+using GivenAttributes = std::vector<GivenAttribute>;
+
+/// Runs the conversions that Python code of others may be part of.
+GivenAttributes given_attributes(std::string_view op, const nb::dict& given);
+/// Attributes of an op. Throws ValueError for an unknown name or value.
+Attributes attributes_from(std::string_view op, const GivenAttributes& given, const Call& call);
 
 void bind_bf16(nb::module_& module);
 void bind_functions(nb::module_& module);

@@ -1,7 +1,9 @@
-#include <cstring>
+#include <algorithm>
+#include <memory>
+#include <utility>
 #include <vector>
 
-#include "bindings_convert.h"
+#include "bindings_description.h"
 #include "bindings_gil.h"
 #include "core/program.h"
 
@@ -9,62 +11,14 @@ namespace ablation {
 
 namespace {
 
-constexpr const char* kAcceptedValue =
-    "('input', shape), ('output', shape), ('constant', array), ('arena', shape, offset), ('alias', "
-    "shape, source)";
-constexpr const char* kAcceptedCall =
-    "(kernel, [value or None, ...], output value, attributes, scratch offset, name)";
-
-/// One tuple of a program's description; an item of the wrong type becomes a TypeError that says
-/// where it stands.
-class Entry {
-  public:
-    Entry(const char* argument, std::size_t index, nb::handle entry, const char* accepted)
-        : where_(std::string("Program: argument '") + argument + "' [" + std::to_string(index) +
-                 "]"),
-          accepted_(accepted) {
-        if (!nb::isinstance<nb::sequence>(entry) || nb::isinstance<nb::str>(entry)) refuse();
-        fields_ = nb::borrow<nb::sequence>(entry);
-        size_ = nb::len(fields_);
-    }
-    const std::string& where() const { return where_; }
-    nb::object field(std::size_t index) const {
-        if (index >= size_) refuse();
-        return fields_[index];
-    }
-    template <class T>
-    T to(nb::handle item) const {
-        T result{};
-        if (!nb::try_cast<T>(item, result)) refuse();
-        return result;
-    }
-    template <class T>
-    T get(std::size_t index) const {
-        return to<T>(field(index));
-    }
-
-  private:
-    [[noreturn]] void refuse() const {
-        raise_type_error(where_ + " is not made up as it should be; accepted: " + accepted_);
-    }
-
-    std::string where_;
-    const char* accepted_;
-    nb::sequence fields_;
-    std::size_t size_ = 0;
-};
-
 /// A Program, with the Python objects whose memory its constants are.
 class PyProgram {
   public:
-    PyProgram(const nb::sequence& values, const nb::sequence& calls, std::int64_t arena_bytes,
-              const nb::sequence& stages)
-        : specs_(values_from(values)),
-          program_(specs_, calls_from(calls), arena_bytes, stages_from(stages)) {
-        release_copied_constants();
-    }
+    PyProgram(nb::handle values, nb::handle calls, nb::handle arena_bytes, nb::handle stages)
+        : PyProgram(as_integer({"Program", "arena_bytes"}, arena_bytes),
+                    describe(values, calls, stages)) {}
 
-    nb::list run(const nb::sequence& inputs, nb::handle outputs) {
+    nb::list run(nb::handle inputs, nb::handle outputs) {
         Pointers pointers = import(inputs, outputs);
         {
             const ReleasedGil released;
@@ -73,14 +27,18 @@ class PyProgram {
         return pointers.results;
     }
 
-    nb::tuple run_timed(const nb::sequence& inputs, nb::handle outputs) {
+    nb::tuple run_timed(nb::handle inputs, nb::handle outputs) {
+        const nb::object times = nb::module_::import_("numpy").attr("empty")(n_calls(), "int64");
+        const std::unique_ptr<Py_buffer, ReleaseBuffer> buffer(new Py_buffer{});
+        if (PyObject_GetBuffer(times.ptr(), buffer.get(), PyBUF_WRITABLE) != 0) {
+            throw nb::python_error();
+        }
         Pointers pointers = import(inputs, outputs);
-        nb::object times = int64_array(program_.names().size());
-        auto* data = nb::cast<nb::ndarray<std::int64_t, nb::c_contig>>(times).data();
         std::int64_t total = 0;
         {
             const ReleasedGil released;
-            total = program_.run(pointers.inputs, pointers.outputs, data);
+            total = program_.run(pointers.inputs, pointers.outputs,
+                                 static_cast<std::int64_t*>(buffer->buf));
         }
         return nb::make_tuple(pointers.results, times, total);
     }
@@ -92,11 +50,19 @@ class PyProgram {
     std::size_t n_calls() const { return program_.names().size(); }
     nb::tuple call_names() const {
         nb::list names;
-        for (const std::string& name : program_.names()) names.append(name.c_str());
+        for (const std::string& name : program_.names())
+            names.append(nb::str(name.c_str(), name.size()));
         return nb::tuple(names);
     }
 
   private:
+    PyProgram(std::int64_t arena_bytes, Description description)
+        : constants_(std::move(description.constants)),
+          specs_(std::move(description.values)),
+          program_(specs_, description.calls, arena_bytes, description.stages) {
+        release_copied_constants();
+    }
+
     struct Pointers {
         std::vector<float*> inputs;
         std::vector<float*> outputs;
@@ -123,108 +89,6 @@ class PyProgram {
         constants_ = std::move(kept);
     }
 
-    /// Whether nobody can write to an array: a read-only NumPy array that owns its memory, or a
-    /// view of one. A read-only view of memory that is written elsewhere is none.
-    static bool is_immutable(nb::handle given) {
-        const nb::handle type = nb::module_::import_("numpy").attr("ndarray");
-        nb::object array = nb::borrow(given);
-        while (nb::isinstance(array, type)) {
-            const nb::object flags = array.attr("flags");
-            if (nb::cast<bool>(flags.attr("writeable"))) return false;
-            if (nb::cast<bool>(flags.attr("owndata"))) return true;
-            array = array.attr("base");
-        }
-        return nb::isinstance<nb::bytes>(array);
-    }
-
-    static nb::object int64_array(std::size_t count) {
-        const nb::object numpy = nb::module_::import_("numpy");
-        return numpy.attr("empty")(count, numpy.attr("int64"));
-    }
-
-    std::vector<ValueSpec> values_from(const nb::sequence& values) {
-        std::vector<ValueSpec> specs;
-        for (nb::handle item : values) {
-            const Entry entry("values", specs.size(), item, kAcceptedValue);
-            const auto kind = entry.get<std::string>(0);
-            ValueSpec spec;
-            if (kind == "constant") {
-                Array array = import_array("Program", "values", entry.field(1), false);
-                spec.storage = Storage::constant;
-                spec.shape = array.view.shape;
-                spec.data = array.view.data;
-                spec.is_borrowed = !is_immutable(array.object);
-                constants_.push_back(std::move(array));
-            } else {
-                spec.shape = shape_from("Program", "values", entry.field(1));
-                if (kind == "input") {
-                    spec.storage = Storage::input;
-                } else if (kind == "output") {
-                    spec.storage = Storage::output;
-                } else if (kind == "arena") {
-                    spec.storage = Storage::arena;
-                    spec.offset = entry.get<std::int64_t>(2);
-                } else if (kind == "alias") {
-                    spec.storage = Storage::alias;
-                    spec.source = entry.get<int>(2);
-                } else {
-                    throw ValueError(entry.where() + " is of kind '" + kind +
-                                     "'; accepted: input, constant, arena, output, alias");
-                }
-            }
-            specs.push_back(std::move(spec));
-        }
-        return specs;
-    }
-
-    std::vector<CallSpec> calls_from(const nb::sequence& calls) const {
-        std::vector<CallSpec> result;
-        for (nb::handle item : calls) {
-            const Entry entry("calls", result.size(), item, kAcceptedCall);
-            CallSpec spec;
-            spec.name = entry.get<std::string>(5);
-            spec.kernel = entry.get<std::string>(0);
-            Call shapes;
-            for (nb::handle input : entry.get<nb::sequence>(1)) {
-                const int value = input.is_none() ? -1 : entry.to<int>(input);
-                const std::size_t slot = spec.inputs.size();
-                if (slot < static_cast<std::size_t>(kMaxInputs) && value >= 0 &&
-                    static_cast<std::size_t>(value) < specs_.size()) {
-                    shapes.inputs[slot].shape = specs_[static_cast<std::size_t>(value)].shape;
-                }
-                spec.inputs.push_back(value);
-            }
-            spec.output = entry.get<int>(2);
-            spec.attributes = attributes_of(spec, entry.get<nb::dict>(3), shapes);
-            spec.scratch_offset = entry.get<std::int64_t>(4);
-            result.push_back(std::move(spec));
-        }
-        return result;
-    }
-
-    static std::vector<StageSpec> stages_from(const nb::sequence& stages) {
-        std::vector<StageSpec> result;
-        for (nb::handle item : stages) {
-            const Entry entry("stages", result.size(), item, "(first call, number of calls)");
-            result.push_back({entry.get<std::size_t>(0), entry.get<std::size_t>(1)});
-        }
-        return result;
-    }
-
-    /// Its errors name the call.
-    static Attributes attributes_of(const CallSpec& spec, const nb::dict& given,
-                                    const Call& shapes) {
-        const std::string where = "Program: call '" + spec.name + "' (" + spec.kernel + "): ";
-        try {
-            return attributes_from(find_kernel(spec.kernel).op, given, shapes);
-        } catch (const ValueError& error) {
-            throw ValueError(where + error.what());
-        } catch (const nb::builtin_exception& error) {
-            if (error.type() != nb::exception_type::type_error) throw;
-            raise_type_error(where + error.what());
-        }
-    }
-
     static void require_same_shape(const char* argument, std::size_t index, const Shape& given,
                                    const Shape& expected) {
         if (!(given == expected)) {
@@ -242,36 +106,51 @@ class PyProgram {
         }
     }
 
-    Pointers import(const nb::sequence& inputs, nb::handle outputs) const {
+    static nb::tuple arrays_of(const char* argument, nb::handle given, std::size_t expected) {
+        const nb::tuple items = items_of({"Program.run", argument}, given, "a sequence of arrays");
+        require_count(argument, items.size(), expected);
+        return items;
+    }
+
+    Pointers import(nb::handle inputs, nb::handle outputs) const {
+        const auto& input_shapes = program_.input_shapes();
+        const auto& output_shapes = program_.output_shapes();
+        const nb::tuple given = arrays_of("inputs", inputs, input_shapes.size());
+        const nb::tuple written =
+            outputs.is_none() ? nb::tuple() : arrays_of("outputs", outputs, output_shapes.size());
+
         Pointers pointers;
-        require_count("inputs", nb::len(inputs), program_.input_shapes().size());
-        std::size_t index = 0;
-        for (nb::handle item : inputs) {
-            Array array = import_array("Program.run", "inputs", item, false);
-            require_same_shape("inputs", index, array.view.shape, program_.input_shapes()[index]);
-            pointers.inputs.push_back(array.view.data);
-            pointers.memory.push_back(std::move(array));
-            ++index;
-        }
-        const auto& shapes = program_.output_shapes();
-        if (outputs.is_none()) {
-            for (const Shape& shape : shapes) {
-                Array array = new_array(shape);
-                pointers.outputs.push_back(array.view.data);
-                pointers.results.append(array.object);
+        pointers.memory.resize(input_shapes.size() + output_shapes.size());
+        std::vector<ArrayRequest> requests;
+        requests.reserve(pointers.memory.size());
+        const auto request = [&](const char* argument, const nb::tuple& items, bool is_writable) {
+            std::int64_t index = 0;
+            for (nb::handle item : items) {
+                Array* result = &pointers.memory[requests.size()];
+                requests.push_back({{"Program.run", argument, index++}, item, is_writable, result});
             }
-            return pointers;
+        };
+        request("inputs", given, false);
+        request("outputs", written, true);
+        import_arrays(requests);
+
+        pointers.inputs.reserve(input_shapes.size());
+        for (std::size_t index = 0; index < input_shapes.size(); ++index) {
+            const Array& array = pointers.memory[index];
+            require_same_shape("inputs", index, array.view.shape, input_shapes[index]);
+            pointers.inputs.push_back(array.view.data);
         }
-        const auto given = nb::cast<nb::sequence>(outputs);
-        require_count("outputs", nb::len(given), shapes.size());
-        index = 0;
-        for (nb::handle item : given) {
-            Array array = import_array("Program.run", "outputs", item, true);
-            require_same_shape("outputs", index, array.view.shape, shapes[index]);
-            require_apart(pointers, array.view, index);
+        pointers.outputs.reserve(output_shapes.size());
+        for (std::size_t index = 0; index < output_shapes.size(); ++index) {
+            Array& array = pointers.memory[input_shapes.size() + index];
+            if (outputs.is_none()) {
+                array = new_array(output_shapes[index]);
+            } else {
+                require_same_shape("outputs", index, array.view.shape, output_shapes[index]);
+                require_apart(pointers, array.view, index);
+            }
             pointers.outputs.push_back(array.view.data);
             pointers.results.append(array.object);
-            ++index;
         }
         return pointers;
     }
@@ -334,17 +213,17 @@ void bind_program(nb::module_& module) {
         "view of one), which it reads in place.\n\n"
         "Scratch and worker slots are sized for get_num_threads() at construction. Raises "
         "ValueError that names the call or value.")
-        .def(
-            nb::init<const nb::sequence&, const nb::sequence&, std::int64_t, const nb::sequence&>(),
-            nb::arg("values"), nb::arg("calls"), nb::arg("arena_bytes"),
-            nb::arg("stages") = nb::tuple())
-        .def("run", &PyProgram::run, nb::arg("inputs"), nb::arg("outputs").none() = nb::none(),
+        .def(nb::init<nb::handle, nb::handle, nb::handle, nb::handle>(), nb::arg("values").none(),
+             nb::arg("calls").none(), nb::arg("arena_bytes").none(),
+             nb::arg("stages").none() = nb::tuple())
+        .def("run", &PyProgram::run, nb::arg("inputs").none(),
+             nb::arg("outputs").none() = nb::none(),
              "Runs the calls and returns the output arrays. inputs: float32 arrays in the order of "
              "the input "
              "values; outputs: arrays to write, or None for new NumPy arrays.\n\n"
              "The loop allocates nothing and releases the GIL. Two threads that run one program "
              "take turns.")
-        .def("run_timed", &PyProgram::run_timed, nb::arg("inputs"),
+        .def("run_timed", &PyProgram::run_timed, nb::arg("inputs").none(),
              nb::arg("outputs").none() = nb::none(),
              "Like run, with a clock read around each call. Returns (outputs, int64 nanoseconds "
              "per call, "

@@ -3,11 +3,13 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <optional>
 
-#include "bindings_convert.h"
+#include "bindings_array.h"
 #include "bindings_gil.h"
 #include "core/check.h"
+#include "core/parallel.h"
 #include "teaching/teaching.h"
 
 namespace ablation {
@@ -26,33 +28,50 @@ nb::object span_rows(const std::optional<teaching::SpanTimes>& spans) {
     return nb::make_tuple(spans->total_ns, rows);
 }
 
+constexpr std::int64_t kLargestBlock = std::numeric_limits<std::int32_t>::max();
+
+void require_range(const char* argument, std::int64_t value, std::int64_t largest) {
+    if (value < 1 || value > largest) {
+        reject("attention", argument, "is " + std::to_string(value),
+               "1 to " + std::to_string(largest));
+    }
+}
+
 nb::tuple teaching_attention(nb::handle q, nb::handle k, nb::handle v, const std::string& form,
                              std::int64_t block_q, std::int64_t block_k,
                              std::optional<double> scale, bool is_safe, int threads, bool spans,
                              nb::handle out) {
     const teaching::Form function = teaching::find_form(form);
+    constexpr const char* kFunction = "attention";
     constexpr std::array kNames = {"q", "k", "v"};
+    require_range("block_q", block_q, kLargestBlock);
+    require_range("block_k", block_k, kLargestBlock);
+    require_range("threads", threads, num_threads());
     const std::array given = {q, k, v};
     std::array<Array, kNames.size()> arrays;
+    Array result;
+    std::array<ArrayRequest, kNames.size() + 1> requests;
+    for (std::size_t slot = 0; slot < kNames.size(); ++slot) {
+        requests[slot] = {{kFunction, kNames[slot]}, given[slot], false, &arrays[slot]};
+    }
+    requests[kNames.size()] = {{kFunction, "out"}, out, true, &result};
+    import_arrays({requests.data(), kNames.size() + (out.is_none() ? 0 : 1)});
     Call call;
     call.attributes = AttentionAttributes{};
     for (std::size_t slot = 0; slot < kNames.size(); ++slot) {
-        arrays[slot] = import_array("attention", kNames[slot], given[slot], false);
         call.inputs[slot] = arrays[slot].view;
     }
     const Shape shape = teaching::infer(call);
-
-    Array result;
     if (out.is_none()) {
         result = new_array(shape);
     } else {
-        const OpInfo& op = find_op("attention");
-        result = import_array("attention", "out", out, true);
+        const OpInfo& op = find_op(kFunction);
         call.output = result.view;
-        require_shape("attention", "out", result.view, shape, "the output's shape");
+        require_shape(kFunction, "out", result.view, shape, "the output's shape");
         require_no_overlap(op, parse_slots(op), call);
     }
-    const double factor = scale ? *scale : 1.0 / std::sqrt(static_cast<double>(shape[3]));
+    const float factor = to_float32(
+        {kFunction, "scale"}, scale ? *scale : 1.0 / std::sqrt(static_cast<double>(shape[3])));
     const teaching::Problem problem{
         .q = arrays[0].view.data,
         .k = arrays[1].view.data,
@@ -63,7 +82,7 @@ nb::tuple teaching_attention(nb::handle q, nb::handle k, nb::handle v, const std
         .head_dim = shape[3],
         .block_q = block_q,
         .block_k = block_k,
-        .scale = static_cast<float>(factor),
+        .scale = factor,
         .softmax = is_safe ? teaching::Softmax::safe : teaching::Softmax::unsafe,
         .threads = threads,
         .measure_spans = spans,

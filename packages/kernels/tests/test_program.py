@@ -428,7 +428,7 @@ DEFECTS: list[tuple[str, str, Callable[[Chain], None]]] = [
     ("alias of itself", "4", change_value(4, "alias", (1, ROWS, LENGTH), 4)),
     ("alias of nothing", "4", change_value(4, "alias", (1, ROWS, LENGTH), -1)),
     ("zero size", "accepted", change_value(0, "input", (0, DEPTH))),
-    ("negative size", "negative", change_value(0, "input", (-1, DEPTH))),
+    ("negative size", "sizes from 0", change_value(0, "input", (-1, DEPTH))),
     ("size that overflows", "accepted", change_value(5, "arena", (2**62, 4), 0)),
     ("unknown kind", r"\[3\].*accepted", change_value(3, "stack", (ROWS, LENGTH), 0)),
     ("output over part of an input", "'softmax' .*overlaps argument 'x'",

@@ -19,6 +19,13 @@ def call(
     kernel: str | None,
     out: Any | None,
 ) -> Any: ...
+def call_with_shapes(
+    op: str,
+    inputs: tuple[Any, ...],
+    attributes: dict[str, Any],
+    kernel: str | None,
+    out: Any | None,
+) -> tuple[Any, tuple[tuple[int, ...], ...]]: ...
 def scratch_bytes(
     kernel: str,
     shapes: Sequence[Sequence[int] | None],

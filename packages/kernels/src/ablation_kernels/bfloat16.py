@@ -1,9 +1,9 @@
 """Attention of bfloat16 arrays, which stands beside the op table: that is float32 throughout.
 
-An array of bfloat16 is what shares its memory by DLPack with that type (torch tensors that do not
-require grad), or an array of uint16 that holds the bits, the upper half of each float32: NumPy has
-no bfloat16 of its own. The bits of ml_dtypes' arrays are `x.view(numpy.uint16)`, and a result y
-becomes a tensor by `torch.from_numpy(y).view(torch.bfloat16)`, neither with a copy.
+An array of bfloat16 is what shares its memory by DLPack with that type (torch tensors), or an array
+of uint16 that holds the bits, the upper half of each float32: NumPy has no bfloat16 of its own. The
+bits of ml_dtypes' arrays are `x.view(numpy.uint16)`, and a result y becomes a tensor by
+`torch.from_numpy(y).view(torch.bfloat16)`, neither with a copy.
 """
 
 from __future__ import annotations
@@ -34,12 +34,11 @@ def _reject_type(argument: str, value: object, accepted: str) -> TypeError:
 def _call(
     q: Array, k: Array, v: Array, causal: bool, scale: float | None, lse: bool, out: Array | None
 ) -> tuple[Any, Float32Array | None]:
-    if not isinstance(causal, bool):
+    if not isinstance(causal, bool | np.bool_):
         raise _reject_type("causal", causal, "a bool")
     if scale is not None and (isinstance(scale, bool) or not isinstance(scale, Real)):
         raise _reject_type("scale", scale, "None (1 / sqrt(head_dim)) or a number")
-    factor = None if scale is None else float(scale)
-    return _native.attention_bf16(q, k, v, causal, factor, lse, out)
+    return _native.attention_bf16(q, k, v, bool(causal), scale, lse, out)
 
 
 def attention_bf16(

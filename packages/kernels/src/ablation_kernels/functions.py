@@ -1,15 +1,23 @@
 """One function per op: NumPy in and out, each on any kernel of the table.
 
 Arrays are C-contiguous float32 on the CPU, taken without a copy from anything that speaks DLPack or
-the buffer protocol (NumPy, torch tensors that do not require grad, ...). The functions share two
-keywords: `kernel` names a line of `op_table()`, whole (`"softmax_simd"`) or without the op
-(`"simd"`), and None takes the best for this shape and machine; `out` is the array to write, which
-is then returned, and None makes a new NumPy array. An op of several results writes them one after
-another into one flat array, which `out` may be, and returns NumPy views of it.
+the buffer protocol (NumPy, torch, jax, ctypes, memoryview, ...). An object is refused if its memory
+does not hold its values: a tensor that requires grad, has a forward-mode tangent, is negated lazily
+or has no storage; a masked array. A call holds the memory of its arrays until it returns. It cannot
+hold memory that the owner frees on purpose. While another thread computes, do not call
+`ndarray.resize(refcheck=False)`, `storage().resize_()` or `ctypes.resize`, and do not truncate a
+mapped file.
+
+The functions share two keywords: `kernel` names a line of `op_table()`, whole (`"softmax_simd"`) or
+without the op (`"simd"`), and None takes the best for this shape and machine; `out` is the array to
+write, which is then returned, and None makes a new NumPy array. An op of several results writes
+them one after another into one flat array, which `out` may be, and returns NumPy views of it.
 
 Each raises TypeError (not an array, wrong dtype or device) or ValueError (shape, layout, overlap,
-unknown kernel or attribute) with the argument's name, what was given and what is accepted. NaN and
-infinity propagate as in PyTorch.
+unknown kernel or attribute) with the argument's name, what was given and what is accepted. Where an
+object refuses to share its memory, its own error is the cause; other errors of its code come
+through. Numbers may be NumPy's scalars; a finite number that float32 cannot hold is refused. NaN
+and infinity propagate as in PyTorch.
 """
 
 from __future__ import annotations
@@ -311,9 +319,10 @@ def attention_lse(
     are those of `attention`. Returns the output, as q, and lse (batch, heads, Sq), which is
     -infinity for a row whose scores all are. out has the shape infer_shape("attention_lse", ...).
     """
-    flat = _call("attention_lse", (q, k, v), {"scale": scale, "causal": causal}, kernel, out)
-    shape = _numpy(q).shape
-    output, lse = _parts(flat, shape, shape[:-1])
+    flat, shapes = _native.call_with_shapes(
+        "attention_lse", (q, k, v), {"scale": scale, "causal": causal}, kernel, out
+    )
+    output, lse = _parts(flat, shapes[0], shapes[0][:-1])
     return output, lse
 
 
@@ -339,6 +348,6 @@ def attention_backward(
     """
     arrays = (q, k, v, output, lse, grad_output)
     attributes = {"scale": scale, "causal": causal}
-    flat = _call("attention_backward", arrays, attributes, kernel, out)
-    grad_q, grad_k, grad_v = _parts(flat, *(_numpy(x).shape for x in (q, k, v)))
+    flat, shapes = _native.call_with_shapes("attention_backward", arrays, attributes, kernel, out)
+    grad_q, grad_k, grad_v = _parts(flat, *shapes[:3])
     return grad_q, grad_k, grad_v

@@ -104,7 +104,10 @@ def _scale(value: object) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, Real):
         _reject("scale", f"is {type(value).__name__}", accepted, TypeError)
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
     if not abs(number) <= _LARGEST_SCALE:
         _reject("scale", f"is {number}", accepted)
     return number
@@ -171,10 +174,10 @@ def attention(
     block_q = _integer("block_q", block_q, _LARGEST_BLOCK)
     block_k = _integer("block_k", block_k, _LARGEST_BLOCK)
     threads = _integer("threads", threads, _native.get_num_threads(), " (get_num_threads)")
-    if not isinstance(spans, bool):
+    if not isinstance(spans, bool | np.bool_):
         _reject("spans", f"is {type(spans).__name__}", "a bool", TypeError)
     output, shape, scratch_bytes, measured = _native.teaching_attention(
-        q, k, v, form, block_q, block_k, _scale(scale), softmax == "safe", threads, spans, out
+        q, k, v, form, block_q, block_k, _scale(scale), softmax == "safe", threads, bool(spans), out
     )
     formula = scratch_formula_bytes(shape, form, block_q=block_q, block_k=block_k, threads=threads)
     return TeachingResult(output, scratch_bytes, formula, _spans(measured))

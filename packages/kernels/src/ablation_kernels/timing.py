@@ -48,7 +48,7 @@ def input_shapes(op: str, shape: tuple[int, ...]) -> list[tuple[int, ...] | None
     ValueError for an unknown op or one whose attributes have no default (permute, slice).
     """
     table = ops()
-    if op not in table or op in ("permute", "slice"):
+    if not isinstance(op, str) or op not in table or op in ("permute", "slice"):
         valid = ", ".join(name for name in table if name not in ("permute", "slice"))
         raise ValueError(f"argument 'op' is {op!r}; accepted: {valid}")
     shapes: list[tuple[int, ...] | None] = []
@@ -75,9 +75,14 @@ def time_kernels(op: str, shape: tuple[int, ...], rounds: int = 20) -> list[Kern
     numbers; weights, biases and the b of matmul are constants of the program, as in a linear layer,
     so that a kernel that packs b has done so before. After one call that is not counted, each round
     has one call of each kernel, in random order. Raises ValueError for an unknown op or a shape
-    that it does not accept.
+    that it does not accept, or fewer rounds than 1.
     """
-    shapes = input_shapes(op, shape)
+    if rounds < 1:
+        raise ValueError(f"time_kernels: argument 'rounds' is {rounds}; accepted: 1 or more")
+    if not isinstance(shape, tuple | list):
+        given = type(shape).__name__
+        raise TypeError(f"time_kernels: argument 'shape' is {given}; accepted: a tuple of sizes")
+    shapes = input_shapes(op, tuple(shape))
     generator = np.random.default_rng(0)
     slot_names = ops()[op].slots
     values: list[Any] = []
