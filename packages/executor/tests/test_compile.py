@@ -214,6 +214,18 @@ def test_inputs_may_be_torch_tensors_and_out_is_written() -> None:
         assert_close(target.numpy(), want)
 
 
+def test_tensors_whose_storage_was_made_smaller_are_refused() -> None:
+    builder = GraphBuilder()
+    x = builder.input("x", (1000,))
+    program = compile(builder.finish(builder.node("relu", [x])))
+    tensor = torch.ones(1000, requires_grad=True)
+    assert program(tensor).tolist() == [1.0] * 1000
+    tensor.detach().untyped_storage().resize_(8)
+    for call in (program, program.profile):
+        with pytest.raises(ValueError, match="storage of 8 bytes"):
+            call(tensor)
+
+
 def test_out_of_several_outputs_is_a_list() -> None:
     builder = GraphBuilder()
     x = builder.input("x", (3,))

@@ -71,7 +71,7 @@ class CompiledProgram:
         """
         for given in inputs:
             if type(given) is not np.ndarray:
-                inputs = tuple(map(_without_torch, inputs))
+                inputs = tuple(map(_detached, inputs))
                 break
         if out is None:
             results = self._run(inputs)
@@ -90,7 +90,7 @@ class CompiledProgram:
         times = np.zeros((repeat, len(self.calls)), np.int64)
         totals = np.zeros(repeat, np.int64)
         run_timed = self._program.run_timed
-        inputs = tuple(map(_without_torch, inputs))
+        inputs = tuple(map(_detached, inputs))
         for row in range(repeat):
             start = perf_counter_ns()
             _, per_call, _ = run_timed(inputs)
@@ -129,9 +129,9 @@ def compile(
     return CompiledProgram(graph, selected, memory, threads, stages)
 
 
-def _without_torch(given: Any) -> Any:
-    """A CPU tensor as an array of the same memory, sooner than by DLPack; others as they are."""
-    return given.detach().numpy() if hasattr(given, "detach") else given
+def _detached(given: Any) -> Any:
+    """A tensor without its gradient; others as they are. The kernels check its memory."""
+    return given.detach() if hasattr(given, "detach") else given
 
 
 def op_times(graph: Graph, kernels: Mapping[str, str]) -> list[OpTime]:
