@@ -274,28 +274,51 @@ def compiler_library(session: nox.Session, name: str) -> str:
     return str(path)
 
 
-@nox.session
-def sanitize_address(session: nox.Session) -> None:
-    """Run the kernel tests under AddressSanitizer and UBSan (Linux, GCC)."""
-    if sys.platform != "linux":
-        session.skip("needs LD_PRELOAD and GCC's runtime libraries")
-    wheel = build_wheel(session, "address", "ABLATION_SANITIZE=address")
-    pip_install(session, str(wheel), "pytest")
-    replace_wheels(session, wheel)
+def sanitized_environment(session: nox.Session) -> dict[str, str]:
+    """Variables under which Python loads a module that was built with AddressSanitizer."""
     # The runtime has to come before Python, and libstdc++ with it: the sanitizer looks up the
     # function that throws C++ exceptions when it starts.
     preload = [compiler_library(session, lib) for lib in ("libasan.so", "libstdc++.so.6")]
+    return {
+        "LD_PRELOAD": " ".join(preload),
+        # Python frees little at exit; leaks of the kernels show in the allocation tests
+        "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        "PYTHONMALLOC": "malloc",
+    }
+
+
+def install_sanitized(session: nox.Session, *others: str) -> None:
+    """Install the kernels wheel that is built with AddressSanitizer and UBSan."""
+    if sys.platform != "linux":
+        session.skip("needs LD_PRELOAD and GCC's runtime libraries")
+    wheel = build_wheel(session, "address", "ABLATION_SANITIZE=address")
+    pip_install(session, str(wheel), *others)
+    replace_wheels(session, wheel)
+
+
+@nox.session
+def sanitize_address(session: nox.Session) -> None:
+    """Run the kernel tests under AddressSanitizer and UBSan (Linux, GCC)."""
+    install_sanitized(session, "pytest")
     session.run(
         "python",
         # A sanitizer writes to the file descriptor and ends the process: nothing may hold it back
         *("-m", "pytest", "--capture=sys", "packages/kernels", *session.posargs),
-        env={
-            "LD_PRELOAD": " ".join(preload),
-            # Python frees little at exit; leaks of the kernels show in the allocation tests
-            "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=1",
-            "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
-            "PYTHONMALLOC": "malloc",
-        },
+        env=sanitized_environment(session),
+    )
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Call the kernels at random for a minute under AddressSanitizer and UBSan (Linux, GCC).
+
+    `-- --seed 7 --calls 1000000 --seconds 9000`; without a seed, that of the day, which is printed.
+    """
+    install_sanitized(session, "torch")
+    session.run(
+        *("python", "-m", "fuzz", *session.posargs),
+        env={**sanitized_environment(session), "PYTHONPATH": f"{KERNELS}/tests"},
     )
 
 
