@@ -80,9 +80,10 @@ def _changed(chance: Chance, entry: Any) -> Any:
             else:
                 fields[index] = chance.shape(0, 4)
         case 7:
-            if isinstance(fields[-1], np.ndarray):
+            kind = fields[0] if isinstance(fields[0], str) else ""
+            if kind == "constant" and isinstance(fields[-1], np.ndarray):
                 fields[-1] = chance.choice(foreign.DEFECTS)(chance, fields[-1])
-            elif isinstance(fields[0], str):
+            elif kind:
                 fields[0] = chance.choice(("input", "output", "arena", "alias", "relu_simd", "x"))
     return tuple(fields)
 
