@@ -152,15 +152,18 @@ INTERRUPT = """
 import ablation_kernels, numpy as np, threading
 a = np.ones((600, 600), np.float32)
 where = {where!r}
+started = threading.Event()
 
 def compute():
     print("started", flush=True)
+    started.set()
     while True:
         ablation_kernels.matmul(a, a, kernel="scalar")
 
 if where == "main":
     compute()
 threading.Thread(target=compute, daemon=True).start()
+started.wait()
 """
 
 

@@ -117,14 +117,15 @@ def test_results_do_not_share_memory(chain: Chain, random: np.random.Generator) 
     np.testing.assert_array_equal(first, copy)
 
 
-def test_constants_are_kept_alive_and_not_copied(random: np.random.Generator) -> None:
+def test_constants_are_the_programs_own(random: np.random.Generator) -> None:
     constant = normal(random, 1000)
     values = [("input", (1000,)), ("constant", constant), ("output", (1000,))]
     program = Program(values, [("add_simd", [0, 1], 2, {}, 0, "sum")], 0)
     x = normal(random, 1000)
     np.testing.assert_array_equal(program.run([x])[0], x + constant)
+    before = constant.copy()
     constant[:] = 0
-    np.testing.assert_array_equal(program.run([x])[0], x)
+    np.testing.assert_array_equal(program.run([x])[0], x + before)
     kept = normal(random, 1000)
     values[1] = ("constant", kept + 0)
     program = Program(values, [("add_simd", [0, 1], 2, {}, 0, "sum")], 0)
@@ -344,10 +345,13 @@ def test_bad_inputs_of_run(chain: Chain, random: np.random.Generator) -> None:
 
 def test_output_over_a_constant_is_refused(random: np.random.Generator) -> None:
     constant = normal(random, 5)
+    writable = constant[:]
+    constant.flags.writeable = False
     values = [("input", (5,)), ("constant", constant), ("output", (5,))]
     program = Program(values, [("add_simd", [0, 1], 2, {}, 0, "sum")], 0)
+    assert program.copied_bytes == 0
     with pytest.raises(ValueError, match="outputs"):
-        program.run([normal(random, 5)], [constant])
+        program.run([normal(random, 5)], [writable])
 
 
 def change_value(index: int, *value: Any) -> Callable[[Chain], None]:
