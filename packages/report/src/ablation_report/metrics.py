@@ -14,7 +14,8 @@ import polars as pl
 from ablation_report.ladder import AA_PAIRS
 from ablation_report.ladder import NAIVE as BASELINE
 
-CONFIDENCE = 0.95
+# One in twenty intervals may miss the median: 95%
+CONFIDENCE_ODDS = 20
 # An interval wider than this part of the median flags its cell
 NOISY_WIDTH = 0.05
 # The range of fewer rounds covers less than 95%
@@ -79,11 +80,10 @@ def interval_rank(n: int) -> int:
     In whole numbers: 20 * 2 sum(C(n, i), i <= r) <= 2^n. The sum is taken from the middle
     downwards, where it is half of 2^n, in about sqrt(n) steps.
     """
-    parts = round(1 / (1 - CONFIDENCE))
     rank = (n - 1) // 2
     term = math.comb(n, rank)
     below = (2**n - (math.comb(n, n // 2) if n % 2 == 0 else 0)) // 2
-    while rank > 0 and parts * 2 * below > 2**n:
+    while rank > 0 and CONFIDENCE_ODDS * 2 * below > 2**n:
         below -= term
         # C(n, r - 1) = C(n, r) r / (n - r + 1)
         term = term * rank // (n - rank + 1)
