@@ -42,9 +42,10 @@ SITE_MARK = ".built-by-nox"
 
 
 def pip_install(session: nox.Session, *arguments: str) -> None:
-    """Install under constraints.txt, and fail where it brings a package that has no pin there."""
+    """Install under constraints.txt; name a package that has no pin there, and in CI fail."""
     session.install(*arguments)
-    session.run("python", ".ci/check_pins.py", log=False)
+    codes = [0] if "CI" in os.environ else [0, 1]
+    session.run("python", ".ci/check_pins.py", log=False, success_codes=codes)
 
 
 def delete_built(folder: Path) -> None:
