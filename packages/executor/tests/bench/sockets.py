@@ -73,7 +73,7 @@ def listening(root: int) -> tuple[set[str], set[str]]:
 
 @contextmanager
 def watched() -> Iterator[tuple[set[str], set[str]]]:
-    """Collect what `listening` finds of this process until the block ends."""
+    """Collect what `listening` finds of this process; the last look is at the end of the block."""
     inside: set[str] = set()
     outside: set[str] = set()
     end = threading.Event()
@@ -85,7 +85,7 @@ def watched() -> Iterator[tuple[set[str], set[str]]]:
                 found |= seen
             if is_last:
                 return
-            end.wait(0.2)
+            end.wait(0.05)
 
     watcher = threading.Thread(target=look)
     watcher.start()

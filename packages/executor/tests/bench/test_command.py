@@ -27,6 +27,7 @@ from .conftest import bench_command, fake_environment, run_bench
 from .system_files import replace_files
 
 FEW = "torch-naive,passes-none,passes-fold"
+OLD_MACHINE = ("cpu_model", "cores", "arch", "os", "memory_bytes", "caches")
 BASE = (
     *("--configs", "Toy", "--variants", FEW, "--baselines", "none"),
     *("--samples", "3", "--threads", "1"),
@@ -249,7 +250,7 @@ def test_each_session_records_its_conditions(tmp_path: Path) -> None:
     assert entry["memory_free_bytes"] > 0
     assert {"steal_share", "throttled_groups", "governor", "warnings"} <= entry.keys()
     # A run from before there were conditions
-    info["machine"] = {key: info["machine"][key] for key in ("cpu_model", "cores", "arch", "os")}
+    info["machine"] = {key: info["machine"][key] for key in OLD_MACHINE}
     info["machine"]["isa_flags"] = describe_machine()["isa_flags"]
     file.write_text(json.dumps(info))
     cells.write_bytes(b"".join(cells.read_bytes().splitlines(keepends=True)[:2]))

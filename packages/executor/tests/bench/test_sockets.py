@@ -48,7 +48,8 @@ def test_processes_that_train_together_listen_on_the_loopback_alone() -> None:
         program = ParallelProgram(2, case, 0)
         assert program.probe().reason is None
         program.call("step", None)
-        del program
+    # Until here its processes lived, for the last look at them
+    del program
     assert outside == set()
     # They do talk to each other
     assert inside
