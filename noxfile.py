@@ -72,6 +72,8 @@ def build_wheel(session: nox.Session, flavor: str, *defines: str) -> Path:
         f"-Cbuild-dir={BUILD / f'kernels-{flavor}-{tag}'}",
         *(f"-Ccmake.define.{define}" for define in defines),
         KERNELS,
+        # pip refuses it where there is no environment of the build's own
+        env={"PIP_BUILD_CONSTRAINT": None},
     )
     return built_wheel(session, flavor)
 
