@@ -1,6 +1,5 @@
 #include "bindings_gil.h"
 
-#include <cxxabi.h>
 #include <pthread.h>
 
 #include <atomic>
@@ -27,15 +26,11 @@ std::atomic<bool> abandoned{false};
     pthread_atfork(nullptr, nullptr, [] { in_flight.store(0); });
 
 void take_gil(PyThreadState* state) {
-#if defined(__GLIBCXX__)
     try {
         PyEval_RestoreThread(state);
-    } catch (abi::__forced_unwind&) {
+    } catch (...) {  // pthread_exit, where it unwinds: it must not get any further
         stop_for_ever();
     }
-#else
-    PyEval_RestoreThread(state);
-#endif
 }
 
 }  // namespace
