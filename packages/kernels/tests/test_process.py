@@ -75,7 +75,9 @@ for kernel in ("blas_parallel", "packed_simd_parallel"):
 """
 
 
-@needs_linux
+@pytest.mark.skipif(
+    ablation_kernels.build_info()["parallel"] != "pool", reason="these threads are not the pool's"
+)
 def test_threads_that_cannot_start_leave_the_work_to_the_others() -> None:
     done = python(NO_THREADS)
     assert (done.returncode, done.stderr) == (0, "")
