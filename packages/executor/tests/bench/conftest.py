@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import ablation_kernels
 from ablation_executor.bench.cells import RunIdentity, Settings
 from ablation_executor.bench.configs import find_config
 from ablation_executor.bench.interrupt import ENDING
@@ -22,6 +23,17 @@ from ablation_executor.bench.schedule import ConfigRun
 from ablation_executor.variants import BY_NAME
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_blas_core() -> None:
+    """All processes multiply by the same kernels.
+
+    On a busy machine two measurements may choose others, and these do not go on with a run.
+    """
+    core = ablation_kernels.build_info()["blas_core"]
+    if core:
+        os.environ.setdefault("OPENBLAS_CORETYPE", core)
 
 
 @pytest.fixture(autouse=True)
