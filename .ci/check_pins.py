@@ -1,4 +1,4 @@
-"""Check that constraints.txt pins every package that is installed beside this interpreter."""
+"""Check that constraints.txt pins every package that is installed with this interpreter."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def raise_when_asked_to_end() -> None:
 
 def _handle(handler: object) -> None:
     for number in ENDING:
-        # Whoever started the command with nohup wants it to outlive the terminal
+        # A user who starts the command with nohup wants it to outlive the terminal
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
