@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,46 @@ def test_table_is_the_list() -> None:
     assert len(expected) > 30
     table = [(i.op, i.name, i.form, i.simd, i.parallel, i.gemm, i.idea) for i in TABLE]
     assert table == expected
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_functions_have_the_attributes_and_defaults_of_the_list(op: str) -> None:
+    info = ablation_kernels.ops()[op]
+    signature = inspect.signature(getattr(ablation_kernels, op))
+    defaults = {
+        name: parameter.default
+        for name, parameter in signature.parameters.items()
+        if name not in (*info.slots, "kernel", "out")
+    }
+    assert defaults == {
+        name: inspect.Parameter.empty if attribute.is_required else attribute.default
+        for name, attribute in info.attributes.items()
+    }
+    for name, attribute in info.attributes.items():
+        assert attribute.name == name
+        assert attribute.default is None or type(attribute.default) is attribute.type
+        if attribute.choices and not attribute.is_required:
+            assert attribute.default in attribute.choices
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "message"),
+    [
+        ("slice", {"axis": 0, "start": 0}, "slice: needs the attribute 'stop'"),
+        ("permute", {}, "permute: needs the attribute 'perm'"),
+        ("permute", {"perm": (0,) * 9}, "permute: argument 'perm' has 9 axes; accepted: at most 8"),
+        ("relu", {"slope": 1.0}, "relu: has no attribute 'slope'; accepted: none"),
+        ("rotary", {"layout": "qkv"}, "'layout' is 'qkv'; accepted: 'bhsd', 'bshd'"),
+        ("matmul", {"beta": 1.0}, "'beta'; accepted: transpose_b alpha activation"),
+        ("matmul", {"activation": "None"}, "'None'; accepted: None, 'relu', 'gelu', 'gelu_tanh'"),
+        ("layer_norm", {"eps": -0.5}, "'eps' is -0.5; accepted: a number >= 0"),
+    ],
+)
+def test_attributes_refuse(op: str, attributes: dict[str, Any], message: str) -> None:
+    shapes = [getattr(array, "shape", None) for array in example_of(op).args]
+    slots = len(ablation_kernels.ops()[op].slots)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ablation_kernels.infer_shape(op, (shapes + [None] * slots)[:slots], attributes)
 
 
 def test_build_info() -> None:

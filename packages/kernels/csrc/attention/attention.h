@@ -43,25 +43,4 @@
 //   both; reads and writes B H (2 Sq + 2 Sk) D elements of main memory.
 #pragma once
 
-#include <cstdint>
-
 #include "core/table.h"
-
-namespace ablation {
-
-std::int64_t attention_fused_scratch(const Call& call, int threads);
-std::int64_t attention_fused_parallel_scratch(const Call& call, int threads);
-std::int64_t attention_flash_scratch(const Call& call, int threads);
-std::int64_t attention_flash_packed_scratch(const Call& call, int threads);
-
-/// Name of the kernel that is expected to be the fastest for this call: flash_packed, but where the
-/// BLAS is Accelerate or there are fewer than 8 queries (a decoder's step: on an Emerald Rapids
-/// flash_simd_parallel is 1.5 to 3.8 times as fast with 1 to 4 on 512 keys and more). Measured on
-/// one thread of a Zen 4 server with AVX-512, the fastest of many calls in turns, its speed over
-/// that of the better of fused_simd_parallel and flash_simd_parallel (full, causal): 1.28, 1.36 at
-/// (B, H, S, D) = (1, 4, 32, 16); 1.09, 1.33 at (1, 4, 128, 64); 1.06, 1.28 at (1, 12, 256,
-/// 64); 1.11, 1.22 at (1, 1, 1024, 64); 1.13, 1.16 at (1, 1, 4096, 64); 1.05, 1.17 at (1, 1, 1024,
-/// 128); 1.08, 1.14 at (1, 1, 2048, 128).
-const char* best_attention(const Call& call);
-
-}  // namespace ablation

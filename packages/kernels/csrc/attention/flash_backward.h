@@ -34,13 +34,11 @@ struct BackwardKeys {
 
 /// The flash backward kernel of one instruction set.
 struct FlashBackwardProvider {
-    const char* name;
     std::int64_t columns;  ///< of a panel of packed keys
     std::int64_t width;    ///< of a vector
     void (*prepare)(const BackwardRows& rows);
     void (*propagate)(const BackwardKeys& block);
 };
-const FlashBackwardProvider& flash_backward_provider();
 
 /// The first query of the first tile that a block of keys from `begin` on has part in; sq if no
 /// query sees the block.

@@ -22,22 +22,9 @@
 #include "attention/flash_backward.h"
 #include "attention/flash_packing.h"
 #include "attention/flash_weight.h"
-#include "core/tile_multiply.h"
+#include "isa/tile_multiply.h"
 
 namespace ablation::body {
-
-/// functions[rows][vectors] for every size of a register tile, from 1 on: make<rows, vectors>().
-template <class V, class Function, class Make>
-constexpr auto tile_functions(Make make) {
-    using Tile = TileShape<V>;
-    std::array<std::array<Function, Tile::vectors + 1>, Tile::rows + 1> functions{};
-    [&]<int... index>(std::integer_sequence<int, index...>) {
-        ((functions[index / Tile::vectors + 1][index % Tile::vectors + 1] =
-              make.template operator()<index / Tile::vectors + 1, index % Tile::vectors + 1>()),
-         ...);
-    }(std::make_integer_sequence<int, Tile::rows * Tile::vectors>{});
-    return functions;
-}
 
 template <class V>
 struct FlashBackward {
@@ -361,9 +348,8 @@ struct FlashBackward {
         }
     }
 
-    static constexpr FlashBackwardProvider provider(const char* name) {
-        return {.name = name,
-                .columns = Tile::columns,
+    static constexpr FlashBackwardProvider provider() {
+        return {.columns = Tile::columns,
                 .width = V::width,
                 .prepare = prepare,
                 .propagate = propagate};

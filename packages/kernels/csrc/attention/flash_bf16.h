@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-#include "attention/attention_bf16.h"
+#include "attention/bf16.h"
 #include "attention/flash_packed.h"
 #include "core/types.h"
 
@@ -43,7 +43,6 @@ struct Bf16Queries {
 
 /// Flash attention of one instruction set.
 struct FlashBf16Provider {
-    const char* name;
     std::int64_t rows;  ///< of a register tile, at most
     void (*pack)(const Bf16KeyRange& range);
     void (*attend)(const Bf16Queries& queries);

@@ -40,13 +40,11 @@ struct FlashQueries {
 
 /// The packed flash kernel of one instruction set.
 struct FlashPackedProvider {
-    const char* name;
     std::int64_t rows;     ///< of a register tile, at most
     std::int64_t columns;  ///< of a panel
     void (*pack)(const KeyRange& range);
     void (*attend)(const FlashQueries& queries);
 };
-const FlashPackedProvider& flash_packed_provider();
 
 /// Floats from one row of a scratch array to the next: a multiple of 16, off one cache set.
 constexpr std::int64_t padded_row(std::int64_t n) { return (n + 15) / 16 * 16 + 16; }

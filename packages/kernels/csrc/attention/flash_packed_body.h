@@ -25,7 +25,7 @@
 #include "attention/flash_packed.h"
 #include "attention/flash_packing.h"
 #include "attention/flash_weight.h"
-#include "core/tile_multiply.h"
+#include "isa/tile_multiply.h"
 
 namespace ablation::body {
 
@@ -113,25 +113,10 @@ struct FlashPacked {
         }
     }
 
-    /// Functions for each number of rows and of vectors, from 1 on.
-    struct Products {
-        ProductFunction of[Tile::rows + 1][Tile::vectors + 1];
-    };
-    template <int rows, int... less>
-    static constexpr void fill(Products& scores, Products& values,
-                               std::integer_sequence<int, less...>) {
-        ((scores.of[rows][less + 1] = score_panel<rows, less + 1>,
-          values.of[rows][less + 1] = add_values<rows, less + 1>),
-         ...);
-    }
-    template <int... less>
-    static constexpr std::pair<Products, Products> tables(std::integer_sequence<int, less...>) {
-        Products scores{};
-        Products values{};
-        (fill<less + 1>(scores, values, std::make_integer_sequence<int, Tile::vectors>{}), ...);
-        return {scores, values};
-    }
-    static constexpr auto kProducts = tables(std::make_integer_sequence<int, Tile::rows>{});
+    static constexpr auto kScorePanel = tile_functions<V, ProductFunction>(
+        []<int rows, int vectors>() { return score_panel<rows, vectors>; });
+    static constexpr auto kAddValues = tile_functions<V, ProductFunction>(
+        []<int rows, int vectors>() { return add_values<rows, vectors>; });
 
     static int vectors_of(std::int64_t columns) {
         return static_cast<int>((columns + V::width - 1) / V::width);
@@ -152,7 +137,7 @@ struct FlashPacked {
         const std::int64_t d = block.queries.d;
         for (std::int64_t column = 0; column < keys; column += Tile::columns) {
             const int vectors = vectors_of(std::min<std::int64_t>(Tile::columns, keys - column));
-            kProducts.first.of[block.rows][vectors](
+            kScorePanel[block.rows][vectors](
                 {block.q, block.q_stride, block.queries.keys + (key + column) * d, d,
                  block.scores + column, block.score_stride, block.queries.scale, nullptr, nullptr,
                  Tile::columns});
@@ -261,7 +246,7 @@ struct FlashPacked {
         float* output = queries.output + block.row * queries.output_stride;
         for (std::int64_t column = 0; column < queries.d; column += Tile::columns) {
             const std::int64_t columns = std::min<std::int64_t>(Tile::columns, queries.d - column);
-            kProducts.second.of[block.rows][vectors_of(columns)](
+            kAddValues[block.rows][vectors_of(columns)](
                 {block.scores, block.score_stride,
                  queries.values + column * queries.sk + key * Tile::columns, keys, output + column,
                  queries.output_stride, 1.0F, key == 0 ? nullptr : before, last ? after : nullptr,
@@ -312,9 +297,8 @@ struct FlashPacked {
         if (queries.lse != nullptr) write_lse(queries.lse, maxima, sums, queries.rows);
     }
 
-    static constexpr FlashPackedProvider provider(const char* name) {
-        return {.name = name,
-                .rows = Tile::rows,
+    static constexpr FlashPackedProvider provider() {
+        return {.rows = Tile::rows,
                 .columns = Tile::columns,
                 .pack = FlashPacking<V>::pack,
                 .attend = attend};

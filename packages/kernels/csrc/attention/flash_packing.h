@@ -7,17 +7,9 @@
 #include <cstdint>
 
 #include "attention/flash_packed.h"
-#include "core/tile_multiply.h"
+#include "isa/tile_multiply.h"
 
 namespace ablation::body {
-
-/// Calls step(j, lanes) for the vectors that cover n elements.
-template <class V, class Step>
-inline void for_vectors(std::int64_t n, Step&& step) {
-    std::int64_t j = 0;
-    for (; j + V::width <= n; j += V::width) step(j, All{});
-    if (j < n) step(j, First{n - j});
-}
 
 template <class V>
 struct FlashPacking {

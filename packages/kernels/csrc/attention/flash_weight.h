@@ -2,7 +2,7 @@
 // V (see vector_math.h).
 #pragma once
 
-#include "core/vector_math.h"
+#include "isa/vector_math.h"
 
 namespace ablation::body {
 

@@ -1,12 +1,12 @@
 #include "attention/tiles.h"
+#include "attention/flash_packed.h"
 
 #include <algorithm>
 #include <cmath>
-#include <variant>
 
 #include "core/cache_sizes.h"
 #include "core/parallel.h"
-#include "core/simd.h"
+#include "isa/simd.h"
 
 namespace ablation {
 
@@ -50,10 +50,9 @@ double sum_of_squares(const TensorView& x) {
 /// Whether |q k| and |scale q k| stay below 1e30 for every query and key, by Cauchy and Schwarz on
 /// the norms of the whole arrays. False for NaN.
 bool has_moderate_scores(const Call& call) {
-    const auto& attributes = std::get<AttentionAttributes>(call.attributes);
     constexpr double kLargest = 1e30;
     const TensorView &q = call.inputs[0], &k = call.inputs[1];
-    const double scale = std::max(1.0, std::abs(static_cast<double>(attributes.scale)));
+    const double scale = std::max(1.0, std::abs(static_cast<double>(attention_scale(call))));
     const double squares = sum_of_squares(q);
     const double product = squares * (k.present ? sum_of_squares(k) : squares);
     return product * scale * scale < kLargest * kLargest;
@@ -84,7 +83,7 @@ void add_hidden_values(const ItemRows& rows, const AttentionSizes& sizes) {
 
 Call without_hidden_keys(const Call& call) {
     Call seen = call;
-    auto& attributes = std::get<AttentionAttributes>(seen.attributes);
+    auto& attributes = seen.attributes;
     const bool is_causal = attributes.mask_is_causal && call.inputs[3].present;
     attributes.mask_is_causal = false;
     if (!is_causal || !has_moderate_scores(call)) return seen;
@@ -102,7 +101,7 @@ void replace_scores(float* scores, const float* mask, std::int64_t mask_step, st
 }
 
 void add_hidden_values(const Call& call) {
-    const auto& attributes = std::get<AttentionAttributes>(call.attributes);
+    const auto& attributes = call.attributes;
     if (!attributes.causal || !attributes.strict) return;
     const AttentionSizes sizes = attention_sizes(call);
     for (std::int64_t item = 0; item < sizes.items(); ++item) {
@@ -116,22 +115,27 @@ std::int64_t half_l2_floats() {
 
 AttentionSizes attention_sizes(const Call& call) {
     const Shape& q = call.inputs[0].shape;
-    switch (std::get<AttentionAttributes>(call.attributes).layout) {
-        case AttentionLayout::bhsd:
+    switch (call.attributes.layout) {
+        case Layout::bhsd:
             break;
-        case AttentionLayout::bshd:
+        case Layout::bshd:
             return {q[0], q[2], q[1], call.inputs[1].shape[1], q[3]};
-        case AttentionLayout::qkv:
+        case Layout::qkv:
             return {q[0], q[3], q[1], q[1], q[4]};
     }
     return {q[0], q[1], q[2], call.inputs[1].shape[2], q[3]};
 }
 
+float attention_scale(const Call& call) {
+    const auto head_dim = static_cast<float>(call.inputs[0].shape[-1]);
+    return call.attributes.scale.value_or(1.0F / std::sqrt(head_dim));
+}
+
 ItemRows item_rows(const Call& call, const AttentionSizes& sizes, std::int64_t item) {
     const float* q = call.inputs[0].data;
     float* output = call.output.data;
-    const AttentionLayout layout = std::get<AttentionAttributes>(call.attributes).layout;
-    if (layout == AttentionLayout::bhsd) {
+    const Layout layout = call.attributes.layout;
+    if (layout == Layout::bhsd) {
         const std::int64_t query = item * sizes.sq * sizes.d;
         const std::int64_t key = item * sizes.sk * sizes.d;
         return {q + query,
@@ -146,7 +150,7 @@ ItemRows item_rows(const Call& call, const AttentionSizes& sizes, std::int64_t i
     const std::int64_t column = item % sizes.heads * sizes.d;
     const std::int64_t query = item / sizes.heads * sizes.sq * width;
     output += query + column;
-    if (layout == AttentionLayout::qkv) {
+    if (layout == Layout::qkv) {
         q += 3 * query + column;
         return {q, q + width, q + 2 * width, output, 3 * width, 3 * width, width};
     }
@@ -185,11 +189,9 @@ MaskView mask_view(const Call& call) {
     return view;
 }
 
-std::int64_t score_stride(std::int64_t keys) { return (keys + 15) / 16 * 16 + 16; }
-
 std::int64_t fused_tile_q(const Call& call) {
     const AttentionSizes sizes = attention_sizes(call);
-    const auto& attributes = std::get<AttentionAttributes>(call.attributes);
+    const auto& attributes = call.attributes;
     if (attributes.tile_q > 0) return std::min(attributes.tile_q, sizes.sq);
     std::int64_t wanted = std::max(half_l2_floats() / sizes.sk, kFusedRows);
     if (attributes.causal) wanted = std::min(wanted, causal_rows(sizes.sq));
@@ -199,7 +201,7 @@ std::int64_t fused_tile_q(const Call& call) {
 FlashTile flash_tile(const Call& call) {
     static const std::int64_t cores = available_cores();
     const AttentionSizes sizes = attention_sizes(call);
-    const auto& attributes = std::get<AttentionAttributes>(call.attributes);
+    const auto& attributes = call.attributes;
     std::int64_t wanted = std::min(half_l2_floats() / kFlashKeys, kFlashRows);
     if (attributes.causal) wanted = std::min(wanted, causal_rows(sizes.sq));
 
@@ -220,7 +222,7 @@ FlashTile flash_tile(const Call& call) {
 }
 
 std::int64_t flash_worker_bytes(FlashTile tile) {
-    const std::int64_t floats = tile.q * (score_stride(tile.k) + 2);
+    const std::int64_t floats = tile.q * (padded_row(tile.k) + 2);
     return align_up(floats * static_cast<std::int64_t>(sizeof(float)));
 }
 

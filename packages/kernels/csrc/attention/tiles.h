@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <variant>
 
 #include "core/types.h"
 
@@ -22,6 +21,9 @@ struct AttentionSizes {
 };
 /// Data pointers are not read.
 AttentionSizes attention_sizes(const Call& call);
+
+/// The factor of the scores: as given, or 1 / sqrt(head_dim).
+float attention_scale(const Call& call);
 
 /// The arrays of one (batch, head) item in any layout: element d of row r is at data[r * stride +
 /// d].
@@ -50,10 +52,6 @@ MaskView mask_view(const Call& call);
 /// Floats that half of a core's L2 cache holds; the other half is for what passes through.
 std::int64_t half_l2_floats();
 
-/// Floats from one row of a tile of scores to the next: `keys` and a pad that keeps the rows off
-/// one cache set.
-std::int64_t score_stride(std::int64_t keys);
-
 /// Query rows per tile of the fused form: its scores take about half of the L2 cache, more where
 /// that is too few rows for a good sgemm.
 std::int64_t fused_tile_q(const Call& call);
@@ -77,9 +75,9 @@ Call without_hidden_keys(const Call& call);
 template <class Rule>
 std::int64_t larger_of_both(const Call& call, Rule&& rule) {
     const std::int64_t bytes = rule(call);
-    if (!std::get<AttentionAttributes>(call.attributes).mask_is_causal) return bytes;
+    if (!call.attributes.mask_is_causal) return bytes;
     Call causal = call;
-    std::get<AttentionAttributes>(causal.attributes).causal = true;
+    causal.attributes.causal = true;
     return std::max(bytes, rule(causal));
 }
 
@@ -104,10 +102,6 @@ using SoftmaxRow = float (*)(float* scores, const float* mask, std::int64_t mask
 
 /// y = x * factor, as SimdProvider::scale.
 using ScaleRow = void (*)(float* y, const float* x, float factor, std::int64_t n);
-
-/// The fused form for query rows of one (batch, head) item.
-void fused_item(const Call& call, std::int64_t item, std::byte* scratch, SoftmaxRow softmax_row,
-                ScaleRow scale_row);
 
 /// The fused form, all items on the calling thread.
 void fused_serial(const Call& call, SoftmaxRow softmax_row, ScaleRow scale_row);

@@ -11,8 +11,8 @@
 
 #include "blas.h"
 #include "blas_lanes.h"
-#include "cpu_features.h"
-#include "simd.h"
+#include "isa/cpu_features.h"
+#include "isa/simd.h"
 
 namespace ablation {
 

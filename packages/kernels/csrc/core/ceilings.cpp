@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "clock.h"
+#include "isa/simd.h"
 #include "parallel.h"
-#include "simd.h"
 
 namespace ablation {
 
@@ -73,7 +73,7 @@ double fork_join_ns() {
 }  // namespace
 
 Ceilings measure_ceilings() {
-    const SimdProvider& provider = simd_with_multiply_add();
+    const SimdProvider& provider = *instruction_set().simd;
     return {provider.name, multiply_add_flops_per_s(provider), memory_bytes_per_s(),
             fork_join_ns()};
 }

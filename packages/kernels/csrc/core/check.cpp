@@ -1,20 +1,10 @@
 #include "check.h"
 
-#include <algorithm>
+#include <cstdio>
 
 namespace ablation {
 
 namespace {
-
-bool names_slot(std::string_view slots, std::string_view name) {
-    std::size_t begin = 0;
-    while (begin < slots.size()) {
-        const std::size_t end = std::min(slots.find(' ', begin), slots.size());
-        if (slots.substr(begin, end - begin) == name) return true;
-        begin = end + 1;
-    }
-    return false;
-}
 
 [[noreturn]] void reject_overlap(const OpInfo& op, std::string_view slot) {
     std::string accepted = "memory of its own";
@@ -59,8 +49,15 @@ void require_shape(const char* op, const char* argument, const TensorView& view,
     }
 }
 
+void require_not_negative(const char* op, const char* argument, float value) {
+    if (value >= 0.0F) return;
+    char given[32];
+    std::snprintf(given, sizeof given, "is %g", static_cast<double>(value));
+    reject(op, argument, given, "a number >= 0");
+}
+
 void require_in_place(const OpInfo& op, std::string_view slot) {
-    if (!names_slot(op.in_place, slot)) reject_overlap(op, slot);
+    if (!has_word(op.in_place, slot)) reject_overlap(op, slot);
 }
 
 void require_no_overlap(const OpInfo& op, const Slots& slots, const Call& call) {

@@ -20,6 +20,9 @@ void require_rank(const char* op, const char* argument, const TensorView& view, 
 void require_shape(const char* op, const char* argument, const TensorView& view, const Shape& shape,
                    const std::string& accepted);
 
+/// Throws for a negative number and for NaN.
+void require_not_negative(const char* op, const char* argument, float value);
+
 /// Throws unless the op may write its output over the input of this slot.
 void require_in_place(const OpInfo& op, std::string_view slot);
 

@@ -1,21 +1,11 @@
 #include "rows.h"
 
-#include <algorithm>
 #include <string>
 #include <string_view>
 
 namespace ablation {
 
 namespace {
-
-bool names(std::string_view list, std::string_view name) {
-    while (!list.empty()) {
-        const std::size_t end = std::min(list.find(' '), list.size());
-        if (list.substr(0, end) == name) return true;
-        list.remove_prefix(std::min(end + 1, list.size()));
-    }
-    return false;
-}
 
 TensorView cut(const TensorView& view, std::int64_t begin, std::int64_t end) {
     TensorView part = view;
@@ -47,7 +37,7 @@ Call slice_rows(const OpInfo& op, const Call& call, std::int64_t rows, std::int6
     for (int slot = 0; slot < slots.count; ++slot) {
         const auto index = static_cast<std::size_t>(slot);
         const TensorView& input = call.inputs[index];
-        if (!input.present || !names(info->slots, slots.names[index])) continue;
+        if (!input.present || !has_word(info->slots, slots.names[index])) continue;
         if (row_count(input) == rows && input.shape.rank > 0) {
             part.inputs[index] = cut(input, begin, end);
         } else if (row_count(input) != 1) {

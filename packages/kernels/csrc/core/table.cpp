@@ -4,16 +4,12 @@
 #include <string>
 #include <vector>
 
-#include "attention/attention.h"
-#include "attention/attention_backward.h"
-#include "matmul/matmul.h"
-
 namespace ablation {
 
 namespace {
 
 constexpr OpInfo kOps[] = {
-#define OP(op, slots, in_place) {#op, slots, in_place, infer_##op},
+#define OP(op, slots, in_place, attributes) {#op, slots, in_place, attributes, infer_##op},
 #include "kernels.def"
 };
 
@@ -30,6 +26,15 @@ constexpr PackInfo kPacks[] = {
 
 constexpr RowInfo kRows[] = {
 #define ROWS(op, slots, condition) {#op, slots, condition},
+#include "kernels.def"
+};
+
+struct BestRule {
+    const char* op;
+    const char* (*function)(const Call&);
+};
+constexpr BestRule kBest[] = {
+#define BEST(op, function) {#op, function},
 #include "kernels.def"
 };
 
@@ -66,6 +71,18 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 }  // namespace
+
+bool always(const Call&) { return true; }
+std::int64_t no_scratch(const Call&, int) { return 0; }
+
+bool has_word(std::string_view list, std::string_view word) {
+    while (!list.empty()) {
+        const std::size_t end = std::min(list.find(' '), list.size());
+        if (list.substr(0, end) == word) return true;
+        list.remove_prefix(std::min(end + 1, list.size()));
+    }
+    return false;
+}
 
 std::span<const OpInfo> ops() { return kOps; }
 std::span<const KernelInfo> kernels() { return kKernels; }
@@ -109,12 +126,13 @@ const PackInfo* find_pack(const KernelInfo& kernel) {
 }
 
 const KernelInfo& best_kernel(const OpInfo& op, const Call& call) {
+    for (const BestRule& rule : kBest) {
+        if (std::string_view(rule.op) == op.name) return find_kernel(rule.function(call));
+    }
     const KernelInfo* best = nullptr;
     for (const KernelInfo& kernel : kKernels) {
         if (std::string_view(kernel.op) == op.name) best = &kernel;
     }
-    if (std::string_view(op.name) == "attention") return find_kernel(best_attention(call));
-    if (std::string_view(op.name) == "matmul") return find_kernel(best_matmul(call));
     return *best;
 }
 

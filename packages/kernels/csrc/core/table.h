@@ -13,8 +13,9 @@ enum class Gemm : std::uint8_t { none, scalar, blas, packed };
 
 struct OpInfo {
     const char* name;
-    const char* slots;     ///< "q k v mask?": names in order, ? marks an optional one
-    const char* in_place;  ///< slots whose array the output may be, given equal shapes
+    const char* slots;       ///< "q k v mask?": names in order, ? marks an optional one
+    const char* in_place;    ///< slots whose array the output may be, given equal shapes
+    const char* attributes;  ///< their names, as in kernels.def
     ShapeRule infer;
 };
 
@@ -32,12 +33,7 @@ struct KernelInfo {
 
 /// Raised by one when a line of kernels.def changes its meaning; the executor compares it at
 /// import.
-inline constexpr int kTableVersion = 4;
-
-/// The condition of ROWS that holds for every call.
-inline constexpr bool (*always)(const Call&) = [](const Call&) { return true; };
-
-inline constexpr ScratchRule no_scratch = [](const Call&, int) -> std::int64_t { return 0; };
+inline constexpr int kTableVersion = 5;
 
 /// What of an op may be done row by row: see ROWS in kernels.def.
 struct RowInfo {
@@ -67,8 +63,7 @@ const KernelInfo& find_kernel(std::string_view name, std::string_view op = {});
 const RowInfo* find_rows(const OpInfo& op);
 /// Null for a kernel that packs nothing.
 const PackInfo* find_pack(const KernelInfo& kernel);
-/// The best kernel for this call: the last line of the op in kernels.def, but for attention and
-/// matmul what best_attention() and best_matmul() say.
+/// The best kernel for this call: what BEST of the op says, or its last line in kernels.def.
 const KernelInfo& best_kernel(const OpInfo& op, const Call& call);
 
 /// Names of the slots of an op and whether each is optional.
@@ -79,9 +74,20 @@ struct Slots {
 };
 Slots parse_slots(const OpInfo& op);
 
-// Every kernel and every shape rule of the list.
-#define OP(op, slots, in_place) Shape infer_##op(const Call& call);
-#define KERNEL(op, name, form, simd, parallel, gemm, scratch, idea) void name(const Call& call);
+/// Whether a word is one of a list that is separated by blanks.
+bool has_word(std::string_view list, std::string_view word);
+
+// Every function that the list names.
+#define OP(op, slots, in_place, attributes) Shape infer_##op(const Call& call);
+#define ROWS(op, slots, condition) bool condition(const Call& call);
+#define KERNEL(op, name, form, simd, parallel, gemm, scratch, idea) \
+    void name(const Call& call);                                    \
+    std::int64_t scratch(const Call& call, int threads);
+#define BEST(op, function) const char* function(const Call& call);
+#define PACK(kernel, slot, bytes, function, shared) \
+    std::int64_t bytes(const Call& call);           \
+    void function(const Call& call, float* packed); \
+    bool shared(const Call& one, const Call& other);
 #include "kernels.def"
 
 }  // namespace ablation

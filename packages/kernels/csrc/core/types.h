@@ -1,13 +1,13 @@
-// The vocabulary of every kernel: tensor view, typed attributes, call, shape rule errors.
+// The vocabulary of every kernel: tensor view, attributes, call, shape rule errors.
 #pragma once
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <stdexcept>
 #include <string>
-#include <variant>
 
 namespace ablation {
 
@@ -74,57 +74,32 @@ struct TensorView {
     bool is_constant = false;
 };
 
-enum class Activation : std::uint8_t { none, relu, gelu, gelu_tanh };
-
-struct MatmulAttributes {
-    bool transpose_b = false;
-    float alpha = 1.0F;
-    Activation activation = Activation::none;
-};
-struct PermuteAttributes {
-    std::array<int, kMaxRank> perm{};
+/// Axes of an array; negative ones count from the end.
+struct Axes {
+    std::array<std::int64_t, kMaxRank> axes{};
     int rank = 0;
-};
-struct SliceAttributes {
-    int axis = 0;
-    std::int64_t start = 0;
-    std::int64_t stop = 0;
-};
-struct GeluAttributes {
-    bool tanh = false;
-};
-struct LayerNormAttributes {
-    float eps = 1e-5F;
-};
-struct RmsNormAttributes {
-    float eps = 1e-5F;
-};
-/// How the axes of q, k, v and the output of attention lie, and those of x in rotary, where qkv is
-/// none of them.
-enum class AttentionLayout : std::uint8_t {
-    bhsd,  ///< (batch, heads, seq_len, head_dim)
-    bshd,  ///< (batch, seq_len, heads, head_dim)
-    qkv,   ///< q, k and v in one array (batch, seq_len, 3, heads, head_dim), the output as bshd
+
+    std::int64_t operator[](int index) const { return axes[static_cast<std::size_t>(index)]; }
+    void append(std::int64_t axis) { axes[static_cast<std::size_t>(rank++)] = axis; }
 };
 
-struct AttentionAttributes {
-    float scale = 1.0F;
-    bool causal = false;
-    std::int64_t tile_q = 0;  ///< query rows per tile; 0: the kernel chooses
-    std::int64_t tile_k = 0;  ///< keys per tile (flash forms); 0: the kernel chooses
-    AttentionLayout layout = AttentionLayout::bhsd;
-    bool mask_replaces = false;   ///< a score whose mask is not 0 becomes the mask
-    bool mask_is_causal = false;  ///< the mask is 0 up to each query's key and hides those behind
-    bool strict = false;          ///< NaN and infinity as in softmax(scores) @ v
+/// In place of the default of an attribute that has none.
+struct Required {
+    template <class T>
+    constexpr operator T() const {
+        return T{};
+    }
 };
-struct RotaryAttributes {
-    AttentionLayout layout = AttentionLayout::bhsd;
-};
-struct NoAttributes {};
+inline constexpr Required kRequired;
 
-using Attributes =
-    std::variant<NoAttributes, MatmulAttributes, PermuteAttributes, SliceAttributes, GeluAttributes,
-                 LayerNormAttributes, RmsNormAttributes, RotaryAttributes, AttentionAttributes>;
+#define CHOICE(type, ...) enum class type : std::uint8_t { __VA_ARGS__ };
+#include "kernels.def"
+
+/// The attributes of all ops; each reads those of its line in kernels.def.
+struct Attributes {
+#define ATTRIBUTE(name, type, default_value) type name = default_value;
+#include "kernels.def"
+};
 
 /// One kernel invocation, resolved: everything that a kernel may read or write.
 struct Call {

@@ -8,8 +8,8 @@
 //                     0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))). Infinity stays infinity,
 //                     -infinity gives NaN, as in PyTorch (its oneDNN path makes both NaN).
 //   silu              x / (1 + exp(-x)); infinity stays infinity, -infinity gives NaN, as in
-//   PyTorch silu_mul          silu(a) b, the middle of SwiGLU (Shazeer, GLU variants improve
-//   transformer,
+//                     PyTorch
+//   silu_mul          silu(a) b, the middle of SwiGLU (Shazeer, GLU variants improve transformer,
 //                     2020), a and b of one shape
 //   rsqrt             1 / sqrt(x): infinity for 0, NaN for x < 0
 //

@@ -13,6 +13,7 @@ Shape infer_layer_norm(const Call& call) {
     const Shape row{x.shape[-1]};
     require_shape("layer_norm", "weight", call.inputs[1], row, "the last axis of x");
     require_shape("layer_norm", "bias", call.inputs[2], row, "the last axis of x");
+    require_not_negative("layer_norm", "eps", call.attributes.eps);
     return x.shape;
 }
 

@@ -2,7 +2,6 @@
 
 #include <limits>
 #include <string>
-#include <variant>
 
 #include "core/blas.h"
 #include "core/check.h"
@@ -29,7 +28,7 @@ void require_blas_size(const char* argument, const TensorView& view, int axis) {
 
 Shape infer_matmul(const Call& call) {
     const auto [a, b, bias, addend] = matmul_inputs(call);
-    const auto& attributes = std::get<MatmulAttributes>(call.attributes);
+    const auto& attributes = call.attributes;
     require_rank("matmul", "a", a, 2);
     require_rank("matmul", "b", b, 2);
 
@@ -64,18 +63,22 @@ MatmulSizes matmul_sizes(const Call& call) {
     const Shape& b = call.inputs[1].shape;
     MatmulSizes sizes;
     sizes.k = a[-1];
-    sizes.n = std::get<MatmulAttributes>(call.attributes).transpose_b ? b[-2] : b[-1];
+    sizes.n = call.attributes.transpose_b ? b[-2] : b[-1];
     const std::int64_t rows = a.count() / sizes.k;
     sizes.m = b.rank == 2 ? rows : a[-2];
     sizes.batch = rows / sizes.m;
     return sizes;
 }
 
+// The packed kernel where b is packed ahead and the BLAS is not Accelerate, whose matrix units no
+// vector code reaches. Packing in the call instead takes 1.0 to 1.9 times BLAS's time below 128 rows
+// (K = 768, N = 768 and 3072, two threads).
 const char* best_matmul(const Call& call) {
     const bool packs = has_packed_b(call) && blas_info().provider != "accelerate";
     return packs ? "matmul_packed_simd_parallel" : "matmul_blas_parallel";
 }
 
+/// Whether all rows of a meet the same b.
 bool has_one_b(const Call& call) { return call.inputs[1].shape.rank == 2; }
 
 }  // namespace ablation

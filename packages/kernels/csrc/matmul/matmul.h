@@ -42,25 +42,7 @@ struct MatmulSizes {
 /// Data pointers are not read.
 MatmulSizes matmul_sizes(const Call& call);
 
-/// Whether all rows of a meet the same b.
-bool has_one_b(const Call& call);
 /// Whether a program packs b ahead: a constant matrix.
 bool has_packed_b(const Call& call);
-/// Bytes of b in the layout of the packed kernels (matmul/packed.h); 0 where it is not packed
-/// ahead.
-std::int64_t packed_b_bytes(const Call& call);
-/// Writes them, on the pool's threads.
-void pack_b(const Call& call, float* packed);
-/// Whether pack_b writes the same for both: one matrix, read in one direction.
-bool has_same_packed_b(const Call& one, const Call& other);
-
-/// Name of the kernel that is expected to be fastest: the packed one where b is packed ahead and
-/// the BLAS is not Accelerate, whose matrix units no vector code reaches. Packing in the call
-/// instead takes 1.0 to 1.9 times BLAS's time below 128 rows (K = 768, N = 768 and 3072, two
-/// threads).
-const char* best_matmul(const Call& call);
-
-std::int64_t matmul_packed_scratch(const Call& call, int threads);
-std::int64_t matmul_packed_parallel_scratch(const Call& call, int threads);
 
 }  // namespace ablation

@@ -32,11 +32,9 @@ struct PackedBlock {
 
 /// The packed product of one instruction set.
 struct PackedProvider {
-    const char* name;
     std::int64_t rows;     ///< of a register tile, at most
     std::int64_t columns;  ///< of a panel
     void (*multiply)(const PackedBlock& block);
 };
-const PackedProvider& packed_provider();
 
 }  // namespace ablation

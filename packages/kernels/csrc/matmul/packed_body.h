@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <utility>
 
-#include "core/tile_multiply.h"
+#include "isa/tile_multiply.h"
 #include "matmul/packed.h"
 
 namespace ablation::body {
@@ -17,7 +17,7 @@ namespace ablation::body {
 template <class V>
 typename V::Float activate(typename V::Float x, Activation activation) {
     switch (activation) {
-        case Activation::none:
+        case Activation::None:
             return x;
         case Activation::relu:
             return V::max(V::set(0.0F), x);
@@ -91,7 +91,7 @@ struct Packed {
 
         const bool whole = place.column + Tile::columns <= block.columns;
         const bool short_activation =
-            block.activation == Activation::none || block.activation == Activation::relu;
+            block.activation == Activation::None || block.activation == Activation::relu;
         if (!whole || !short_activation) {
             alignas(kAlignment) float memory[rows * Tile::columns];
 #pragma GCC unroll 16
@@ -164,8 +164,8 @@ struct Packed {
         }
     }
 
-    static constexpr PackedProvider provider(const char* name) {
-        return {.name = name, .rows = Tile::rows, .columns = Tile::columns, .multiply = multiply};
+    static constexpr PackedProvider provider() {
+        return {.rows = Tile::rows, .columns = Tile::columns, .multiply = multiply};
     }
 };
 

@@ -1,7 +1,6 @@
 #include "permute/permute.h"
 
 #include <string>
-#include <variant>
 
 #include "core/check.h"
 #include "core/table.h"
@@ -10,49 +9,56 @@ namespace ablation {
 
 namespace {
 
-std::string text(const PermuteAttributes& attributes) {
+std::string text(const Axes& perm) {
     std::string result = "(";
-    for (int axis = 0; axis < attributes.rank; ++axis) {
-        if (axis > 0) result += ", ";
-        result += std::to_string(attributes.perm[static_cast<std::size_t>(axis)]);
+    for (int index = 0; index < perm.rank; ++index) {
+        if (index > 0) result += ", ";
+        result += std::to_string(perm[index]);
     }
     return result + ")";
 }
+
+/// An axis of x counted from its first one.
+int from_first(std::int64_t axis, const Shape& x) {
+    return static_cast<int>(axis < 0 ? axis + x.rank : axis);
+}
+
+bool is_axis(std::int64_t axis, const Shape& x) { return axis >= -x.rank && axis < x.rank; }
 
 }  // namespace
 
 Shape infer_permute(const Call& call) {
     const TensorView& x = call.inputs[0];
-    const auto& attributes = std::get<PermuteAttributes>(call.attributes);
+    const Axes& perm = call.attributes.perm;
     require_rank("permute", "x", x, 0);
     std::array<bool, kMaxRank> seen{};
-    bool is_permutation = attributes.rank == x.shape.rank;
+    bool is_permutation = perm.rank == x.shape.rank;
     Shape output;
-    for (int axis = 0; is_permutation && axis < attributes.rank; ++axis) {
-        const int source = attributes.perm[static_cast<std::size_t>(axis)];
-        is_permutation =
-            source >= 0 && source < x.shape.rank && !seen[static_cast<std::size_t>(source)];
-        if (is_permutation) {
-            seen[static_cast<std::size_t>(source)] = true;
-            output.append(x.shape[source]);
-        }
+    for (int index = 0; is_permutation && index < perm.rank; ++index) {
+        is_permutation = is_axis(perm[index], x.shape);
+        if (!is_permutation) break;
+        const int source = from_first(perm[index], x.shape);
+        is_permutation = !seen[static_cast<std::size_t>(source)];
+        seen[static_cast<std::size_t>(source)] = true;
+        output.append(x.shape[source]);
     }
     if (!is_permutation) {
-        reject("permute", "perm", "is " + text(attributes),
-               "each of the axes 0 to " + std::to_string(x.shape.rank - 1) +
-                   " of x once, for x of shape " + x.shape.str());
+        reject("permute", "perm", "is " + text(perm),
+               "each of the " + std::to_string(x.shape.rank) + " axes of x once, for x of shape " +
+                   x.shape.str());
     }
     return output;
 }
 
 Shape infer_slice(const Call& call) {
     const TensorView& x = call.inputs[0];
-    const auto& [axis, start, stop] = std::get<SliceAttributes>(call.attributes);
+    const std::int64_t start = call.attributes.start, stop = call.attributes.stop;
     require_rank("slice", "x", x, 1);
-    if (axis < 0 || axis >= x.shape.rank) {
-        reject("slice", "axis", "is " + std::to_string(axis),
-               "0 to " + std::to_string(x.shape.rank - 1) + " for x of shape " + x.shape.str());
+    if (!is_axis(call.attributes.axis, x.shape)) {
+        reject("slice", "axis", "is " + std::to_string(call.attributes.axis),
+               "an axis of x, which has shape " + x.shape.str());
     }
+    const int axis = from_first(call.attributes.axis, x.shape);
     const std::string size = std::to_string(x.shape[axis]);
     if (start < 0 || start >= x.shape[axis]) {
         reject("slice", "start", "is " + std::to_string(start),
@@ -70,7 +76,7 @@ Shape infer_slice(const Call& call) {
 
 PermuteLoops permute_loops(const Call& call) {
     const Shape& x = call.inputs[0].shape;
-    const auto& attributes = std::get<PermuteAttributes>(call.attributes);
+    const Axes& perm = call.attributes.perm;
     std::array<std::int64_t, kMaxRank> x_strides{};
     std::int64_t stride = 1;
     for (int axis = x.rank - 1; axis >= 0; --axis) {
@@ -78,8 +84,8 @@ PermuteLoops permute_loops(const Call& call) {
         stride *= x[axis];
     }
     PermuteLoops loops;
-    for (int axis = 0; axis < attributes.rank; ++axis) {
-        const int source = attributes.perm[static_cast<std::size_t>(axis)];
+    for (int index = 0; index < perm.rank; ++index) {
+        const int source = from_first(perm[index], x);
         const std::int64_t size = x[source];
         const std::int64_t step = x_strides[static_cast<std::size_t>(source)];
         if (size == 1) continue;
@@ -102,7 +108,8 @@ PermuteLoops permute_loops(const Call& call) {
 
 SliceRuns slice_runs(const Call& call) {
     const Shape& x = call.inputs[0].shape;
-    const auto& [axis, start, stop] = std::get<SliceAttributes>(call.attributes);
+    const std::int64_t start = call.attributes.start, stop = call.attributes.stop;
+    const int axis = from_first(call.attributes.axis, x);
     std::int64_t runs = 1;
     for (int i = 0; i < axis; ++i) runs *= x[i];
     std::int64_t step = 1;

@@ -3,8 +3,8 @@
 //
 // Shapes
 //   permute: x of any rank up to 8; output sizes x.shape[perm[i]].
-//   slice: x with 0 <= axis < rank and 0 <= start < stop <= size of the axis; output as x with
-//   stop - start along the axis.
+//   slice: x with 0 <= start < stop <= size of the axis; output as x with stop - start along it.
+//   An axis below 0 counts from the end.
 // Dtype     float32.
 // Aliasing  output must not overlap x.
 // Scratch   none.

@@ -7,9 +7,11 @@ namespace ablation {
 
 Shape infer_rotary(const Call& call) {
     const TensorView& x = call.inputs[0];
-    require_rank("rotary", "x", x, 4);
-    const bool heads_last =
-        std::get<RotaryAttributes>(call.attributes).layout == AttentionLayout::bshd;
+    require_rank("rotary", "x", x, 1);
+    if (call.attributes.layout == Layout::qkv) {
+        reject("rotary", "layout", "is 'qkv'", "'bhsd', 'bshd'");
+    }
+    const bool heads_last = call.attributes.layout == Layout::bshd;
     const char* accepted = heads_last ? "4 axes (batch, seq_len, heads, head_dim), head_dim even"
                                       : "4 axes (batch, heads, seq_len, head_dim), head_dim even";
     if (x.shape.rank != 4 || x.shape[3] % 2 != 0) {

@@ -24,8 +24,7 @@ struct RotaryRows {
 
     explicit RotaryRows(const Call& call) {
         const Shape& x = call.inputs[0].shape;
-        const bool heads_last =
-            std::get<RotaryAttributes>(call.attributes).layout == AttentionLayout::bshd;
+        const bool heads_last = call.attributes.layout == Layout::bshd;
         d = x[3];
         count = x[0] * x[1] * x[2];
         seq_len = heads_last ? x[1] : x[2];

@@ -41,6 +41,7 @@ from ablation_kernels.functions import (
 )
 from ablation_kernels.limits import default_threads
 from ablation_kernels.table import (
+    AttributeInfo,
     Ceilings,
     KernelInfo,
     OpInfo,
@@ -60,6 +61,7 @@ from ablation_kernels.timing import KernelTime, time_kernels
 __version__ = version("ablation-kernels")
 
 __all__ = [
+    "AttributeInfo",
     "Ceilings",
     "KernelInfo",
     "KernelTime",

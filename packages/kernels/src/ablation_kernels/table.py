@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from ablation_kernels import _native
@@ -29,12 +31,28 @@ class KernelInfo:
 
 
 @dataclass(frozen=True)
+class AttributeInfo:
+    """One keyword of an op.
+
+    type is bool, int, float, str or tuple (of axes). A str is one of `choices`, of which the op may
+    refuse some; choices is () for the other types. None is accepted if it is the default, which an
+    attribute that is required does not have.
+    """
+
+    name: str
+    type: type
+    default: Any
+    is_required: bool
+    choices: tuple[str | None, ...]
+
+
+@dataclass(frozen=True)
 class OpInfo:
     """One op: its input slots in order, those that may be absent, those that out may share.
 
     rows: slots of which row i, along the last axis, is all that row i of the output needs, beside
     the other slots; empty where rows depend on one another. For matmul it holds where b is one
-    matrix.
+    matrix. attributes: the keywords by name.
     """
 
     name: str
@@ -42,6 +60,7 @@ class OpInfo:
     optional: frozenset[str]
     in_place: frozenset[str]
     rows: frozenset[str]
+    attributes: Mapping[str, AttributeInfo]
 
 
 @dataclass(frozen=True)
@@ -77,8 +96,13 @@ def op_table() -> list[KernelInfo]:
 
 def ops() -> dict[str, OpInfo]:
     """Every op by name."""
+    return dict(_ops())
+
+
+@cache
+def _ops() -> dict[str, OpInfo]:
     table = {}
-    for name, slots, in_place, rows in _native.op_rows():
+    for name, slots, in_place, rows, attributes in _native.op_rows():
         names = slots.split()
         table[name] = OpInfo(
             name,
@@ -86,6 +110,7 @@ def ops() -> dict[str, OpInfo]:
             frozenset(slot.rstrip("?") for slot in names if slot.endswith("?")),
             frozenset(in_place.split()),
             frozenset(rows.split()),
+            MappingProxyType({row[0]: AttributeInfo(*row) for row in attributes}),
         )
     return table
 

@@ -47,10 +47,13 @@ def input_shapes(op: str, shape: tuple[int, ...]) -> list[tuple[int, ...] | None
     axis, tables of angles fit the layout bhsd; the others have the first input's shape. Raises
     ValueError for an unknown op or one whose attributes have no default (permute, slice).
     """
-    table = ops()
-    if not isinstance(op, str) or op not in table or op in ("permute", "slice"):
-        valid = ", ".join(name for name in table if name not in ("permute", "slice"))
-        raise ValueError(f"argument 'op' is {op!r}; accepted: {valid}")
+    table = {
+        name: info
+        for name, info in ops().items()
+        if not any(attribute.is_required for attribute in info.attributes.values())
+    }
+    if not isinstance(op, str) or op not in table:
+        raise ValueError(f"argument 'op' is {op!r}; accepted: {', '.join(table)}")
     shapes: list[tuple[int, ...] | None] = []
     for slot in table[op].slots:
         if slot in table[op].optional and not (op == "attention" and slot in ("k", "v")):

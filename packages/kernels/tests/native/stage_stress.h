@@ -61,12 +61,12 @@ class StagedProgram {
     }
 
     static std::vector<CallSpec> calls() {
-        MatmulAttributes relu;
+        Attributes relu;
         relu.activation = Activation::relu;
         const char* product = "matmul_packed_simd_parallel";
-        return {{"layer_norm_simd_parallel", {0, 1, 2}, 5, LayerNormAttributes{}, 0, "norm"},
+        return {{"layer_norm_simd_parallel", {0, 1, 2}, 5, {}, 0, "norm"},
                 {product, {5, 3}, 6, relu, 2 * kBlock, "up"},
-                {product, {6, 4, -1, 0}, 7, MatmulAttributes{}, 2 * kBlock, "down"}};
+                {product, {6, 4, -1, 0}, 7, {}, 2 * kBlock, "down"}};
     }
 
     std::vector<float> weight_, bias_, up_, down_;

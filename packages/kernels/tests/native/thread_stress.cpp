@@ -232,37 +232,41 @@ Call random_call(std::string_view op, Random& random) {
         give(1, transpose ? Shape{columns, depth} : Shape{depth, columns});
         if (between(random, 0, 1) == 1) give(2, {columns});
         if (between(random, 0, 1) == 1) give(3, {rows, columns});
-        call.attributes = MatmulAttributes{transpose, 0.5F, Activation::relu};
+        call.attributes.transpose_b = transpose;
+        call.attributes.alpha = 0.5F;
+        call.attributes.activation = Activation::relu;
     } else if (op == "permute") {
         give(0, {between(random, 1, 6), rows, columns});
         constexpr std::array<std::array<int, 3>, 4> orders = {
             {{0, 2, 1}, {1, 0, 2}, {2, 1, 0}, {1, 2, 0}}};
-        PermuteAttributes attributes;
-        attributes.rank = 3;
-        const auto& order = orders[static_cast<std::size_t>(between(random, 0, 3))];
-        for (std::size_t axis = 0; axis < 3; ++axis) attributes.perm[axis] = order[axis];
-        call.attributes = attributes;
+        for (const int axis : orders[static_cast<std::size_t>(between(random, 0, 3))]) {
+            call.attributes.perm.append(axis);
+        }
     } else if (op == "slice") {
         give(0, {rows, 8, columns});
-        call.attributes = SliceAttributes{1, 2, between(random, 3, 8)};
+        call.attributes.axis = 1;
+        call.attributes.start = 2;
+        call.attributes.stop = between(random, 3, 8);
     } else if (op == "attention") {
         const std::int64_t batch = between(random, 1, 2), heads = between(random, 1, 5);
         const std::int64_t keys = between(random, 1, 90), size = between(random, 1, 33);
-        const auto layout = static_cast<AttentionLayout>(between(random, 0, 2));
-        if (layout == AttentionLayout::qkv) {
+        const auto layout = static_cast<Layout>(between(random, 0, 2));
+        if (layout == Layout::qkv) {
             give(0, {batch, rows, 3, heads, size});
-        } else if (layout == AttentionLayout::bshd) {
+        } else if (layout == Layout::bshd) {
             give(0, {batch, rows, heads, size});
             for (const std::size_t slot : {1, 2}) give(slot, {batch, keys, heads, size});
         } else {
             give(0, {batch, heads, rows, size});
             for (const std::size_t slot : {1, 2}) give(slot, {batch, heads, keys, size});
         }
-        const std::int64_t visible = layout == AttentionLayout::qkv ? rows : keys;
+        const std::int64_t visible = layout == Layout::qkv ? rows : keys;
         if (between(random, 0, 1) == 1) give(3, {heads, 1, visible});
-        call.attributes =
-            AttentionAttributes{0.25F, between(random, 0, 1) == 1, between(random, 0, 40),
-                                between(random, 0, 40), layout};
+        call.attributes.scale = 0.25F;
+        call.attributes.causal = between(random, 0, 1) == 1;
+        call.attributes.tile_q = between(random, 0, 40);
+        call.attributes.tile_k = between(random, 0, 40);
+        call.attributes.layout = layout;
     } else if (op.starts_with("attention_")) {
         const std::int64_t batch = between(random, 1, 2), heads = between(random, 1, 3);
         const std::int64_t keys = between(random, 1, 300), size = between(random, 1, 33);
@@ -272,16 +276,15 @@ Call random_call(std::string_view op, Random& random) {
             for (const std::size_t slot : {3, 5}) give(slot, {batch, heads, rows, size});
             give(4, {batch, heads, rows});
         }
-        call.attributes = AttentionAttributes{0.25F, between(random, 0, 1) == 1};
+        call.attributes.scale = 0.25F;
+        call.attributes.causal = between(random, 0, 1) == 1;
     } else if (op == "layer_norm") {
         give(0, {rows, columns});
         give(1, {columns});
         give(2, {columns});
-        call.attributes = LayerNormAttributes{};
     } else if (op == "rms_norm") {
         give(0, {rows, columns});
         give(1, {columns});
-        call.attributes = RmsNormAttributes{};
     } else if (op == "rotary") {
         const std::int64_t heads = between(random, 1, 5), half = between(random, 1, 33);
         const bool heads_last = between(random, 0, 1) == 1;
@@ -291,8 +294,7 @@ Call random_call(std::string_view op, Random& random) {
             give(0, {2, heads, rows, 2 * half});
         }
         for (const std::size_t slot : {1, 2}) give(slot, {rows, half});
-        call.attributes =
-            RotaryAttributes{heads_last ? AttentionLayout::bshd : AttentionLayout::bhsd};
+        call.attributes.layout = heads_last ? Layout::bshd : Layout::bhsd;
     } else if (op == "silu_mul") {
         for (const std::size_t slot : {0, 1}) give(slot, {rows, columns});
     } else if (op == "bias_relu") {
@@ -307,7 +309,9 @@ Call random_call(std::string_view op, Random& random) {
         give(2, {});
     } else {
         give(0, {rows, columns});
-        if (op == "gelu") call.attributes = GeluAttributes{between(random, 0, 1) == 1};
+        if (op == "gelu") {
+            call.attributes.approximate = static_cast<GeluForm>(between(random, 0, 1));
+        }
     }
     return call;
 }
