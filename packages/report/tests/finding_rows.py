@@ -1,20 +1,25 @@
-"""Makes sources for the tests of findings, of cells whose ratios and noise floor are known."""
+"""Makes runs for the tests of findings, of rows whose ratios and noise floor are known."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from rows import make_header, make_timed_cell
+from samples import SIZES, make_run, make_timed
 
-from ablation_report.ladder import PARENTS
-from ablation_report.sources import Source
+from ablation_report.published import PARENTS
+from ablation_report.run import Run
 
 ROUNDS = 10
-FLOOR = 0.02
+FLOOR = 0.01
 FAR_NS = 1_000_000
-Cells = list[dict[str, Any]]
+TWINS = [
+    ["attention-fused-parallel", "layernorm-parallel"],
+    ["attention-flash-parallel", "flash-layernorm"],
+]
+Rows = list[dict[str, Any]]
 
 
 def steady(time_ns: int) -> list[int]:
@@ -30,35 +35,38 @@ def wide(time_ns: int) -> list[int]:
 def make(
     variant: str, time_ns: int | list[int], config: str = "Toy", **changes: Any
 ) -> dict[str, Any]:
-    """Make a cell of a rung below which its parent of the ladder stands."""
+    """Make a row of a rung below which its parent of the ladder stands; sizes are changed by their
+    name."""
     samples = steady(time_ns) if isinstance(time_ns, int) else time_ns
-    named = {"config": config, "parent": PARENTS.get(variant)}
-    return make_timed_cell(variant, samples, **(named | changes))
+    sizes = SIZES | {"config": config}
+    sizes |= {name: changes.pop(name) for name in SIZES if name in changes}
+    named = {"sizes": sizes, "parent": PARENTS.get(variant)}
+    if variant.startswith("torch"):
+        named |= {"origin": "torch", "factors": {"executor": "torch"}, "group": "Baselines"}
+    if variant.startswith("beyond"):
+        named |= {"group": "Beyond"}
+    return make_timed(variant, samples, **(named | changes))
 
 
-def floor_of_flash(config: str = "Toy", **changes: Any) -> Cells:
-    """Make a pair of one program far from every other time, whose floor is `FLOOR`."""
-    slower = round(FAR_NS * (1 + FLOOR))
+def floor_of_flash(config: str = "Toy", floor: float = FLOOR, **changes: Any) -> Rows:
+    """Make a pair of one program far from every other time, whose floor is known."""
+    slower = round(FAR_NS * (1 + floor))
     return [
         make("attention-flash-parallel", slower, config, **changes),
         make("flash-layernorm", FAR_NS, config, **changes),
     ]
 
 
-def make_source(cells: Iterable[dict[str, Any]], name: str = "run") -> Source:
-    """Make a recorded run of cells, their lines in order."""
-    path = f"data/runs/{name}/cells.jsonl"
-    rows = [{**cell, "path": path, "line": line} for line, cell in enumerate(cells, start=1)]
-    return Source(name, Path("data/runs") / name, "run", make_header(), tuple(rows))
+def block_run(rows: Iterable[dict[str, Any]], name: str = "run", **changes: Any) -> Run:
+    """Make a recorded run of the block, its lines in order."""
+    return make_run(list(rows), name, **({"twins": TWINS} | changes))
 
 
-def make_published(times_ns: Iterable[tuple[str, str, int]], **changes: Any) -> Source:
-    """Make a published file of configs, variants and times, a row a line from the second on."""
-    cells = [
-        make_timed_cell(variant, [time_ns], config=config, sample_rounds=None, **changes)
-        for config, variant, time_ns in times_ns
-    ]
+def published_run(times_ns: Iterable[tuple[str, str, int]], **changes: Any) -> Run:
+    """Make a published run of configs, variants and times, a row a line from the second on."""
+    known = {"kernels": None, "passes": None} | changes
+    rows = [make(variant, [time_ns], config, **known) for config, variant, time_ns in times_ns]
+    run = make_run(rows, "block", twins=TWINS)
     path = "data/published/block.csv"
-    rows = [{**cell, "path": path, "line": line} for line, cell in enumerate(cells, start=2)]
-    origin: Literal["published"] = "published"
-    return Source("block", Path(path), origin, None, tuple(rows))
+    placed = [{**row, "path": path, "line": row["line"] + 1} for row in run.rows]
+    return replace(run, path=Path(path), rows=tuple(placed), is_published=True)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from rows import make_cell, make_failed_cell, make_header, write_run
-from suite_samples import (
-    make_failed_suite_row,
-    make_suite_header,
-    make_suite_row,
-    write_suite,
+from samples import (
+    label_of,
+    make_attention_row,
+    make_header,
+    make_row,
+    make_untimed,
+    write_run,
 )
-from test_attention import make_attention_header, make_refused, make_row, write_attention
-
-from ablation_report.suite_rows import label_of
 
 # Of HTML, of Markdown and its extensions, of links, and what ends a string or a line
 PAYLOAD = (
@@ -32,11 +31,14 @@ BENIGN = " and more"
 # How many rows of each source of a published file
 N_PUBLISHED = 6
 # Columns whose words are fixed, and times of day
-FIXED = {"schema_version", "status", "check", "suite", "dtype", "origin", "device", "mask_align"}
-FIXED |= {"category", "created_utc", "finished_utc", "started_utc"}
+FIXED = {"status", "check", "suite", "dtype", "device", "category", "case", "run_id", "sizes"}
+FIXED |= {"created_utc", "finished_utc", "started_utc", "reason"}
+# Names that findings, charts and tables ask for
+KNOWN = {"variant", "parent", "group", "origin", "phase", "worker"}
+NOTES = "A note."
 
 
-def spoiled(value: Any, suffix: str, fixed: frozenset[str] | set[str] = frozenset(FIXED)) -> Any:
+def spoiled(value: Any, suffix: str, fixed: Collection[str] = frozenset(FIXED)) -> Any:
     """Put a suffix behind every text that a column may hold freely, at any depth."""
     if isinstance(value, str):
         return value + suffix
@@ -53,52 +55,59 @@ def spoiled(value: Any, suffix: str, fixed: frozenset[str] | set[str] = frozense
 def with_names(tables: dict[str, Any], suffix: str, *names: str) -> dict[str, Any]:
     """Add an entry to each of these tables whose own name has the suffix."""
     added = {f"extra{suffix}": f"value{suffix}"}
-    return tables | {name: {**tables[name], **added} for name in names}
+    return tables | {name: {**(tables[name] or {}), **added} for name in names}
+
+
+def spoil_rows(rows: list[dict[str, Any]], suffix: str, fixed: set[str]) -> list[dict[str, Any]]:
+    """Spoil rows; a word of a label has no white space, and a tier is one."""
+    word = "".join(suffix.split())[:60]
+    found = []
+    for row in rows:
+        changed = spoiled(row, suffix, FIXED | fixed | {"tier"})
+        changed |= {"tier": row["tier"] + word, "sizes": {**row["sizes"], "other": f"a{word}"}}
+        changed = with_names(changed, suffix, "factors", "kernels", "details")
+        found.append(changed | {"case": label_of(changed)})
+    return found
+
+
+def header_of(rows: list[dict[str, Any]], suffix: str, **changes: Any) -> dict[str, Any]:
+    """The header of spoiled rows."""
+    header = make_header(rows, **changes)
+    kept = ("tiers", "cases", "variants", "phases", "suite", "device", "baseline", "twins")
+    words = {name: header[name] for name in (*kept, "run_id", "ceilings")}
+    spoilt = with_names(header, suffix, "versions", "machine", "build_info")
+    return {**spoiled(spoilt, suffix), **words}
 
 
 def block_run(folder: Path, suffix: str, fixed: set[str]) -> Path:
     """A run of the block; `fixed` are further columns that keep their words."""
-    variants = ("torch-naive", "torch-sdpa", "passes-none", "layernorm-parallel", "beyond-auto")
-    league = {"group": "League", "executor": "other"}
-    cells = [
-        make_cell(variant=name, printed_name=f"+ {name}", samples_ns=[1000 + i] * 6)
-        | {"sample_rounds": list(range(6))}
-        for i, name in enumerate(variants)
+    variants = ("torch-naive", "torch-sdpa", "passes-none", "layernorm-parallel", "beyond-default")
+    times = {"samples_ns": [1000] * 6, "sample_rounds": list(range(6)), "cpu_ns": None}
+    rows = [
+        make_row(variant=name, printed_name=f"+ {name}", **times, parent=None) for name in variants
     ]
-    cells += [make_cell(variant="jax", printed_name="JAX", **league)]
-    cells += [make_failed_cell(variant="onnx", printed_name="ONNX", **league)]
-    # A page is called by it, and its name has an end
-    cells = [cell | {"config": f"Toy{suffix[:60]}"} for cell in cells]
-    cells = [spoiled(cell, suffix, FIXED | fixed | {"config"}) for cell in cells]
-    header = with_names(make_header(), suffix, "versions", "machine", "build_info")
-    ceilings = {"provider": "avx2", "threads": 2}
-    header["ceilings"] = ceilings | {"multiply_add_flops_per_s": 1e12, "memory_bytes_per_s": 1e10}
-    return write_run(folder, cells, spoiled(header, suffix))
+    league = {"group": "League", "origin": "jax"}
+    rows += [make_row(variant="jax", printed_name="JAX", **times, **league)]
+    rows += [make_untimed(make_row(variant="onnx", printed_name="ONNX", **league))]
+    word = "".join(suffix.split())[:60]
+    for row in rows:
+        row["sizes"] = {**row["sizes"], "config": f"Toy{word}"}
+    rows = spoil_rows(rows, suffix, fixed)
+    rates = {"multiply_add_flops_per_s": 1e13, "memory_bytes_per_s": 1e10}
+    written = write_run(folder, rows, header_of(rows, suffix, ceilings={"2": rates}, twins=[]))
+    (written / "NOTES.md").write_text(NOTES + suffix.replace("\n\n", "\n"), encoding="utf-8")
+    return written
 
 
 def suite_run(folder: Path, suffix: str, suite: str, tier: str, fixed: set[str]) -> Path:
-    """A run of a further suite."""
-    details = {"kernels": {"k": 1}, "note": "n", "top_ops": [{"name": "aten::mm", "ns": 5}]}
-    common: dict[str, Any] = {"suite": suite, "tier": tier, "details": details}
-    common |= {"parameters": {"size": "tiny"}, "published_name": "p", "kernels": ["k"]}
-    impls = ("torch_sdpa_flash", "sdpa", "ablation_flash", "attention_flash_simd")
-    rows = [make_suite_row(impl, [1000 + i] * 6, **common) for i, impl in enumerate(impls)]
-    rows.append(make_failed_suite_row("triton_flash", "error", "raised", **common))
-    rows = [spoiled(row, suffix, FIXED | fixed | {"errors", "limits"}) for row in rows]
-    rows = [with_names(row, suffix, "parameters", "details") for row in rows]
-    rows = [{**row, "case": label_of(row)} for row in rows]
-    header = make_suite_header(rows)
-    kept = {name: header[name] for name in ("impls", "cases", "tiers", "ceilings")}
-    header = spoiled(with_names(header, suffix, "versions", "machine", "build_info"), suffix)
-    return write_suite(folder, rows, header | kept)
-
-
-def attention_run(folder: Path, suffix: str) -> Path:
-    """A run of attention alone."""
-    rows = [make_row("flash"), make_row("torch-sdpa"), make_refused("kernels-materialized")]
-    rows = [spoiled(row, suffix) for row in rows]
-    header = with_names(make_attention_header(), suffix, "versions", "machine", "build_info")
-    return write_attention(folder, rows, spoiled(header, suffix))
+    """A run of another suite."""
+    known: dict[str, Any] = {"suite": suite, "tier": tier, "published_name": "p"}
+    variants = ("torch_sdpa_flash", "sdpa", "ablation_flash", "attention_flash_simd")
+    rows = [make_attention_row(name, [1000 + i] * 6, **known) for i, name in enumerate(variants)]
+    rows.append(make_untimed(make_attention_row("triton_flash", **known), "error", "raised"))
+    rows = [row | {"details": {"note": "n", "top_ops": [{"name": "aten::mm"}]}} for row in rows]
+    rows = spoil_rows(rows, suffix, fixed)
+    return write_run(folder, rows, header_of(rows, suffix, twins=[]))
 
 
 def published_file(source: Path, out: Path, suffix: str, free: set[str]) -> Path:
@@ -114,7 +123,8 @@ def published_file(source: Path, out: Path, suffix: str, free: set[str]) -> Path
             count[group] += 1
             if count[group] <= N_PUBLISHED:
                 row |= {k: v + suffix for k, v in row.items() if v and k in free}
-                row |= {k: v + suffix[:60] for k, v in row.items() if k == "config"}
+                word = "".join(suffix.split())[:60]
+                row |= {k: v + word for k, v in row.items() if k == "config"}
                 writer.writerow(row)
     return out
 
@@ -127,18 +137,16 @@ def write_all(folder: Path, published: Path, suffix: str, name: str) -> Path:
     runs = folder / "runs"
     runs.mkdir(parents=True)
     block_run(runs / f"a{name}", suffix, set())
-    # Of rungs that the ladder knows
-    block_run(runs / f"b{name}", suffix, {"variant", "parent", "group", "executor"})
-    attention_run(runs / f"c{name}", suffix)
+    block_run(runs / f"b{name}", suffix, KNOWN)
     suites = ("attention-sweep", "lm-step", "attention-backward", "attention-parts")
     for number, suite in enumerate(suites):
         suite_run(runs / f"d{number}{name}", suffix, suite, "cpu", set())
-        suite_run(runs / f"e{number}{name}", suffix, suite, "cpu", {"impl", "phase", "tier"})
+        suite_run(runs / f"e{number}{name}", suffix, suite, "crossover", KNOWN)
     texts = {"group", "printed_name", "attention_kernel", "layernorm_kernel"}
     block = published / "block_ablation_m4max.csv"
     published_file(block, runs / f"f{name}.csv", suffix, texts | {"passes"})
-    free = {"row_id", "source", "device_reported", "device_true", "impl", "phase", "autocast"}
+    free = {"row_id", "source", "device_reported", "device_true", "impl", "phase"}
     free |= {"compile", "reason", "note"}
     published_file(published / "suites.csv", runs / f"g{name}.csv", suffix, free)
-    write_run(runs / f"h{name}", [make_cell(config=f"{suffix} bad", d_model=0)])
+    write_run(runs / f"h{name}", [make_row(check=f"{suffix} bad")])
     return runs

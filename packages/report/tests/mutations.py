@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ablation_report.suite_rows import label_of
+from ablation_report.load import read
+from ablation_report.rows import HEADER_COLUMNS, ROW_COLUMNS, ROWS_NAME, make_label
 
 DATA = Path(__file__).parents[3] / "data"
-# Of each kind a recorded run, the rows that are taken of it, and the file that they are in
+# Of each kind a recorded run, the rows that are taken of it, and the file that they are in; every
+# run of the first schema is taken as a run of the present one too
 RUNS = (
     ("2026-11-20-zen4-2-cores", 24, "cells.jsonl"),
     ("2026-11-20-zen4-attention", 12, "attention.jsonl"),
@@ -87,15 +89,29 @@ class Mutant:
                         continue
                     batch, s, d = sizes
                     row["flops"] = batch * (24 * s * d * d + 4 * s * s * d)
-                elif "case" in row:
-                    row["case"] = label_of(row)
+                elif "parameters" in row:
+                    shape = {name: row[name] for name in ("B", "H", "Nq", "Nk", "d", "causal")}
+                    row["case"] = _label(row, shape | row["parameters"])
                     row["scale"] = float(row["parameters"].get("scale", row["d"] ** -0.5))
-                    for name, listed in (("impl", "impls"), ("case", "cases"), ("tier", "tiers")):
-                        if row[name] not in self.header[listed]:
-                            self.header[listed].append(row[name])
+                    self.list_names(row, ("impl", "impls"), ("case", "cases"), ("tier", "tiers"))
+                elif "case" in row:
+                    row["case"] = _label(row, row["sizes"])
+                    columns = ("variant", "case", "phase", "tier")
+                    self.list_names(row, *((name, f"{name}s") for name in columns))
                 row["run_id"] = self.header["run_id"]
             except (TypeError, KeyError, ValueError, AttributeError, ArithmeticError):
                 continue
+
+    def list_names(self, row: Json, *columns: tuple[str, str]) -> None:
+        """Have the header list what a row is of."""
+        for name, listed in columns:
+            if row[name] not in self.header[listed]:
+                self.header[listed].append(row[name])
+
+
+def _label(row: Json, sizes: Json) -> str:
+    names = ("dtype", "threads", "device")
+    return make_label(row["suite"], row["tier"], sizes, *(row[name] for name in names))
 
 
 def _is_row(value: Json) -> bool:
@@ -248,7 +264,8 @@ def mutate_csv(generator: random.Random, name: str, folder: Path) -> tuple[Path,
 _READ: dict[str, tuple[Json, list[Json]]] = {}
 
 
-def _base(name: str, n_rows: int, rows_name: str) -> tuple[Json, list[Json]]:
+def base(name: str, n_rows: int, rows_name: str) -> tuple[Json, list[Json]]:
+    """The header and some rows of a recorded run, as they stand in its files."""
     if name not in _READ:
         folder = DATA / "runs" / name
         lines = (folder / rows_name).read_text(encoding="utf-8").splitlines()
@@ -259,13 +276,27 @@ def _base(name: str, n_rows: int, rows_name: str) -> tuple[Json, list[Json]]:
     return copy.deepcopy(_READ[name])
 
 
+def present(name: str, n_rows: int) -> tuple[Json, list[Json]]:
+    """The same of the present schema."""
+    key = f"{name} lifted"
+    if key not in _READ:
+        (run,) = read(DATA / "runs" / name)
+        rows = [*run.rows[: n_rows // 2], *run.rows[-(n_rows // 2) :]]
+        header = {column: run.header[column] for column in HEADER_COLUMNS}
+        _READ[key] = header, [{column: row[column] for column in ROW_COLUMNS} for row in rows]
+    return copy.deepcopy(_READ[key])
+
+
 def mutate(seed: int, folder: Path) -> tuple[Path, str]:
     """Write the mutant of a seed below a folder; return its path and what was done."""
     generator = random.Random(seed)
     if generator.random() < 0.25:
         return mutate_csv(generator, generator.choice(FILES), folder / "published")
     name, n_rows, rows_name = generator.choice(RUNS)
-    mutant = Mutant(generator, *_base(name, n_rows, rows_name), rows_name)
+    if generator.random() < 0.5:
+        mutant = Mutant(generator, *present(name, n_rows), ROWS_NAME)
+    else:
+        mutant = Mutant(generator, *base(name, n_rows, rows_name), rows_name)
     for _ in range(generator.choice([0, 1, 1, 1, 2, 3])):
         mutant.change()
     if generator.random() < 0.7:

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import pytest
-from rows import make_failed_cell, make_header, make_timed_cell, write_run
-from test_attention import three_ways, write_attention
+from samples import SIZES, make_attention_row, make_run, make_timed, make_untimed
 from test_published import BLOCK, read_lines
 
-from ablation_report.attention_rows import load_attention
-from ablation_report.charts import (
-    attention,
-    breakdown,
-    ceiling,
-    heatmap,
-    league,
-    published,
-    ratio,
-    scaling,
-    waterfall,
-)
+from ablation_report.charts.attention import rate
+from ablation_report.charts.block import ceiling, league, published, scaling
+from ablation_report.charts.ladder import breakdown, heatmap, ratio, waterfall
 from ablation_report.fit import slope
-from ablation_report.sources import Source, read_source
+from ablation_report.load import read_one
+from ablation_report.run import Run
 
 TIMES = {
     "torch-naive": [4000, 4400, 4100, 3900, 4200, 4300],
@@ -35,23 +25,45 @@ TIMES = {
     "layernorm-parallel": [1001, 1099, 1021, 979, 1051, 1079],
     "beyond-packed": [800, 870, 830, 790, 850, 860],
 }
+# The rung below; those that were left out of the run stand between
+PARENTS = {
+    "torch-sdpa": "torch-naive",
+    "passes-none": "torch-naive",
+    "passes-fold": "passes-none",
+    "attention-fused-parallel": "attention-fused-simd",
+    "layernorm-parallel": "layernorm-simd",
+    "beyond-packed": "flash-layernorm",
+}
 # Toy: 24 * 32 * 64^2 + 4 * 32^2 * 64
 TOY_FLOPS = 3_407_872
+SMALL = {"B": 1, "H": 4, "Nq": 64, "Nk": 64, "d": 32, "causal": False, "config": "Small"}
+SMALL_FLOPS = 24 * 64 * 128**2 + 4 * 64**2 * 128
 
 
-def make_cells() -> list[dict[str, Any]]:
-    return [make_timed_cell(name, samples) for name, samples in TIMES.items()]
+def make_rung(variant: str, samples: list[int], **changes: Any) -> dict[str, Any]:
+    """A row of the ladder: PyTorch's, or ours."""
+    known: dict[str, Any] = {"parent": PARENTS.get(variant)}
+    if variant.startswith("torch"):
+        known |= {"origin": "torch", "factors": {"executor": "torch"}}
+    return make_timed(variant, samples, **(known | changes))
 
 
-def make_source(folder: Path, *more: dict[str, Any], **header: Any) -> Source:
-    run = write_run(folder, [*make_cells(), *more], make_header(**header))
-    return read_source(run)
+def make_ladder(*more: dict[str, Any], **header: Any) -> Run:
+    """The rungs of `TIMES`, and more rows."""
+    rungs = [make_rung(name, samples) for name, samples in TIMES.items()]
+    return make_run([*rungs, *more], **header)
 
 
-def without_profile(variant: str, samples: list[int], **changes: Any) -> dict[str, Any]:
+def make_other(variant: str, samples: list[int], **changes: Any) -> dict[str, Any]:
     """A runtime of the league, which gives no profile."""
-    cell = make_timed_cell(variant, samples, group="League", ops=None, **changes)
-    return cell | {name: None for name in cell if name.startswith("profile_")}
+    known: dict[str, Any] = {
+        "group": "League",
+        "origin": variant,
+        "factors": {},
+        "ops": None,
+        "profile": None,
+    }
+    return make_timed(variant, samples, **(known | changes))
 
 
 def paired(first: str, second: str) -> list[float]:
@@ -62,9 +74,20 @@ def by(frame: Any, column: str) -> dict[str, dict[str, Any]]:
     return {row[column]: row for row in frame.iter_rows(named=True)}
 
 
-def test_the_parts_of_a_breakdown(tmp_path: Path) -> None:
-    source = make_source(tmp_path / "run", without_profile("jax", [1500] * 6))
-    frame = breakdown.rows(source, "Toy")
+def read_ladder() -> Run:
+    """The published ladder."""
+    (run,) = read_one(BLOCK)
+    return run
+
+
+def case_of(run: Run, config: str) -> str:
+    """The case of a config."""
+    return next(c for c, rows in run.by_case.items() if rows[0]["sizes"]["config"] == config)
+
+
+def test_the_parts_of_a_breakdown() -> None:
+    run = make_ladder(make_other("jax", [1500] * 6))
+    frame = breakdown.rows(run, run.cases[0])
     none = frame.filter(variant="passes-none")
     parts = by(none, "part")
     assert list(parts) == [
@@ -89,7 +112,8 @@ def test_a_published_breakdown_has_the_rest_undivided() -> None:
         for line in read_lines(BLOCK)
         if (line["config"], line["variant"]) == ("Toy", "torch-sdpa")
     ]
-    frame = breakdown.rows(read_source(BLOCK), "Toy")
+    run = read_ladder()
+    frame = breakdown.rows(run, case_of(run, "Toy"))
     parts = by(frame.filter(variant="torch-sdpa"), "part")
     assert list(parts) == ["attention", "layer norm", "other", "wall time"]
     for part, column in (("attention", "attention_ns"), ("layer norm", "layernorm_ns")):
@@ -99,16 +123,17 @@ def test_a_published_breakdown_has_the_rest_undivided() -> None:
     assert parts["wall time"]["low_us"] is None
 
 
-def test_the_unit_follows_the_times(tmp_path: Path) -> None:
-    cells = [make_timed_cell("torch-naive", [4_000_000_000] * 6)]
-    source = read_source(write_run(tmp_path / "run", cells))
-    frame = breakdown.rows(source, "Toy")
+def test_the_unit_follows_the_times() -> None:
+    run = make_run([make_rung("torch-naive", [4_000_000_000] * 6)])
+    frame = breakdown.rows(run, run.cases[0])
     assert frame.filter(part="wall time")["time_s"].to_list() == [4.0]
 
 
-def test_the_steps_of_a_waterfall(tmp_path: Path) -> None:
-    source = make_source(tmp_path / "run", make_failed_cell(variant="passes-fold"))
-    steps = by(waterfall.rows(source, "Toy"), "variant")
+def test_the_steps_of_a_waterfall() -> None:
+    fold = make_untimed(make_rung("passes-fold", [1] * 6))
+    variants = [*list(TIMES)[:3], "passes-fold", *list(TIMES)[3:]]
+    run = make_ladder(fold, variants=variants)
+    steps = by(waterfall.rows(run, run.cases[0]), "variant")
     assert list(steps) == [
         *("torch-naive", "passes-none", "passes-fold", "attention-fused-parallel"),
         *("layernorm-parallel", "beyond-packed"),
@@ -125,51 +150,75 @@ def test_the_steps_of_a_waterfall(tmp_path: Path) -> None:
         assert step["ratio_low"] == pytest.approx(min(paired(variant, base)))
         assert step["verdict"] == "faster"
     assert steps["attention-fused-parallel"]["label"] == "▼ 0.50×"
-    assert steps["layernorm-parallel"]["label"] == "~ 1.00×"
+    assert steps["layernorm-parallel"]["label"] == "= 1.00×"
     assert steps["passes-fold"]["time_us"] is None and steps["passes-fold"]["label"] is None
 
 
-def test_the_path_leads_from_pytorch_to_the_tuned_default() -> None:
-    path = waterfall.main_path()
-    assert path[:2] == ("torch-naive", "passes-none") and path[-1] == "beyond-default"
+def test_the_path_is_the_longest_chain_of_parents() -> None:
+    path = waterfall.main_path(read_ladder())
+    assert path[:2] == ("torch-naive", "passes-none") and path[-1] == "flash-layernorm"
     assert "torch-sdpa" not in path and "attention-flash-parallel" not in path
-    assert path.index("flash-layernorm") == path.index("beyond-packed") - 1
+    assert not any(name.startswith("percall") for name in path)
+    assert path.index("layernorm-scalar") == path.index("attention-fused-parallel") + 1
 
 
-def test_the_cells_of_the_heatmap(tmp_path: Path) -> None:
-    cells = by(heatmap.rows(make_source(tmp_path / "run")), "variant")
-    assert cells["torch-naive"]["text"] == "1.00"
+def test_rows_that_name_each_other_as_parent_end_the_path() -> None:
+    run = make_run([make_rung("a", [1] * 6, parent="b"), make_rung("b", [1] * 6, parent="a")])
+    assert set(waterfall.main_path(run)) == {"a", "b"}
+
+
+def test_a_new_rung_stands_in_every_chart_of_the_ladder() -> None:
+    new = make_rung("toy-rung", [500] * 6, parent="beyond-packed", printed_name="+ toy")
+    run = make_ladder(new)
+    case = run.cases[0]
+    step = by(waterfall.rows(run, case), "variant")["toy-rung"]
+    assert (step["from_variant"], step["printed_name"]) == ("beyond-packed", "+ toy")
+    assert "toy-rung" in by(ratio.rows(run, case), "variant")
+    assert "toy-rung" in by(heatmap.rows(run), "variant")
+    assert "toy-rung" in by(breakdown.rows(run, case), "variant")
+
+
+def test_the_squares_of_the_heatmap() -> None:
+    squares = by(heatmap.rows(make_ladder()), "variant")
+    assert squares["torch-naive"]["text"] == "1.00"
     ratios = paired("beyond-packed", "torch-naive")
-    assert cells["beyond-packed"]["ratio"] == pytest.approx(median(ratios))
-    assert cells["beyond-packed"]["text"] == f"{median(ratios):.2f}"
-    assert cells["beyond-packed"]["ratio_high"] == pytest.approx(max(ratios))
+    assert squares["beyond-packed"]["ratio"] == pytest.approx(median(ratios))
+    assert squares["beyond-packed"]["text"] == f"{median(ratios):.2f}"
+    assert squares["beyond-packed"]["ratio_high"] == pytest.approx(max(ratios))
     lines = [line for line in read_lines(BLOCK) if line["config"] == "7B"]
-    frame = heatmap.rows(read_source(BLOCK)).filter(config="7B")
+    frame = heatmap.rows(read_ladder()).filter(case="7B")
     assert frame["ratio"].to_list() == pytest.approx(
         [float(line["ratio_vs_torch_naive"]) for line in lines], abs=0.0101
     )
 
 
-def test_the_heatmap_falls_back_to_sdpa(tmp_path: Path) -> None:
-    cells = [make_timed_cell("torch-sdpa", [3000] * 6), make_timed_cell("passes-none", [1500] * 6)]
-    frame = heatmap.rows(read_source(write_run(tmp_path / "run", cells)))
+def test_the_heatmap_falls_back_to_sdpa() -> None:
+    rows = [make_rung("torch-sdpa", [3000] * 6), make_rung("passes-none", [1500] * 6)]
+    frame = heatmap.rows(make_run(rows))
     assert set(frame["base"]) == {"torch-sdpa"}
     assert frame["ratio"].to_list() == [1.0, 0.5]
     assert frame["text"].to_list() == ["1.00", "0.50 ~"]
 
 
-def test_the_slope_over_sizes(tmp_path: Path) -> None:
-    flops = 24 * 64 * 128**2 + 4 * 64**2 * 128
-    size = {"config": "Small", "d_model": 128, "seq_len": 64, "flops": flops}
-    larger = make_timed_cell("passes-none", [12_000] * 6, **size)
-    frame = scaling.rows(make_source(tmp_path / "run", larger)).filter(variant="passes-none")
+def test_cases_of_one_name_are_told_apart() -> None:
+    rows = [make_rung("torch-naive", [1000] * 6, threads=threads) for threads in (1, 2)]
+    rows.append(make_rung("torch-naive", [1000] * 6, sizes=SMALL, flops=SMALL_FLOPS))
+    cases = heatmap.rows(make_run(rows))["case"].to_list()
+    assert cases == ["Toy, 1 thread", "Toy, 2 threads", "Small"]
+
+
+def test_the_slope_over_sizes() -> None:
+    larger = make_rung("passes-none", [12_000] * 6, sizes=SMALL, flops=SMALL_FLOPS)
+    frame = scaling.rows(make_ladder(larger)).filter(variant="passes-none")
     small = median(TIMES["passes-none"])
-    expected = math.log(12_000 / small) / math.log(flops / TOY_FLOPS)
-    assert frame["config"].to_list() == ["Toy", "Small"]
+    expected = math.log(12_000 / small) / math.log(SMALL_FLOPS / TOY_FLOPS)
+    assert frame["case"].to_list() == ["Toy", "Small"]
     assert frame["slope"].to_list() == pytest.approx([expected] * 2)
-    assert frame["gflop"].to_list() == pytest.approx([TOY_FLOPS / 1e9, flops / 1e9])
+    assert frame["gflop"].to_list() == pytest.approx([TOY_FLOPS / 1e9, SMALL_FLOPS / 1e9])
     assert frame["time_ms"].to_list() == pytest.approx([small / 1e6, 0.012])
-    assert frame["gflop_per_s"].to_list() == pytest.approx([TOY_FLOPS / small, flops / 12_000])
+    assert frame["gflop_per_s"].to_list() == pytest.approx(
+        [TOY_FLOPS / small, SMALL_FLOPS / 12_000]
+    )
     assert frame["series"][0] == f"passes-none, slope {expected:.2f}"
 
 
@@ -180,8 +229,9 @@ def test_a_slope_of_three_points_is_the_least_squares_one() -> None:
     assert slope([(5, 1), (5, 2)]) is None and slope([]) is None
 
 
-def test_the_ratios_to_pytorch(tmp_path: Path) -> None:
-    points = by(ratio.rows(make_source(tmp_path / "run"), "Toy"), "variant")
+def test_the_ratios_to_pytorch() -> None:
+    run = make_ladder()
+    points = by(ratio.rows(run, run.cases[0]), "variant")
     assert "torch-sdpa" not in points
     ratios = paired("passes-none", "torch-sdpa")
     row = points["passes-none"]
@@ -195,12 +245,10 @@ def test_the_ratios_to_pytorch(tmp_path: Path) -> None:
     assert row["floor"] == pytest.approx(floor)
 
 
-def test_the_share_of_the_ceiling(tmp_path: Path) -> None:
-    rates = {"multiply_add_flops_per_s": 5e12, "memory_bytes_per_s": 1e10}
-    ceilings = {"provider": "avx2", "threads": 2, **rates}
-    jax = without_profile("jax", [1500] * 6)
-    source = make_source(tmp_path / "run", jax, ceilings=ceilings)
-    shares = by(ceiling.rows(source), "series")
+def test_the_share_of_the_ceiling() -> None:
+    rates = {"2": {"provider": "avx2", "multiply_add_flops_per_s": 5e12}}
+    run = make_ladder(make_other("jax", [1500] * 6), ceilings=rates)
+    shares = by(ceiling.rows(run), "series")
     assert {name: row["variant"] for name, row in shares.items()} == {
         "best of ours": "beyond-packed",
         "PT SDPA": "torch-sdpa",
@@ -214,29 +262,30 @@ def test_the_share_of_the_ceiling(tmp_path: Path) -> None:
     assert shares["best of the league"]["share"] == pytest.approx(TOY_FLOPS / 1500 / 5000)
 
 
-def test_without_a_ceiling_there_is_no_share(tmp_path: Path) -> None:
-    frame = ceiling.rows(make_source(tmp_path / "run"))
+def test_without_a_ceiling_there_is_no_share() -> None:
+    frame = ceiling.rows(make_ladder())
     assert frame["share"].null_count() == frame.height
     assert frame.filter(series="best of the league")["gflop_per_s"].to_list() == [None]
 
 
-def test_the_league_stands_over_the_best_of_ours(tmp_path: Path) -> None:
+def test_the_best_of_ours_stands_over_the_league() -> None:
     times = [1600, 1740, 1660, 1580, 1700, 1720]
-    rows = by(league.rows(make_source(tmp_path / "run", without_profile("jax", times))), "variant")
+    rows = by(league.rows(make_ladder(make_other("jax", times))), "variant")
     assert list(rows) == ["torch-naive", "torch-sdpa", "jax"]
     assert {row["ours"] for row in rows.values()} == {"beyond-packed"}
-    # Twice ours in every round
-    assert rows["jax"]["ratio"] == pytest.approx(2) and rows["jax"]["label"] == "2.00 ▲"
+    # Half of it in every round: ours is faster, and that is what the color says
+    assert rows["jax"]["ratio"] == pytest.approx(0.5) and rows["jax"]["label"] == "0.50 ▼"
+    assert rows["jax"]["verdict"] == "faster"
     assert rows["torch-sdpa"]["ratio"] == pytest.approx(
-        median(paired("torch-sdpa", "beyond-packed"))
+        median(paired("beyond-packed", "torch-sdpa"))
     )
 
 
-def test_published_and_recorded_ratios_are_each_their_own(tmp_path: Path) -> None:
-    source = make_source(tmp_path / "run")
-    frame = published.rows(source, read_source(BLOCK), "Toy")
+def test_published_and_recorded_ratios_are_each_their_own() -> None:
+    run = make_ladder()
+    frame = published.rows(run, read_ladder(), run.cases[0])
     pair = by(frame.filter(variant="passes-none"), "source")
-    ours, theirs = pair["run"], pair["Apple M4 Max (published)"]
+    ours, theirs = pair["run"], pair["Published: block_ablation_m4max"]
     assert ours["ratio"] == pytest.approx(median(paired("passes-none", "torch-naive")))
     totals = {
         line["variant"]: float(line["total_ns"])
@@ -246,14 +295,23 @@ def test_published_and_recorded_ratios_are_each_their_own(tmp_path: Path) -> Non
     assert theirs["ratio"] == pytest.approx(totals["passes-none"] / totals["torch-naive"])
     assert theirs["ratio_low"] is None and ours["ratio_low"] is not None
     assert ours["printed_name"] == theirs["printed_name"] == "passes-none"
+    assert (ours["is_published"], theirs["is_published"]) == (False, True)
     assert "torch-naive" not in frame["variant"].to_list()
 
 
-def test_the_rates_of_attention_alone(tmp_path: Path) -> None:
-    run = load_attention(write_attention(tmp_path / "run", three_ways(500)))
-    rows = by(attention.rows(run), "impl")
+def test_the_rates_of_attention_alone() -> None:
+    times = {"torch-sdpa": 1000, "kernels-materialized": 2000, "flash": 500}
+    sizes = SIZES | {"H": 2, "Nq": 100, "Nk": 100, "d": 8}
+    del sizes["config"]
+    rows = [
+        make_attention_row(name, [time] * 6, tier="crossover", sizes=sizes, flops=640_000)
+        for name, time in times.items()
+    ]
+    rows.append(make_attention_row("torch-sdpa", tier="cpu"))
+    found = by(rate.rows(make_run(rows, baseline="torch-sdpa")), "variant")
     # 4 * 2 heads * 8 * 100^2 FLOPs in 500 ns
-    assert rows["flash"]["gflop_per_s"] == pytest.approx(640_000 / 500)
-    assert rows["flash"]["over_sdpa"] == pytest.approx(0.5)
-    assert rows["kernels-materialized"]["over_sdpa"] == pytest.approx(2)
-    assert rows["flash"]["panel"] == "full, 2 heads, 1 thread"
+    assert found["flash"]["gflop_per_s"] == pytest.approx(640_000 / 500)
+    assert found["flash"]["ratio"] == pytest.approx(0.5)
+    assert found["kernels-materialized"]["ratio"] == pytest.approx(2)
+    assert found["flash"]["panel"] == "full, 2 heads, 1 thread"
+    assert {row["seq_len"] for row in found.values()} == {100}

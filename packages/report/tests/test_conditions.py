@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rows import make_header, make_timed_cell, write_run
-from suite_samples import make_suite_header, make_suite_row, write_suite
+from samples import make_attention_row, make_header, make_run, make_timed, write_run
 
-from ablation_report.__main__ import main
-from ablation_report.conditions import condition_facts
-from ablation_report.site.run_pages import facts
-from ablation_report.sources import hardware
+from ablation_report.compare.conditions import differences, hardware
+from ablation_report.load import check, read_one
+from ablation_report.tables import condition_facts, facts, facts_text, show
 
 BATTERY, STEAL = "the machine runs on its battery", "the hypervisor took 5%"
 UNTRUSTWORTHY: dict[str, Any] = {
@@ -23,6 +21,7 @@ UNTRUSTWORTHY: dict[str, Any] = {
     ],
 }
 TOLD = {"Quota": "1.5 processors", "Warnings": f"{BATTERY}; {STEAL}"}
+MACHINE = make_header()["machine"]
 
 
 @pytest.mark.parametrize(
@@ -42,39 +41,32 @@ def test_what_is_told_of_conditions(machine: dict[str, Any], expected: dict[str,
     assert condition_facts(machine) == expected
 
 
-def test_show_and_check_take_a_run_with_conditions(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    machine = make_header()["machine"] | UNTRUSTWORTHY
-    header = make_header(machine=machine)
-    block = write_run(tmp_path / "block", [make_timed_cell("torch-naive", [4000])], header)
-    rows = [make_suite_row()]
-    suite = write_suite(tmp_path / "suite", rows, make_suite_header(rows, machine=machine))
-    for run in (block, suite):
-        assert main(["check", str(run)]) == 0
-        capsys.readouterr()
-        assert main(["show", str(run)]) == 0
-        printed = capsys.readouterr().out
+def test_show_and_check_take_a_run_with_conditions(tmp_path: Path) -> None:
+    for name, row in (
+        ("block", make_timed("torch-naive", [4000] * 3)),
+        ("suite", make_attention_row()),
+    ):
+        header = make_header([row], machine=MACHINE | UNTRUSTWORTHY)
+        folder = write_run(tmp_path / name, [row], header)
+        assert check(folder)[1] == []
+        printed = show(read_one(folder)[0], "text")
         assert "Quota:     1.5 processors\n" in printed
         assert f"Warnings:  {BATTERY}; {STEAL}\n" in printed
 
 
-def test_the_page_of_a_run_has_its_conditions_as_text() -> None:
+def test_markdown_has_the_conditions_as_text() -> None:
     warnings = [{"warnings": ["held back by <script>"]}]
-    header = make_header(machine=make_header()["machine"] | {"conditions": warnings})
-    page = facts(header)
+    run = make_run([make_attention_row()], machine=MACHINE | {"conditions": warnings})
+    page = facts_text(facts(run), is_markdown=True)
     assert "Warnings: held back by" in page
     assert "<script>" not in page
 
 
-def test_runs_of_different_quotas_are_not_of_one_machine(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    limited = make_header(machine=make_header()["machine"] | {"processor_quota": 1.0})
-    unlimited = make_header(machine=make_header()["machine"] | {"processor_quota": None})
-    assert hardware(limited) != hardware(unlimited) == hardware(make_header())
-    cells = [make_timed_cell("passes-none", [1000] * 8)]
-    first = write_run(tmp_path / "a", cells)
-    second = write_run(tmp_path / "b", cells, limited)
-    assert main(["compare", str(first), str(second)]) == 2
-    assert "instruction sets, caches and quota" in capsys.readouterr().err
+def test_runs_of_different_quotas_are_not_of_one_machine() -> None:
+    rows = [make_timed("passes-none", [1000] * 8)]
+    limited = make_run(rows, machine=MACHINE | {"processor_quota": 1.0})
+    unlimited = make_run(rows, machine=MACHINE | {"processor_quota": None})
+    plain = make_run(rows)
+    assert hardware(limited.header) != hardware(unlimited.header) == hardware(plain.header)
+    assert differences(plain, limited) == ["instruction sets, caches and quota"]
+    assert differences(plain, unlimited) == []

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from hostile import BENIGN, NAME, PAYLOAD, write_all
-from rows import make_cell, write_run
+from samples import SIZES, make_row, write_run
 
 from ablation_report.__main__ import main
 from ablation_report.escaping import (
@@ -25,9 +25,10 @@ from ablation_report.escaping import (
     path_code,
     visible,
 )
+from ablation_report.load import gather
 from ablation_report.site import write_pages
+from ablation_report.site.inputs import Inputs
 from ablation_report.site.navigation import to_toml, write_config
-from ablation_report.sources import gather
 
 ROOT = Path(__file__).parents[3]
 
@@ -87,7 +88,7 @@ def shape_of(page: Path) -> Shape:
 def build(folder: Path, suffix: str, name: str) -> list[Path]:
     """Build the site of a run of every kind; return its pages in the order of the navigation."""
     gathered = gather(write_all(folder, ROOT / "data/published", suffix, name))
-    entries = write_pages(gathered, ROOT / "docs", folder / "docs", None, ROOT)
+    entries = write_pages(Inputs(gathered), ROOT / "docs", folder / "docs", ROOT)
     config = folder / "zensical.toml"
     write_config(ROOT / "zensical.toml", config, folder / "docs", entries)
     project = tomllib.loads(config.read_text(encoding="utf-8"))["project"]
@@ -142,7 +143,7 @@ def printed(*arguments: str) -> tuple[str, str]:
 def test_no_command_prints_what_a_terminal_takes_as_an_order(tmp_path: Path) -> None:
     runs = write_all(tmp_path, ROOT / "data/published", PAYLOAD, NAME)
     single = sorted(map(str, runs.iterdir()))
-    calls = [[command, path] for path in single for command in ("show", "attention", "check")]
+    calls = [[command, path] for path in single for command in ("show", "check")]
     calls += [["show", path, "--format", "md"] for path in single]
     calls += [["compare", "--force", single[0], path] for path in single[:2]]
     calls += [["agree", single[0], single[1]], ["check", str(runs)]]
@@ -163,9 +164,10 @@ def test_no_command_prints_what_a_terminal_takes_as_an_order(tmp_path: Path) -> 
 
 
 def test_a_spreadsheet_runs_no_cell_of_an_export(tmp_path: Path) -> None:
-    cells = [make_cell(config="=HYPERLINK(1)", variant="@f", group="-1", printed_name="+1")]
-    run = write_run(tmp_path / "run", cells)
+    sizes = SIZES | {"config": "=HYPERLINK(1)"}
+    row = make_row(sizes=sizes, variant="@f", group="-1", printed_name="+1")
+    run = write_run(tmp_path / "run", [row])
     out, _ = printed("export", str(run))
-    for row in pl.read_csv(io.StringIO(out), infer_schema=False).iter_rows():
-        assert [text for text in row if text and text[0] in "=+-@"] == []
+    for line in pl.read_csv(io.StringIO(out), infer_schema=False).iter_rows():
+        assert [text for text in line if text and text[0] in "=+-@"] == []
     assert "'=HYPERLINK(1)" in out

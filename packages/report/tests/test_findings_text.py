@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finding_rows import floor_of_flash, make, make_source
-from test_attention import make_row, write_attention
+from finding_rows import block_run, floor_of_flash, make
+from samples import make_attention_row, make_run, write_run
 
-from ablation_report.attention_rows import AttentionRun
-from ablation_report.findings import FINDINGS, attention_crossover, findings_text
-from ablation_report.findings.flash_crossover import crossover
+from ablation_report import findings
+from ablation_report.findings import FINDINGS, findings_text
+from ablation_report.findings.attention_sweep.attention_crossover import FINDING as CROSSOVER
+from ablation_report.findings.block.flash_crossover import crossover
 from ablation_report.findings.judge import combine
 from ablation_report.findings.text import rows_text
 from ablation_report.findings.words import change, listed, times, two_digits
-from ablation_report.metrics import Verdict
-from ablation_report.schema import Problem
-from ablation_report.sources import Gathered, gather
+from ablation_report.load import Gathered, gather
+from ablation_report.reading import Problem
+from ablation_report.run import BLOCK, Run
+from ablation_report.stats import Verdict
 
 
 @pytest.mark.parametrize(
@@ -63,40 +65,47 @@ def test_parts_decide_a_whole() -> None:
 
 
 def test_rows_are_named_once_a_file() -> None:
-    rows = [{"path": "data/runs/a/cells.jsonl", "line": n} for n in (9, 3, 5, 10, 11, 6, 3)]
+    rows = [{"path": "data/runs/a/rows.jsonl", "line": n} for n in (9, 3, 5, 10, 11, 6, 3)]
     rows.append({"path": "b.csv", "line": 2})
-    assert rows_text(rows) == "a/cells.jsonl:3,5,6,9-11, b.csv:2"
+    assert rows_text(rows) == "a/rows.jsonl:3,5,6,9-11, b.csv:2"
 
 
-def two_sources() -> Gathered:
+def two_runs() -> Gathered:
     """A run that resolves a gain of + MATMUL_ADD, and one without that variant."""
-    cells = [make("passes-absorb", 1000), make("passes-matmul-add", 900), *floor_of_flash()]
+    rows = [make("passes-absorb", 1000), make("passes-matmul-add", 900), *floor_of_flash()]
     problem = Problem(Path("data/runs/broken"), None, None, "damaged")
-    sources = (make_source(cells, "first"), make_source(cells[:1], "second"))
-    return Gathered(sources, (), (), (problem,))
+    return Gathered((block_run(rows, "first"), block_run(rows[:1], "second")), (problem,))
 
 
-def test_text_has_a_line_for_each_source() -> None:
-    text = findings_text(two_sources(), "text")
+def test_text_has_a_line_for_each_run() -> None:
+    text = findings_text(two_runs(), "text")
+    of_block = [finding for finding in FINDINGS if finding.suite == BLOCK]
     assert "Not read: data/runs/broken: damaged" in text
-    assert "first: Test CPU, 2 cores, 2 threads, 4 rows" in text
-    for finding in FINDINGS:
+    assert "first: block, Test CPU, 2 cores, 2 threads, 4 rows" in text
+    for finding in of_block:
         assert f"{finding.title}\n{'-' * len(finding.title)}\nClaim: {finding.claim}\n" in text
         assert finding.published is None or f"Published: {finding.published}\n" in text
     told = '"passes-matmul-add" against "passes-absorb": faster at Toy (-10%).'
     assert f"\nfirst: holds: {told}\n" in text
-    missing = 'Toy ("+ MATMUL_ADD" not run)'
+    missing = 'Toy ("passes-matmul-add" not run)'
     assert f"\nsecond: not measured: {missing}." in text
-    assert text.count("\nfirst: ") == len(FINDINGS)
-    assert "cells.jsonl" not in text
+    assert text.count("\nfirst: ") == len(of_block)
+    assert "rows.jsonl" not in text
+
+
+def test_a_run_is_asked_for_the_findings_of_its_suite_alone() -> None:
+    text = findings_text(Gathered((alone(lengths({100: (800, 1000)})),)), "text")
+    titles = [f.title for f in FINDINGS if f"{f.suite}: {f.title}\n" in text]
+    assert titles == [f.title for f in FINDINGS if f.suite == "attention-sweep"]
+    assert "The tuned default" not in text
 
 
 def test_markdown_names_the_rows_and_has_the_tables() -> None:
-    text = findings_text(two_sources(), "md")
-    for finding in FINDINGS:
+    text = findings_text(two_runs(), "md")
+    for finding in (finding for finding in FINDINGS if finding.suite == BLOCK):
         assert f"\n\n## {finding.title}\n\nClaim: {finding.claim}\n\n" in text
     assert "- **first**: *holds*: " in text
-    assert "faster at Toy (-10%). Rows: `first/cells.jsonl:1,2`.\n- **second**: *not measured*" in (
+    assert "faster at Toy (-10%). Rows: `first/rows.jsonl:1,2`.\n- **second**: *not measured*" in (
         text
     )
     assert "### Rungs: first" in text
@@ -111,16 +120,22 @@ def lengths(
     for length, pair in times.items():
         for form, time_ns in zip(("flash", "fused"), pair, strict=True):
             samples = [time_ns] * 6 if isinstance(time_ns, int) else time_ns
-            shape = {"Nq": length, "Nk": length, "H": heads, "threads": threads}
-            rows.append(
-                make_row("flash", samples, **shape)
-                | {"impl": form, "form": form, "kernels": [form]}
-            )
+            rows.append(kernel(form, samples, length, heads, threads))
     return rows
 
 
-def alone(rows: list[dict[str, Any]]) -> AttentionRun:
-    return AttentionRun(Path("data/runs/alone"), {}, rows)
+def kernel(
+    form: str, samples: list[int], length: int = 100, heads: int = 2, threads: int = 1
+) -> dict[str, Any]:
+    """A row of a kernel of ours in this form."""
+    sizes = {"B": 1, "H": heads, "Nq": length, "Nk": length, "d": 64, "causal": False}
+    known: dict[str, Any] = {"origin": "ablation", "factors": {"form": form}, "tier": "crossover"}
+    return make_attention_row(form, samples, sizes=sizes, threads=threads, **known)
+
+
+def alone(rows: list[dict[str, Any]], **changes: Any) -> Run:
+    """A run of attention alone, of before suites had twins."""
+    return make_run(rows, "alone", **({"twins": [], "assumed_floor": 0.05} | changes))
 
 
 OPEN = [700, 1300] * 3
@@ -139,14 +154,14 @@ OPEN = [700, 1300] * 3
         (lengths({100: (800, 1000), 400: (OPEN, 1000)}), "not resolved", "is not resolved"),
         (
             lengths({100: (800, 1000)}) + lengths({100: (1000, 1000)}, threads=2),
-            "does not hold",
-            "2 threads: no crossover (100 0.0%)",
+            "not resolved",
+            "2 threads: a crossover is not resolved (100 0.0%)",
         ),
         (lengths({100: (800, 1000)})[:1], "not measured", "no case with both"),
     ],
 )
 def test_attention_alone(rows: list[dict[str, Any]], verdict: str, told: str) -> None:
-    outcome = attention_crossover.evaluate(alone(rows))
+    outcome = CROSSOVER.evaluate(alone(rows))
     assert outcome.verdict == verdict
     assert told in outcome.sentence
     assert bool(outcome.rows) == (verdict != "not measured")
@@ -154,17 +169,28 @@ def test_attention_alone(rows: list[dict[str, Any]], verdict: str, told: str) ->
 
 def test_attention_alone_takes_the_fastest_kernel_of_a_form() -> None:
     rows = lengths({100: (1200, 1000)})
-    packed = make_row("flash", [500] * 6) | {"impl": "p", "form": "flash_packed", "kernels": ["p"]}
-    torch = make_row("flash", [100] * 6) | {"impl": "torch", "kernels": []}
-    outcome = attention_crossover.evaluate(alone([*rows, packed, torch]))
+    packed = kernel("flash_packed", [500] * 6)
+    torch = kernel("flash", [100] * 6) | {"variant": "torch-flash", "origin": "torch"}
+    outcome = CROSSOVER.evaluate(alone([*rows, packed, torch]))
     assert "(100 -50%)" in outcome.sentence
     assert sorted(row["line"] for row in outcome.rows) == [2, 3]
 
 
 def test_attention_alone_is_printed(tmp_path: Path) -> None:
-    folder = write_attention(tmp_path / "alone", [make_row("flash", [800] * 6)])
+    folder = write_run(tmp_path / "alone", [make_attention_row()])
     text = findings_text(gather(folder), "text")
-    assert f"Claim: {attention_crossover.CLAIM}\n\nalone: not measured: " in text
+    assert f"Claim: {CROSSOVER.claim}\n\nalone: not measured: " in text
+
+
+def test_a_floor_that_was_measured_is_named() -> None:
+    twice = [kernel(name, [1000] * 6) for name in ("one", "two")]
+    run = alone(
+        lengths({100: (1200, 1000), 400: (800, 1000)}) + twice,
+        twins=[["one", "two"]],
+        assumed_floor=None,
+    )
+    sentence = CROSSOVER.evaluate(run).sentence
+    assert "Assumed" not in sentence and "Largest floor 0%" in sentence
 
 
 @pytest.mark.parametrize(
@@ -180,3 +206,15 @@ def test_attention_alone_is_printed(tmp_path: Path) -> None:
 )
 def test_crossover(points: list[tuple[int, Verdict]], expected: tuple[str, int | None]) -> None:
     assert crossover(points) == expected
+
+
+def test_a_finding_is_one_file_in_the_folder_of_its_suite() -> None:
+    """The registry names every file that has a finding, each once, and the key is its name."""
+    files = [
+        f"{file.parent.name}.{file.stem}"
+        for file in Path(findings.__file__).parent.glob("*/*.py")
+        if "\nFINDING = Finding(" in file.read_text(encoding="utf-8")
+    ]
+    named = [f"{f.suite.replace('-', '_')}.{f.key}" for f in FINDINGS]
+    assert sorted(files) == sorted(named)
+    assert len({f.key for f in FINDINGS}) == len(FINDINGS)

@@ -15,11 +15,10 @@ import pytest
 from mutations import mutate
 
 from ablation_report.__main__ import main
-from ablation_report.load import check, load, read
-from ablation_report.schema import SchemaError
+from ablation_report.load import check, gather, read
+from ablation_report.reading import SchemaError
 from ablation_report.site import write_pages
-from ablation_report.sources import gather
-from ablation_report.summary import summarize
+from ablation_report.site.inputs import Inputs
 
 N_MUTANTS = int(os.environ.get("ABLATION_MUTANTS", "160"))
 FIRST_SEED = int(os.environ.get("ABLATION_SEED", "0"))
@@ -65,13 +64,12 @@ def check_readers(path: Path, is_sound: bool) -> None:
     """Hold the functions of the package to what `check` says."""
     problems = check(path)[1]
     assert list(gather(path).problems) == problems
-    for reader in (read, lambda path: summarize(path), lambda path: load(path.parent).collect()):
-        if is_sound:
-            reader(path)
-        else:
-            with pytest.raises(SchemaError) as refused:
-                reader(path)
-            assert refused.value.problems == problems
+    if is_sound:
+        read(path)
+    else:
+        with pytest.raises(SchemaError) as refused:
+            read(path)
+        assert refused.value.problems == problems
 
 
 def expected_statuses(is_sound: bool) -> dict[str, tuple[int, ...]]:
@@ -95,7 +93,7 @@ def test_mutants_are_judged_alike_by_all(tmp_path: Path, group: int) -> None:
             assert not wrong, wrong
             check_readers(path, is_sound)
             if is_sound and seed % PAGES_EACH == 0:
-                write_pages(gather(path), DOCS, folder / "pages")
+                write_pages(Inputs(gather(path)), DOCS, folder / "pages")
         except BaseException as error:
             error.add_note(f"seed {seed}: {told}")
             raise

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from rows import make_header, make_timed_cell, write_run
+from samples import make_header, make_timed, write_run
 
 from ablation_report.__main__ import main
 
@@ -24,11 +24,11 @@ COMMANDS = (
 def place(tmp_path: Path) -> Path:
     """A folder with a run whose name and machine are not ASCII."""
     machine = make_header()["machine"] | {"cpu_model": "Test CPU µ日"}
-    cells = [
-        make_timed_cell(name, [1000 + i] * 8, printed_name=f"{name} – µ")
+    rows = [
+        make_timed(name, [1000 + i] * 8, printed_name=f"{name} – µ")
         for i, name in enumerate(("torch-naive", "torch-sdpa"))
     ]
-    write_run(tmp_path / NAME, cells, make_header(machine=machine))
+    write_run(tmp_path / NAME, rows, make_header(rows, machine=machine))
     return tmp_path
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ablation_report.load import check, load
-from ablation_report.schema import SchemaError
+from ablation_report.load import check, gather, read
+from ablation_report.reading import SchemaError
+from ablation_report.run import Run
 
 PUBLISHED = Path(__file__).parents[3] / "data" / "published"
 BLOCK = PUBLISHED / "block_ablation_m4max.csv"
@@ -43,29 +44,57 @@ def test_the_published_files_pass() -> None:
 
 
 def test_a_published_row_says_what_the_file_says() -> None:
-    frame = load(BLOCK).collect()
+    (run,) = read(BLOCK)
     lines = read_lines(BLOCK)
-    assert frame.height == len(lines) == 112
-    for row, text in zip(frame.to_dicts(), lines, strict=True):
-        assert row["origin"] == "published"
+    assert run.is_published and len(run.rows) == len(lines) == 112
+    for row, text in zip(run.rows, lines, strict=True):
         assert row["samples_ns"] == [int(text["total_ns"])]
-        (attention,), (layer_norm,) = row["profile_attention_ns"], row["profile_layer_norm_ns"]
-        assert attention == int(text["attention_ns"])
-        assert layer_norm == int(text["layernorm_ns"])
-        assert row["profile_total_ns"] == [attention + layer_norm + int(text["other_ns"])]
-        assert (row["status"], row["profile_linear_ns"]) == ("ok", None)
+        profile = row["profile"]
+        assert profile["attention"] == [int(text["attention_ns"])]
+        assert profile["layer_norm"] == [int(text["layernorm_ns"])]
+        parts = profile["attention"][0] + profile["layer_norm"][0]
+        assert profile["total"] == [parts + int(text["other_ns"])] and "linear" not in profile
         assert "+".join(row["passes"] or []) == text["passes"]
-        for name in ("config", "variant", "printed_name", "group"):
+        assert row["sizes"]["config"] == text["config"]
+        for name in ("variant", "printed_name", "group"):
             assert row[name] == text[name]
-    assert frame["line"].to_list() == list(range(2, 114))
+    assert [row["line"] for row in run.rows] == list(range(2, 114))
 
 
-def test_a_published_and_a_recorded_frame_have_the_same_columns(tmp_path: Path) -> None:
-    from rows import make_cell, write_run
+def test_a_published_ratio_is_that_of_the_printed_times() -> None:
+    (run,) = read(BLOCK)
+    for row, text in zip(run.rows, read_lines(BLOCK), strict=True):
+        found = run.compare(row, run.baseline)
+        printed = float(text["ratio_vs_torch_naive"])
+        assert found is not None and found.ratio.median == pytest.approx(printed, abs=0.011)
+        # No rounds, so no interval: only a large difference is one
+        assert found.ratio.n == 1 and (found.verdict == "not resolved") == (
+            abs(found.ratio.median - 1) <= 0.05
+        )
 
-    run = write_run(tmp_path / "run", [make_cell()])
-    assert load(run).collect_schema() == load(BLOCK).collect_schema()
-    assert load(run, BLOCK).collect().height == 113
+
+def suite_run(suite: str, name: str) -> Run:
+    """What one source published of a suite."""
+    return next(r for r in gather(SUITES).runs if (r.suite, r.name) == (suite, name))
+
+
+def test_published_figures_become_a_run_of_each_suite_and_source() -> None:
+    sweep = suite_run("attention-sweep", "attention forward sweep, RTX 3090")
+    first = sweep.rows[0]
+    assert first["details"]["time_kind"] == "mean" and first["samples_ns"] == [14.0893e6]
+    assert first["details"]["min_ns"] == pytest.approx(13.9472e6)
+    assert (first["device"], first["device_name"]) == ("cuda", "RTX 3090")
+    failed = [row for row in sweep.rows if row["status"] == "oom"]
+    assert len(failed) == 4 and all(sweep.time(row) is None for row in failed)
+    backward = next(run for run in gather(SUITES).runs if run.suite == "attention-backward")
+    longest = [
+        row
+        for row in backward.rows
+        if row["sizes"]["Nk"] == 8192 and "published_memory_bytes" in row["details"]
+    ]
+    details = longest[0]["details"]
+    assert details["published_memory_bytes"] == round(12385.75 * 2**20)
+    assert "12385.75" in SUITES.read_text().splitlines()[details["memory_line"] - 1]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +125,7 @@ def test_a_spoiled_block_ablation_is_named(
     path = spoil(tmp_path, BLOCK, line, old, new)
     assert faults_of(path) == [(line, column, message)]
     with pytest.raises(SchemaError):
-        load(path)
+        read(path)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +148,7 @@ def test_a_spoiled_suites_file_is_named(
     assert found.startswith(message)
 
 
-def test_the_suites_are_no_block_ablation() -> None:
-    with pytest.raises(SchemaError, match="the further suites"):
-        load(SUITES)
+@pytest.mark.parametrize("word", ["none of these", "true", "1.5"])
+def test_a_word_that_no_label_carries_is_refused(tmp_path: Path, word: str) -> None:
+    path = spoil(tmp_path, SUITES, 2, ",1,,none,", f",1,{word},none,")
+    assert faults_of(path) == [(2, "autocast", f"{word!r}, expected a word")]

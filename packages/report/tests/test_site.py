@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rows import make_cell, make_failed_cell, make_header, make_timed_cell, write_run
+from samples import make_header, make_row, make_timed, make_untimed, write_run
 
 from ablation_report.charts import CHARTS
+from ablation_report.load import Gathered, gather
+from ablation_report.rows import ROWS_NAME
 from ablation_report.site import write_pages
-from ablation_report.site.blocks import BLOCKS, MARK, Inputs, fill
-from ablation_report.site.choose import main_run, shown_run
+from ablation_report.site.blocks import BLOCKS, MARK, fill
 from ablation_report.site.figures import fragment
+from ablation_report.site.inputs import Inputs
 from ablation_report.site.navigation import pages_of, to_toml, write_config
 from ablation_report.site.pictures import add_pictures
 from ablation_report.site.text import table
-from ablation_report.sources import Gathered, gather
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -41,24 +42,26 @@ KERNELS: list[dict[str, Any]] = [
 AA = ("attention-fused-parallel", "layernorm-parallel")
 
 
-def timed_cells(*variants: str, n: int = 8) -> list[dict[str, Any]]:
-    """Cells whose times differ by variant."""
+PASSES = ROOT / "packages/executor/src/ablation_executor/passes"
+
+
+def timed_rows(*variants: str, n: int = 8) -> list[dict[str, Any]]:
+    """Rows whose times differ by variant."""
     return [
-        make_timed_cell(name, [1000 + 100 * i + j for j in range(n)])
-        for i, name in enumerate(variants)
+        make_timed(name, [1000 + 100 * i + j for j in range(n)]) for i, name in enumerate(variants)
     ]
 
 
 def build(out: Path, *paths: Path, kernels: list[dict[str, Any]] | None = None) -> list[str]:
     """Write the pages and return those that the navigation names."""
-    return pages_of(write_pages(gather(*paths), DOCS, out, kernels, ROOT))
+    return pages_of(write_pages(Inputs(gather(*paths), kernels, PASSES), DOCS, out, ROOT))
 
 
 @pytest.fixture(scope="module")
 def good_site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The pages of a small run and the published figures."""
     folder = tmp_path_factory.mktemp("good")
-    run = write_run(folder / "runs" / "small", timed_cells("torch-naive", "torch-sdpa", *AA))
+    run = write_run(folder / "runs" / "small", timed_rows("torch-naive", "torch-sdpa", *AA))
     pages = build(folder / "pages", run.parent, ROOT / "data/published", kernels=KERNELS)
     return folder / "pages", pages
 
@@ -87,8 +90,8 @@ def test_every_block_is_asked_for_and_filled(good_site: tuple[Path, list[str]]) 
 
 
 def test_an_unknown_block_is_refused(tmp_path: Path) -> None:
-    write_run(tmp_path / "run", timed_cells("torch-naive"))
-    with pytest.raises(ValueError, match="no generated block 'nonsense'; there are home-chart"):
+    write_run(tmp_path / "run", timed_rows("torch-naive"))
+    with pytest.raises(ValueError, match="no generated block 'nonsense'; there are result"):
         fill("<!-- generated: nonsense -->", Inputs(gather(tmp_path / "run")))
 
 
@@ -109,10 +112,13 @@ def test_nothing_is_loaded_from_another_host(good_site: tuple[Path, list[str]]) 
 
 
 DEGENERATE = {
-    "no_aa_pair": (timed_cells("torch-naive", "passes-none"), "No A/A pair was measured"),
-    "one_variant": (timed_cells("passes-none"), "One variant alone has a time"),
-    "one_sample": (timed_cells("torch-naive", *AA, n=1), "One round was measured"),
-    "all_oom": ([make_failed_cell("oom")], "No variant has a time here (oom)"),
+    "no_twins": (timed_rows("torch-naive", "passes-none"), "No A/A pair was measured"),
+    "one_variant": (timed_rows("passes-none"), "One variant alone has a time"),
+    "one_round": (
+        [row | {"sample_rounds": [0] * 8} for row in timed_rows("torch-naive", *AA)],
+        "One round was measured",
+    ),
+    "all_oom": ([make_untimed(make_row())], "No variant has a time here (oom)"),
 }
 
 
@@ -126,22 +132,22 @@ def test_a_meager_run_builds_and_says_what_it_cannot(tmp_path: Path, name: str) 
 
 
 def test_all_oom_draws_no_chart_and_says_why(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", [make_failed_cell("oom")])
+    run = write_run(tmp_path / "run", [make_untimed(make_row())])
     build(tmp_path / "pages", run)
     page = (tmp_path / "pages/configs/toy.md").read_text("utf-8")
-    assert page.count("*Not drawn: ") == sum(spec.per_config for spec in CHARTS)
+    assert page.count("*Not drawn: ") == sum(spec.per_case for spec in CHARTS)
     assert "vega-chart" not in page
 
 
 def test_without_any_source_every_page_says_so(tmp_path: Path) -> None:
-    write_pages(Gathered((), (), (), ()), DOCS, tmp_path / "pages", None, ROOT)
+    write_pages(Inputs(Gathered(())), DOCS, tmp_path / "pages", ROOT)
     for page, sentence in {
-        "index.md": "No run has been recorded",
+        "index.md": "No recorded run compares ours",
         "findings.md": "There is no source to ask",
-        "ladder.md": "No run has been recorded",
-        "league.md": "No recorded run has another runtime",
+        "ladder.md": "No quiet run has been recorded",
+        "league.md": "No recorded run compares ours",
         "runs.md": "No run has been recorded",
-        "configs/gpt-2.md": "No source has a cell of GPT-2",
+        "configs.md": "No source has a config",
         "kernels.md": "built without the kernels wheel",
     }.items():
         assert sentence in (tmp_path / "pages" / page).read_text("utf-8"), page
@@ -149,7 +155,7 @@ def test_without_any_source_every_page_says_so(tmp_path: Path) -> None:
 
 def damage(folder: Path) -> None:
     """Cut the last row in half."""
-    rows = folder / "cells.jsonl"
+    rows = folder / ROWS_NAME
     rows.write_text(rows.read_text()[:-200])
 
 
@@ -160,7 +166,7 @@ def make_foreign(folder: Path) -> None:
 
 def make_newer(folder: Path) -> None:
     """Let a newer bench have written it."""
-    (folder / "run.json").write_text(json.dumps(make_header(schema_version=2)))
+    (folder / "run.json").write_text(json.dumps(make_header(schema_version=3)))
 
 
 @pytest.mark.parametrize(
@@ -174,8 +180,8 @@ def make_newer(folder: Path) -> None:
 def test_a_bad_run_is_told_and_the_others_are_shown(
     tmp_path: Path, spoil: Any, message: str
 ) -> None:
-    spoil(write_run(tmp_path / "runs" / "bad", timed_cells("torch-naive")))
-    write_run(tmp_path / "runs" / "good", timed_cells("torch-naive", *AA))
+    spoil(write_run(tmp_path / "runs" / "bad", timed_rows("torch-naive")))
+    write_run(tmp_path / "runs" / "good", timed_rows("torch-naive", *AA))
     build(tmp_path / "pages", tmp_path / "runs")
     runs = (tmp_path / "pages/runs.md").read_text("utf-8")
     box = runs.partition("!!! failure")[2].partition("\n## ")[0]
@@ -185,33 +191,16 @@ def test_a_bad_run_is_told_and_the_others_are_shown(
 
 
 def test_a_run_without_rows_is_noted_and_no_fault(tmp_path: Path) -> None:
-    (write_run(tmp_path / "runs" / "killed", []) / "cells.jsonl").unlink()
-    write_run(tmp_path / "runs" / "good", timed_cells("torch-naive", *AA))
+    (write_run(tmp_path / "runs" / "killed", []) / ROWS_NAME).unlink()
+    write_run(tmp_path / "runs" / "good", timed_rows("torch-naive", *AA))
     build(tmp_path / "pages", tmp_path / "runs")
     runs = (tmp_path / "pages/runs.md").read_text("utf-8")
     box = runs.partition("!!! note")[2].partition("\n## ")[0]
     assert "runs/killed: a run without rows" in box and "!!! failure" not in runs
 
 
-def test_the_newest_run_that_covers_a_config_is_shown(tmp_path: Path) -> None:
-    full = ("torch-naive", "torch-sdpa", "passes-none", *AA)
-    for name, day, variants in (
-        ("old", 1, full),
-        ("new", 2, full),
-        ("newest-but-two-rungs", 3, AA),
-        ("newest-but-quick", 4, full),
-    ):
-        command = ["ablation-bench", *(["--quick"] if "quick" in name else [])]
-        header = make_header(created_utc=f"2026-01-0{day}T00:00:00Z", command=command)
-        write_run(tmp_path / name, timed_cells(*variants), header)
-    gathered = gather(tmp_path)
-    shown, main = shown_run(gathered, "Toy"), main_run(gathered)
-    assert shown and main and shown.name == main.name == "new"
-    assert shown_run(gathered, "GPT-2") is None
-
-
 def test_the_passes_stand_in_their_order_with_before_and_after(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", timed_cells("torch-naive"))
+    run = write_run(tmp_path / "run", timed_rows("torch-naive"))
     build(tmp_path / "pages", run)
     page = (tmp_path / "pages/passes.md").read_text("utf-8")
     names = re.findall(r"^## \d+\. (\w+) ", page, re.MULTILINE)
@@ -221,9 +210,9 @@ def test_the_passes_stand_in_their_order_with_before_and_after(tmp_path: Path) -
 
 
 def test_a_pass_is_worth_what_the_rung_that_adds_it_is(tmp_path: Path) -> None:
-    cells = timed_cells("passes-none", "passes-fold", *AA)
-    cells[1] |= {"parent": "passes-none", "passes": ["fold_constants"]}
-    run = write_run(tmp_path / "run", cells)
+    rows = timed_rows("passes-none", "passes-fold", *AA)
+    rows[1] |= {"parent": "passes-none", "passes": ["fold_constants"]}
+    run = write_run(tmp_path / "run", rows)
     build(tmp_path / "pages", run)
     page = (tmp_path / "pages/passes.md").read_text("utf-8")
     section = page.partition("2. fold_constants")[2].partition("\n## ")[0]
@@ -231,15 +220,14 @@ def test_a_pass_is_worth_what_the_rung_that_adds_it_is(tmp_path: Path) -> None:
 
 
 def test_a_kernel_has_its_idea_its_neighbors_and_its_time(tmp_path: Path) -> None:
-    cell = make_cell(samples_ns=[1000] * 2)
-    run = write_run(tmp_path / "run", [cell])
+    run = write_run(tmp_path / "run", [make_row()])
     build(tmp_path / "pages", run, kernels=KERNELS)
     page = (tmp_path / "pages/kernels/softmax_simd.md").read_text("utf-8")
     assert "Three passes &#124; over a row." in page
     assert "| Plainer | [<code>softmax_scalar</code>](softmax_scalar.md) |" in page
     assert "| [Toy](../configs/toy.md) | No passes | 1 | 0.3 µs | 100.0% |" in page
     other = (tmp_path / "pages/kernels/softmax_scalar.md").read_text("utf-8")
-    assert "No run that this site shows ran this kernel" in other
+    assert "No recorded run ran this kernel" in other
 
 
 def test_a_chart_cannot_end_its_own_script() -> None:
@@ -250,7 +238,7 @@ def test_a_chart_cannot_end_its_own_script() -> None:
 
 def test_every_chart_has_a_picture_for_pages_without_scripts(tmp_path: Path) -> None:
     pytest.importorskip("vl_convert")
-    run = write_run(tmp_path / "run", timed_cells("torch-naive", "torch-sdpa", *AA))
+    run = write_run(tmp_path / "run", timed_rows("torch-naive", "torch-sdpa", *AA))
     pages = build(tmp_path / "pages", run)
     count = add_pictures(tmp_path / "pages")
     named = set()
@@ -283,15 +271,37 @@ def test_toml_is_read_back_as_it_was() -> None:
 
 def test_a_table_is_not_torn_by_what_a_row_says(tmp_path: Path) -> None:
     assert table(["A", "B"], [["x", "1"]]) == "| A | B |\n| --- | ---: |\n| x | 1 |"
-    cell = make_failed_cell("error", "a|b <tag>\nsecond line")
-    build(tmp_path / "pages", write_run(tmp_path / "run", [cell]))
+    row = make_untimed(make_row(), "error", "raised") | {"reason_text": "a|b <tag>\nsecond line"}
+    build(tmp_path / "pages", write_run(tmp_path / "run", [row]))
     page = (tmp_path / "pages/configs/toy.md").read_text("utf-8")
     assert "a&#124;b &lt;tag&gt; second line" in page
 
 
 def test_without_the_repository_the_pages_are_written_all_the_same(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", timed_cells("torch-naive"))
+    run = write_run(tmp_path / "run", timed_rows("torch-naive"))
     shutil.copytree(DOCS, tmp_path / "docs")
-    pages = pages_of(write_pages(gather(run), tmp_path / "docs", tmp_path / "pages"))
+    pages = pages_of(write_pages(Inputs(gather(run)), tmp_path / "docs", tmp_path / "pages"))
     assert not any(page.startswith("changelogs/") for page in pages)
     assert "without the executor's sources" in (tmp_path / "pages/passes.md").read_text("utf-8")
+
+
+def test_notes_of_a_run_stand_on_its_page_as_text(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", timed_rows("torch-naive"))
+    (run / "NOTES.md").write_text("Stopped <b>early</b>.\n\nThe machine\nwas shared.\n")
+    build(tmp_path / "pages", run)
+    page = (tmp_path / "pages/runs/run.md").read_text("utf-8")
+    assert "## Notes\n\n- Stopped &lt;b&gt;early&lt;/b&gt;.\n- The machine was shared.\n" in page
+
+
+def test_own_runs_have_pages_and_no_other_page_is_made_from_them(tmp_path: Path) -> None:
+    own = write_run(tmp_path / "own", timed_rows("torch-naive", "torch-sdpa", *AA))
+    rows = [row | {"run_id": "other"} for row in timed_rows("torch-naive", *AA)]
+    theirs = write_run(tmp_path / "theirs", rows, make_header(rows, run_id="other"))
+    inputs = Inputs(gather(own, theirs), mine=frozenset({"own"}))
+    entries = write_pages(inputs, DOCS, tmp_path / "pages", ROOT)
+    assert "runs/own.md" in pages_of(entries) and "Your machine" in str(entries)
+    text = {path.name: path.read_text("utf-8") for path in (tmp_path / "pages").rglob("*.md")}
+    assert "## Your machine" in text["runs.md"] and "own.md" in text["toy.md"]
+    for page in ("index.md", "findings.md", "ladder.md", "league.md", "configs.md"):
+        assert "own" not in re.findall(r"runs/([\w-]+)\.md", text[page]), page
+    assert "theirs" in text["configs.md"]

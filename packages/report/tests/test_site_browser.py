@@ -40,6 +40,10 @@ FOUND = """(word) => [...document.querySelectorAll("*")].some((host) => {
   const links = [...host.shadowRoot.querySelectorAll("a[href]")];
   return links.some((a) => a.href.includes(".html") && a.innerText.toLowerCase().includes(word));
 })"""
+# What a table that is shown takes, and what it has
+TABLES = """[...document.querySelectorAll(".md-typeset__scrollwrap")]
+  .filter((e) => e.clientWidth && !e.closest("details"))
+  .map((e) => [e.scrollWidth, e.clientWidth])"""
 LABEL_INK = """getComputedStyle(document.querySelector(
   ".vega-chart svg .role-axis-label text")).fill"""
 
@@ -173,3 +177,12 @@ def test_a_phone_need_not_scroll_sideways(browser: Any, name: str) -> None:
     phone.context.close()
     assert width <= 390
     assert phone.faults == []
+
+
+@pytest.mark.parametrize("width", [1280, 1440, 1920])
+def test_no_column_of_the_league_is_cut_off(browser: Any, width: int) -> None:
+    wide = Visitor(browser, width, "light")
+    tables = wide.open("league.html").evaluate(TABLES)
+    wide.context.close()
+    assert len(tables) > 3
+    assert [pair for pair in tables if pair[0] > pair[1]] == []

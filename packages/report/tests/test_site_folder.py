@@ -9,14 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rows import make_cell, write_run
+from samples import make_row, write_run
 
 from ablation_report.__main__ import main
+from ablation_report.load import gather
 from ablation_report.output import UsageError
 from ablation_report.site import write_pages
 from ablation_report.site.folder import LIST_NAME, claim
+from ablation_report.site.inputs import Inputs
 from ablation_report.site.navigation import CONFIG_OPENING
-from ablation_report.sources import gather
 
 ROOT = Path(__file__).parents[3]
 needs_vega = pytest.mark.skipif(
@@ -27,7 +28,7 @@ needs_vega = pytest.mark.skipif(
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a run, hand-written pages and a base configuration, as current folder."""
-    write_run(tmp_path / "rows" / "small", [make_cell()])
+    write_run(tmp_path / "rows" / "small", [make_row()])
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "index.md").write_text("# Index\n")
     shutil.copy(ROOT / "zensical.toml", tmp_path / "zensical.toml")
@@ -46,7 +47,7 @@ def everything(folder: Path) -> dict[str, bytes | str]:
 
 def write(out: str | Path) -> None:
     """Write the pages of the run into a folder."""
-    write_pages(gather("rows"), Path("docs"), Path(out))
+    write_pages(Inputs(gather("rows")), Path("docs"), Path(out))
 
 
 def other_folder(place: Path) -> str:
@@ -266,8 +267,8 @@ def test_a_summary_replaces_a_summary_alone(
     for layout in ("csv", "md", "parquet"):
         for _ in range(2):
             assert main(["export", "rows", "--format", layout, "--out", "s.out"]) == 0
-    (place / "rows" / "small" / "cells.jsonl").chmod(0o644)
-    for path in ("rows/small/cells.jsonl", "docs/index.md"):
+    (place / "rows" / "small" / "rows.jsonl").chmod(0o644)
+    for path in ("rows/small/rows.jsonl", "docs/index.md"):
         kept = (place / path).read_bytes()
         assert main(["export", "rows", "--out", path]) == 2
         assert f"--out {path}: exists and is no summary" in capsys.readouterr().err

@@ -1,128 +1,188 @@
-"""The summary of many runs against the metrics of single cells, and what it refuses."""
+"""The summary of many runs against the figures of single rows, and what export writes."""
 
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
-from rows import make_cell, make_failed_cell, make_header, make_noisy_samples, write_run
+from samples import (
+    make_attention_row,
+    make_header,
+    make_noisy_samples,
+    make_row,
+    make_run,
+    make_timed,
+    make_untimed,
+    write_run,
+)
 
 from ablation_report.__main__ import main
-from ablation_report.metrics import measure, median_interval, rounds_ns
-from ablation_report.schema import SchemaError
-from ablation_report.sources import gather
-from ablation_report.summary import SUMMARY, summarize
+from ablation_report.load import gather
+from ablation_report.stats import median_interval
+from ablation_report.tables.summary import SUMMARY, summarize
 
 DATA = Path(__file__).parents[3] / "data"
 
 
-def test_committed_runs_have_the_figures_of_metrics() -> None:
-    summary = summarize(DATA / "published", DATA / "runs")
-    by_cell = {(r["run"], r["config"], r["variant"]): r for r in summary.iter_rows(named=True)}
+def summary_of(*rows: dict[str, Any], **changes: Any) -> list[dict[str, Any]]:
+    return summarize([make_run(list(rows), **changes)]).to_dicts()
+
+
+def test_recorded_and_published_runs_have_the_figures_of_their_runs() -> None:
     gathered = gather(DATA / "published", DATA / "runs")
-    assert not gathered.problems
-    assert len(by_cell) == sum(len(source.cells) for source in gathered.sources)
-    for source in gathered.sources:
-        for config, cells in source.by_config.items():
-            for row in measure(list(cells.values())).iter_rows(named=True):
-                got = by_cell[source.name, config, row["variant"]]
-                assert got["status"] == row["status"]
-                for ours, theirs in (
-                    *(("median_ns", "total_ns"), ("low_ns", "total_low_ns")),
-                    *(("high_ns", "total_high_ns"), ("min_ns", "min_ns"), ("gflops", "gflops")),
-                    *(("vs_baseline", "vs_baseline"), ("is_noisy", "is_noisy"), ("n", "n")),
-                ):
-                    assert is_equal(got[ours], row[theirs]), (source.name, ours, row)
+    frame = summarize(gathered.runs)
+    assert frame.schema == pl.Schema(SUMMARY)
+    assert frame.height == sum(len(run.rows) for run in gathered.runs)
+    places = ((run, row) for run in gathered.runs for row in run.rows)
+    for (run, row), line in zip(places, frame.iter_rows(named=True), strict=True):
+        assert (line["run"], line["variant"], line["status"]) == (
+            run.name,
+            row["variant"],
+            row["status"],
+        )
+        time = run.time(row)
+        if time is None:
+            assert line["median_ns"] is None
+            continue
+        assert (line["median_ns"], line["low_ns"], line["high_ns"]) == (
+            time.median,
+            time.low,
+            time.high,
+        )
+        ratio = run.ratio(row, run.row(row["case"], run.baseline, row["phase"]))
+        assert line["vs_baseline"] == (ratio.median if ratio else None)
 
 
-def is_equal(a: float | None, b: float | None) -> bool:
-    """True for numbers that are equal but for rounding, and where both are missing."""
-    return a is b if a is None or b is None else math.isclose(a, b, rel_tol=1e-12)
-
-
-def test_rounds_are_counted_once(tmp_path: Path) -> None:
-    cell = make_cell(samples_ns=[10, 30, 50, 70], sample_rounds=[0, 0, 1, 1])
-    summary = summarize(write_run(tmp_path / "run", [cell]))
-    assert summary.row(0, named=True)["rounds"] == len(rounds_ns(cell)) == 2
-    assert summary.row(0, named=True)["median_ns"] == 40
+def test_rounds_are_counted_once() -> None:
+    (line,) = summary_of(make_row(samples_ns=[10, 30, 50, 70], sample_rounds=[0, 0, 1, 1]))
+    assert (line["n"], line["rounds"], line["median_ns"], line["min_ns"]) == (4, 2, 40, 10)
+    assert (line["config"], line["phase"], line["threads"]) == ("Toy", "fwd", 2)
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 6, 1033, 5000])
-def test_many_rounds_have_the_figures_of_metrics(tmp_path: Path, n: int) -> None:
+def test_many_rounds_have_their_interval(n: int) -> None:
     samples = [10**6 + i * i % 1009 for i in range(n)]
-    cell = make_cell(samples_ns=samples, sample_rounds=list(range(n)))
-    row = summarize(write_run(tmp_path / "run", [cell])).row(0, named=True)
+    (line,) = summary_of(make_timed("passes-none", samples))
     found = median_interval(samples)
-    assert (row["median_ns"], row["low_ns"], row["high_ns"]) == (
+    assert (line["median_ns"], line["low_ns"], line["high_ns"]) == (
         found.median,
         found.low,
         found.high,
     )
-    assert row["is_noisy"] == (None if n == 1 else found.width is not None and found.width > 0.05)
+    assert line["is_noisy"] == (None if n == 1 else found.width is not None and found.width > 0.05)
 
 
-def test_missing_times_stay_missing(tmp_path: Path) -> None:
-    summary = summarize(write_run(tmp_path / "run", [make_failed_cell()]))
-    row = summary.row(0, named=True)
-    assert row["status"] == "oom"
-    assert all(row[name] is None for name in ("median_ns", "low_ns", "min_ns", "gflops"))
+def test_missing_times_stay_missing() -> None:
+    (line,) = summary_of(make_untimed(make_row()))
+    assert (line["status"], line["reason"]) == ("oom", "predicted")
+    assert all(line[name] is None for name in ("median_ns", "low_ns", "min_ns", "gflops", "floor"))
+
+
+def test_rows_of_all_suites_have_one_form() -> None:
+    suite = make_run(
+        [
+            make_attention_row(),
+            make_attention_row("mine", [500] * 6, flops=1_000_000),
+            make_untimed(make_attention_row("naive")),
+        ],
+        baseline="torch_sdpa_flash",
+        ceilings={"1": {"multiply_add_flops_per_s": 4e12}},
+    )
+    block = make_run([make_row()])
+    lines = summarize([block, suite]).to_dicts()
+    assert [line["suite"] for line in lines] == ["block", *["attention-sweep"] * 3]
+    mine = lines[2]
+    assert mine["vs_baseline"] == pytest.approx(0.5, rel=0.02) and mine["config"] is None
+    assert (mine["p95_ns"], mine["of_ceiling"]) == (500, 0.5)
+    assert lines[3]["reason_text"] == "predicted in words"
+
+
+def test_the_floor_and_the_least_traffic() -> None:
+    first = make_timed("attention-fused-parallel", [1030] * 6)
+    lines = summary_of(first, make_timed("layernorm-parallel", [1000] * 6, parent=first["variant"]))
+    assert lines[0]["floor"] == pytest.approx(0.03)
+    assert lines[1]["vs_parent"] == pytest.approx(1 / 1.03)
+    moved = 199936 + 2 * 4 * 32 * 64
+    assert lines[1]["least_bytes"] == moved
+    assert lines[1]["least_gb_per_s"] == moved / 1000
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("{", "damaged"),
-        (json.dumps(make_cell(status="fine")), "status"),
-        (json.dumps(make_cell(samples_ns=None)), "samples_ns"),
-        (json.dumps(make_cell(schema_version=2)), "a newer bench wrote it"),
-        (json.dumps({**make_cell(), "threads": "two"}), "threads"),
+        (json.dumps(make_row(status="fine")), "status"),
+        (json.dumps(make_row(samples_ns=None)), "samples_ns"),
+        (json.dumps(make_row(schema_version=3)), "schema"),
+        (json.dumps({**make_row(), "threads": "two"}), "threads"),
     ],
 )
-def test_a_fault_is_told_by_line_and_column(tmp_path: Path, line: str, message: str) -> None:
-    run = write_run(tmp_path / "run", [make_cell()])
-    with (run / "cells.jsonl").open("a") as file:
+def test_export_of_a_faulty_run_is_refused_by_line_and_column(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    run = write_run(tmp_path / "run", [make_row()])
+    with (run / "rows.jsonl").open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(SchemaError, match=rf"cells\.jsonl:2.*{message}"):
-        summarize(run)
+    assert main(["export", str(run)]) == 1
+    told = capsys.readouterr().err
+    assert "rows.jsonl:2" in told and message in told
 
 
 def test_a_thousand_runs(tmp_path: Path) -> None:
     for number in range(1000):
         name = f"run-{number:04}"
-        cells = [
-            make_cell(
-                run_id=name,
-                config=f"config-{i % 5}",
-                variant=f"variant-{i}",
-                samples_ns=make_noisy_samples(100_000, 10, seed=i),
-                sample_rounds=list(range(10)),
-            )
+        rows = [
+            make_timed(f"variant-{i}", make_noisy_samples(100_000, 10, seed=i), run_id=name)
             for i in range(2)
         ]
-        write_run(tmp_path / name, cells, make_header(run_id=name))
-    summary = summarize(tmp_path)
-    assert summary.height == 2000
-    assert summary.get_column("run").n_unique() == 1000
-    assert summary.schema == pl.Schema(SUMMARY)
+        write_run(tmp_path / name, rows, make_header(rows, run_id=name))
+    frame = summarize(gather(tmp_path).runs)
+    assert frame.height == 2000
+    assert frame.get_column("run").n_unique() == 1000
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    for where, factor in (("a", 1), ("b", 3)):
+        rows = [
+            make_timed(name, [factor * (1000 + i)] * 6, run_id=where)
+            for i, name in enumerate(("torch-naive", "passes-none"))
+        ]
+        write_run(tmp_path / where / "run", rows, make_header(rows, run_id=where))
+    frame = summarize(gather(tmp_path / "a", tmp_path / "b").runs)
+    assert frame["run"].to_list() == ["a/run", "a/run", "b/run", "b/run"]
+    # The pairs are of one run each
+    assert frame["vs_baseline"].to_list() == [1.0, 1.001, 1.0, 1.001]
 
 
 @pytest.mark.parametrize("layout", ["csv", "md", "parquet"])
-def test_export_writes_every_cell(tmp_path: Path, layout: str) -> None:
-    run = write_run(tmp_path / "run", [make_cell(), make_failed_cell(variant="passes-fold")])
+def test_export_writes_every_row_and_replaces_its_own(tmp_path: Path, layout: str) -> None:
+    rows = [make_row(), make_untimed(make_row(variant="passes-fold"))]
+    run = write_run(tmp_path / "run", rows)
     out = tmp_path / f"summary.{layout}"
-    assert main(["export", str(run), "--format", layout, "--out", str(out)]) == 0
+    for _ in range(2):
+        assert main(["export", str(run), "--format", layout, "--out", str(out)]) == 0
     if layout == "md":
         assert len(out.read_text().splitlines()) == 4
         return
     frame = pl.read_csv(out) if layout == "csv" else pl.read_parquet(out)
     assert frame.get_column("status").to_list() == ["ok", "oom"]
-    assert frame.get_column("median_ns").to_list() == [1100.0, None]
+    assert frame.get_column("median_ns").to_list() == [1050.0, None]
+
+
+def test_export_keeps_a_file_that_is_no_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = write_run(tmp_path / "run", [make_row()]), tmp_path / "notes.csv"
+    out.write_text("run,config,variant\n")
+    assert main(["export", str(run), "--out", str(out)]) == 2
+    assert "exists and is no summary" in capsys.readouterr().err
+    assert out.read_text() == "run,config,variant\n"
 
 
 def test_parquet_needs_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = write_run(tmp_path / "run", [make_cell()])
+    run = write_run(tmp_path / "run", [make_row()])
     assert main(["export", str(run), "--format", "parquet"]) == 2
     assert "--out is missing" in capsys.readouterr().err

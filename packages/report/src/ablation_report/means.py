@@ -6,32 +6,39 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+# Below this, a ratio of two decimals would have one digit.
+SMALL_RATIO = 0.1
+
 
 @dataclass(frozen=True)
 class GeometricMean:
-    """The geometric mean of n ratios, None of none; `missing` names the cells that have no ratio.
+    """The geometric mean of n ratios, None of none; `missing` names the cases that have no ratio.
 
-    Means over different cells are not to be compared, which is why the missing ones belong to it.
+    Means over different cases are not to be compared, which is why the missing ones belong to it.
     """
 
     value: float | None
     n: int
     missing: tuple[str, ...]
 
+    def value_text(self) -> str:
+        """Write the mean: 0.86x."""
+        return "-" if self.value is None else ratio_text(self.value)
+
     def text(self) -> str:
         """Write the mean with its n: 0.86x (7)."""
-        return "-" if self.value is None else f"{self.value:.2f}x ({self.n})"
+        return self.value_text() if self.value is None else f"{self.value_text()} ({self.n})"
 
     def sentence(self, what: str) -> str:
-        """Write the mean of `what` with its n and the missing cells."""
+        """Write the mean of `what` with its n and the missing cases."""
         if self.value is None:
             return f"{what}: no geometric mean, nothing was measured"
         lacking = f"; missing: {', '.join(self.missing)}" if self.missing else ""
-        return f"{what}: geometric mean {self.value:.2f}x over {self.n} configs{lacking}"
+        return f"{what}: geometric mean {self.value_text()} over {self.n} configs{lacking}"
 
 
 def geometric_mean(ratios: Mapping[str, float | None]) -> GeometricMean:
-    """Return the geometric mean of the ratios that are known, by the name of their cell.
+    """Return the geometric mean of the ratios that are known, by the name of their case.
 
     Raises:
         ValueError: a ratio is not above 0.
@@ -44,3 +51,8 @@ def geometric_mean(ratios: Mapping[str, float | None]) -> GeometricMean:
         return GeometricMean(None, 0, missing)
     value = math.exp(math.fsum(map(math.log, known.values())) / len(known))
     return GeometricMean(value, len(known), missing)
+
+
+def ratio_text(ratio: float) -> str:
+    """Write a ratio: 0.85x, or 0.012x with two digits of a small one."""
+    return f"{ratio:#.2g}x" if 0 < ratio < SMALL_RATIO else f"{ratio:.2f}x"

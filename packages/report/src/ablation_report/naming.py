@@ -34,13 +34,13 @@ def slug(name: str) -> str:
     return f"{plain[:MOST_LETTERS]}-{_digest(name)}".strip("-")
 
 
-def slug_among(name: str, known: Iterable[str]) -> str:
-    """The slug of a name that shares it with no other, be it one of those known or not."""
-    plain = slug(name)
-    is_taken = plain in map(slug, known)
-    return (
-        plain if name in known or (name == plain and not is_taken) else f"{plain}-{_digest(name)}"
-    )
+def slugs(names: Iterable[str]) -> dict[str, str]:
+    """The slug of each name, shared with no other; of several alike the first is the plain one."""
+    found: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        plain = slug(name)
+        found[name] = f"{plain}-{_digest(name)}" if plain in found.values() else plain
+    return found
 
 
 def _digest(name: str) -> str:

@@ -1,4 +1,8 @@
-"""Reads the published CSV files; the block ablation becomes rows like those of a run."""
+"""Reads the published CSV files as runs: rows in the columns of `rows`, as far as they are known.
+
+A published figure is one sample. Under `details` stands how it was taken: `time_kind`, and
+`mean_ns`, `std_ns`, `min_ns` where they were printed. A profile has the printed parts alone.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablation_report.columns import MOST_INT, show
 from ablation_report.escaping import visible
-from ablation_report.reading import MOST_FAULTS, decoded, encoding_fault, read_bytes
-from ablation_report.schema import (
-    CELL_COLUMNS,
-    SCHEMA_VERSION,
-    STATUSES,
+from ablation_report.fields import MOST_INT, show
+from ablation_report.legacy import BASELINES, BLOCK_TWINS
+from ablation_report.naming import name_of
+from ablation_report.reading import (
+    MOST_FAULTS,
     Problem,
     SchemaError,
+    decoded,
+    encoding_fault,
+    read_bytes,
 )
+from ablation_report.rows import STATUSES, blank_row, make_label
+from ablation_report.run import BLOCK, NAIVE, Run
 
 Row = dict[str, Any]
 # Line, column and message
@@ -61,6 +69,12 @@ def _not_negative(text: str) -> float:
     if not _NUMBER.fullmatch(text) or float(text) > _MOST:
         raise ValueError
     return float(text)
+
+
+def _word(text: str) -> str:
+    # What a label could not carry is a ValueError
+    make_label(BLOCK, "published", {"word": text}, "float32", 1, "cpu")
+    return text
 
 
 def _flag(text: str) -> bool:
@@ -105,7 +119,8 @@ SUITES: Mapping[str, Field] = {
     **dict.fromkeys(("batch", "heads", "q_len", "kv_len", "head_dim"), POSITIVE),
     **dict.fromkeys(("layers", "d_model", "d_ff", "vocab"), OPTIONAL_POSITIVE),
     "causal": Field("0 or 1", _flag),
-    **dict.fromkeys(("autocast", "compile"), OPTIONAL_TEXT),
+    "autocast": Field("a word", _word, nullable=True),
+    "compile": OPTIONAL_TEXT,
     "metric": TEXT,
     "unit": _one_of(("ms", "MiB", "bytes")),
     "value": OPTIONAL_MEASURED,
@@ -116,29 +131,38 @@ SUITES: Mapping[str, Field] = {
 }
 
 
-@dataclass(frozen=True)
-class PublishedBlock:
-    """A published block ablation: each row as a cell, with the number of its line.
+# The published ladder prints no parents; these are the rungs that each of its variants stands on.
+PARENTS: Mapping[str, str] = {
+    "torch-sdpa": NAIVE,
+    "percall-numpy": "percall-native",
+    "percall-native": "attention-fused-parallel",
+    "passes-none": NAIVE,
+    "passes-fold": "passes-none",
+    "passes-absorb": "passes-fold",
+    "passes-matmul-add": "passes-absorb",
+    "passes-bias-relu": "passes-matmul-add",
+    "attention-unfused-scalar": "passes-bias-relu",
+    "attention-fused-scalar": "attention-unfused-scalar",
+    "attention-fused-simd": "attention-fused-scalar",
+    "attention-fused-parallel": "attention-fused-simd",
+    "attention-flash-parallel": "attention-fused-parallel",
+    "layernorm-scalar": "attention-fused-parallel",
+    "layernorm-simd": "layernorm-scalar",
+    "layernorm-parallel": "layernorm-simd",
+    "flash-layernorm": "layernorm-parallel",
+}
+# Variants of the ladder that are no compiled program: executor and origin.
+_EXECUTORS: Mapping[str, tuple[str, str]] = {
+    NAIVE: ("torch", "torch"),
+    "torch-sdpa": ("torch", "torch"),
+    "percall-numpy": ("per_op", "numpy"),
+    "percall-native": ("per_op", "ablation"),
+}
 
-    The one published time becomes the one sample. The profile's total is the sum of the three
-    published parts; of these, Other is not divided any further, so the columns of its parts are
-    null.
-    """
 
-    path: Path
-    rows: list[tuple[int, Row]]
-
-
-@dataclass(frozen=True)
-class PublishedSuites:
-    """Published figures of the further suites: each row with the number of its line."""
-
-    path: Path
-    rows: list[tuple[int, Row]]
-
-
-def read_published(path: Path) -> PublishedBlock | PublishedSuites:
-    """Read and check a published CSV file, whichever of both its columns say that it is.
+def read_published(path: Path) -> list[Run]:
+    """Read and check a published CSV file, whichever of both its columns say that it is: one run of
+    the block, or one for each suite and source.
 
     Raises:
         SchemaError: it is missing, no text in UTF-8, or breaks a rule; lists the faults by line
@@ -147,27 +171,170 @@ def read_published(path: Path) -> PublishedBlock | PublishedSuites:
     records = _records(path)
     _, header = next(records, (1, []))
     if {"row_id", "suite", "metric"} <= set(header):
-        return PublishedSuites(path, _rows(path, header, records, SUITES, _suites_faults))
+        return _suite_runs(path, _rows(path, header, records, SUITES, _suites_faults))
     rows = _rows(path, header, records, BLOCK_ABLATION, _block_faults)
-    return PublishedBlock(path, [(line, _cell(path, row)) for line, row in rows])
+    found = [_block_row(path, line, row) for line, row in rows]
+    known = {"suite": BLOCK, "baseline": NAIVE, "twins": BLOCK_TWINS}
+    return [_run(name_of(path), path, known, found)]
 
 
-def _cell(path: Path, row: Row) -> Row:
-    known = {
-        "schema_version": SCHEMA_VERSION,
-        "run_id": visible(path.stem),
-        **{name: row[name] for name in ("config", "d_model", "n_heads", "seq_len", "batch")},
-        **{name: row[name] for name in ("variant", "printed_name", "group", "attention_kernel")},
-        "layer_norm_kernel": row["layernorm_kernel"],
-        "passes": None if row["passes"] is None else row["passes"].split("+"),
-        "status": "ok",
-        "samples_ns": [row["total_ns"]],
-        "profile_total_ns": [row["attention_ns"] + row["layernorm_ns"] + row["other_ns"]],
-        "profile_attention_ns": [row["attention_ns"]],
-        "profile_layer_norm_ns": [row["layernorm_ns"]],
-        "flops": _flops(row),
+def _run(name: str, path: Path, known: Row, found: list[Row]) -> Run:
+    listed = {
+        f"{column}s": list(dict.fromkeys(row[column] for row in found))
+        for column in ("tier", "case", "variant", "phase")
     }
-    return {name: known.get(name) for name in CELL_COLUMNS}
+    return Run(
+        name,
+        path,
+        {"device": found[0]["device"] if found else "cpu", **listed, **known},
+        tuple(found),
+        is_published=True,
+    )
+
+
+def _placed(path: Path, line: int, **known: Any) -> Row:
+    """Return a row of what is known, and where it stands."""
+    row = {**blank_row(), "factors": {}, "providers": {}, "attempted": True, "session": 1}
+    return {**row, "path": visible(path), "line": line, **known}
+
+
+def _block_row(path: Path, line: int, row: Row) -> Row:
+    variant = row["variant"]
+    executor, origin = _EXECUTORS.get(variant, ("compiled", "ablation"))
+    sizes = {
+        "B": row["batch"],
+        "H": row["n_heads"],
+        "Nq": row["seq_len"],
+        "Nk": row["seq_len"],
+        "d": row["d_model"] // row["n_heads"] or 1,
+        "causal": False,
+        "config": row["config"],
+    }
+    kernels = {"attention": row["attention_kernel"], "layer_norm": row["layernorm_kernel"]}
+    return _placed(
+        path,
+        line,
+        run_id=visible(path.stem),
+        suite=BLOCK,
+        tier="configs",
+        case=f"{BLOCK}/configs {row['config']}",
+        variant=variant,
+        worker=origin,
+        phase="fwd",
+        parent=PARENTS.get(variant),
+        group=row["group"],
+        printed_name=row["printed_name"],
+        published_name=row["printed_name"],
+        origin=origin,
+        factors={"executor": executor},
+        sizes=sizes,
+        dtype="float32",
+        device="cpu",
+        status="ok",
+        passes=None if row["passes"] is None else row["passes"].split("+"),
+        kernels={op: kernel for op, kernel in kernels.items() if kernel} or None,
+        samples_ns=[row["total_ns"]],
+        sample_rounds=[0],
+        interleaved=True,
+        profile={
+            "total": [row["attention_ns"] + row["layernorm_ns"] + row["other_ns"]],
+            "attention": [row["attention_ns"]],
+            "layer_norm": [row["layernorm_ns"]],
+        },
+        flops=_flops(row),
+        details={"time_kind": "median"},
+    )
+
+
+def _suite_runs(path: Path, found: list[tuple[int, Row]]) -> list[Run]:
+    """Return the published figures, by line of their file, as a run for each suite and source.
+
+    A figure of memory stands with the first time of its case, variant and phase.
+    """
+    groups: dict[tuple[str, str], list[tuple[int, Row]]] = {}
+    for line, row in found:
+        groups.setdefault((row["suite"], row["source"]), []).append((line, row))
+    runs = []
+    for (name, source), lines in groups.items():
+        suite = PUBLISHED_SUITES[name]
+        known: Row = {"suite": suite, "baseline": BASELINES[suite], "twins": []}
+        known["n_lines"] = len(lines)
+        runs.append(_run(source, path, known, _suite_rows(path, suite, lines)))
+    return runs
+
+
+def _suite_rows(path: Path, suite: str, lines: list[tuple[int, Row]]) -> list[Row]:
+    timed: list[Row] = []
+    first: dict[tuple[str, str, str], Row] = {}
+    for line, row in lines:
+        made = _suite_row(path, line, suite, row)
+        key = (made["case"], made["variant"], made["phase"])
+        if row["unit"] == "ms":
+            timed.append(made)
+            first.setdefault(key, made)
+        elif key in first and row["value"] is not None:
+            scale = 2**20 if row["unit"] == "MiB" else 1
+            first[key]["details"] |= {
+                "published_memory_bytes": round(row["value"] * scale),
+                "memory_line": line,
+            }
+    return timed
+
+
+def _suite_row(path: Path, line: int, suite: str, row: Row) -> Row:
+    """Return a published row in the columns of a recorded one."""
+    is_compiled = row["compile"] == "inductor"
+    name = row["impl"]
+    if is_compiled and not name.endswith("_compiled"):
+        name += "_compiled"
+    shape = {"B": "batch", "H": "heads", "Nq": "q_len", "Nk": "kv_len", "d": "head_dim"}
+    sizes = {
+        **{size: row[column] for size, column in shape.items()},
+        "causal": row["causal"],
+        **{n: row[n] for n in ("autocast", "layers", "d_ff", "vocab") if row[n] is not None},
+    }
+    label = make_label(suite, "published", sizes, row["dtype"], 1, "cpu")
+    device, _, device_name = row["device_true"].partition(":")
+    return _placed(
+        path,
+        line,
+        suite=suite,
+        tier="published",
+        # Neither threads nor a device that a label could carry were published
+        case=label.replace(" t1 cpu", ""),
+        variant=name,
+        worker=name,
+        phase=row["phase"],
+        printed_name=name,
+        published_name=name,
+        origin="published",
+        sizes=sizes,
+        dtype=row["dtype"],
+        device=device,
+        device_name=device_name,
+        status=row["status"],
+        reason=row["reason"],
+        reason_text=row["note"],
+        **_published_time(row),
+    )
+
+
+def _published_time(row: Row) -> Row:
+    """Return the printed figures of time, in ns."""
+    if row["value"] is None or row["unit"] != "ms":
+        return {"details": {}}
+    value = row["value"] * 1e6
+    details: Row = {"time_kind": "one cold run"}
+    if row["metric"] != "profiler_range_time":
+        details = {"time_kind": "mean", "mean_ns": value}
+        for name in ("std", "min"):
+            details[f"{name}_ns"] = None if row[name] is None else row[name] * 1e6
+    return {
+        "samples_ns": [value],
+        "sample_rounds": [0],
+        "interleaved": True,
+        "details": details,
+    }
 
 
 def _flops(row: Row) -> int:

@@ -1,12 +1,14 @@
 """Reads the files of a run folder: headers and lines, each fault told with its place.
 
 Nothing is trusted: not that a name is that of a regular file, not its encoding, its length, the
-depth of what it nests. `read_run` is the one way to a run, whichever kind it is of.
+depth of what it nests. The bench reads by this module what it goes on with, and the report what it
+shows, so that both judge a file alike. Standard library only.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -16,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import polars as pl
+from ablation_report import rows
+from ablation_report.escaping import visible
+from ablation_report.fields import show
+from ablation_report.rows import HEADER_NAME, Header, Row
 
-from ablation_report.columns import Column, column_faults, show
-from ablation_report.schema import Problem, SchemaError, version_fault
-
-HEADER_NAME = "run.json"
 # A file with more faults than this is damaged as a whole
 MOST_FAULTS = 100
 # No line and no header is longer; a block of zeros on a damaged disk may be
@@ -29,7 +30,8 @@ MOST_BYTES = 2**26
 # Rows nest four deep; Python's own functions fail at hundreds
 MOST_DEPTH = 32
 
-Row = Mapping[str, Any]
+# What nests nothing
+_PLAIN = frozenset({int, float, str, bool, type(None)})
 # In JSON, half of a pair that makes one character
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _KINDS = {
@@ -44,21 +46,57 @@ _MARKS |= {b"\xfe\xff": "UTF-16", b"\x00\x00\xfe\xff": "UTF-32"}
 
 
 @dataclass(frozen=True)
-class Format:
-    """A kind of run: the file of its rows, what header and rows may hold, what makes a row unique.
+class Problem:
+    """One fault of a file and its place; line and column are None for the whole of it."""
 
-    `says` tells what a row measures, under the column `named`; `row_faults` are those between the
-    columns of a row, `header_faults` those between a sound row and a sound header.
+    path: Path
+    line: int | None
+    column: str | None
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.line}" if self.line is not None else str(self.path)
+        column = f"column {self.column[:60]}: " if self.column is not None else ""
+        return visible(f"{place}: {column}{self.message}")
+
+
+class SchemaError(ValueError):
+    """Files that cannot be read as rows; `problems` has one entry for each fault."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the files of a run are judged and made rows of the present schema.
+
+    `header_faults` and `row_faults` judge what stands in the files, `lift_header` and `lift_row`
+    make it a header and a row of `rows`; a row is lifted with the header as it stands in its file,
+    a header with the rows that were lifted. `name_of` is what the files call a column.
     """
 
+    version: int
     rows_name: str
-    header_columns: Mapping[str, Column]
-    row_columns: Mapping[str, Column]
-    key: Sequence[str]
-    named: str
-    says: Callable[[Row], str]
-    row_faults: Callable[[Row], dict[str, str]]
-    header_faults: Callable[[Row, Mapping[str, Any]], dict[str, str]]
+    header_faults: Callable[[Mapping[str, Any]], dict[str, str]]
+    row_faults: Callable[[Mapping[str, Any]], dict[str, str]]
+    lift_header: Callable[[Header, Sequence[Row]], Header] = lambda header, rows: header
+    lift_row: Callable[[Row, Header], Row] = lambda row, header: row
+    name_of: Callable[[str], str] = lambda name: name
+
+
+FORMAT = Format(rows.SCHEMA_VERSION, rows.ROWS_NAME, rows.header_faults, rows.row_faults)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file of rows: the row, or the faults that make it none."""
+
+    number: int
+    content: bytes
+    row: Row | None
+    problems: tuple[Problem, ...]
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -166,13 +204,15 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _is_deeper(value: Any, levels: int) -> bool:
     """True where lists and tables are nested more than so many levels deep."""
-    layer = [value]
+    layer = [value] if isinstance(value, dict | list) else []
     for _ in range(levels + 1):
-        entries: list[Any] = []
+        found: list[Any] = []
         for each in layer:
-            if isinstance(each, dict | list):
-                entries += each.values() if isinstance(each, dict) else each
-        layer = [each for each in entries if isinstance(each, dict | list)]
+            entries = each.values() if isinstance(each, dict) else each
+            # Long lists are of numbers, and are passed over as a whole
+            if not _PLAIN.issuperset(map(type, entries)):
+                found += [entry for entry in entries if isinstance(entry, dict | list)]
+        layer = found
         if not layer:
             return False
     return True
@@ -186,7 +226,7 @@ def _is_unicode(value: Any) -> bool:
     return True
 
 
-def read_header(path: Path, columns: Mapping[str, Column]) -> dict[str, Any]:
+def read_header(path: Path, kind: Format = FORMAT) -> Header:
     """Read and check a run.json.
 
     Raises:
@@ -194,25 +234,34 @@ def read_header(path: Path, columns: Mapping[str, Column]) -> dict[str, Any]:
             fault.
     """
     header = peek_header(path)
-    _refuse(path, None, column_faults(header, columns))
+    # Another version may have other columns: no use in listing them
+    if fault := version_fault(header.get("schema_version"), kind.version):
+        raise SchemaError([Problem(path, None, "schema_version", fault)])
+    _refuse(path, None, kind.header_faults(header))
     return header
 
 
-def peek_header(path: Path) -> dict[str, Any]:
-    """Read a run.json as far as to tell its kind; raises for damage and for another schema."""
+def peek_header(path: Path) -> Header:
+    """Read a run.json as far as to know its kind; raises for damage."""
     content = read_bytes(path)
     if fault := encoding_fault(content):
         raise SchemaError([Problem(path, None, None, fault)])
-    header = read_object(path, None, decoded(path, None, content))
-    # Another version may have other columns: no use in listing them
-    if fault := version_fault(header.get("schema_version")):
-        raise SchemaError([Problem(path, None, "schema_version", fault)])
-    return header
+    return read_object(path, None, decoded(path, None, content))
 
 
-def read_run(folder: Path, kind: Format) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Read and check a run folder; return its header and its rows, none where it has no file of
-    them.
+def version_fault(version: Any, expected: int) -> str | None:
+    """Say why a schema version is refused, or return None."""
+    if version == expected and type(version) is int:
+        return None
+    if type(version) is not int:
+        return f"{show(version)}, expected {expected}"
+    age = "a newer" if version > expected else "an older"
+    return f"schema {version}, expected schema {expected} ({age} bench wrote it)"
+
+
+def read_run(folder: Path, kind: Format = FORMAT) -> tuple[Header, list[Row]]:
+    """Read and check a run folder; return its header and its rows in the present schema, none where
+    it has no file of them. Each row has the number of its line under "line".
 
     Raises:
         SchemaError: a file is missing, damaged, breaks a rule, or has another schema; lists the
@@ -220,76 +269,83 @@ def read_run(folder: Path, kind: Format) -> tuple[dict[str, Any], list[dict[str,
     """
     header, problems = None, []
     try:
-        header = read_header(folder / HEADER_NAME, kind.header_columns)
+        header = read_header(folder / HEADER_NAME, kind)
     except SchemaError as error:
         if any(problem.column == "schema_version" for problem in error.problems):
             raise
         problems += error.problems
-    try:
-        rows = _read_rows(folder / kind.rows_name, kind, header)
-    except SchemaError as error:
-        raise SchemaError([*problems, *error.problems]) from None
-    if header is None:
+    found: list[Row] = []
+    path = folder / kind.rows_name
+    faulty = 0
+    for line in read_lines(path, header, kind):
+        if line.row is not None:
+            found.append({**line.row, "line": line.number})
+        problems += line.problems
+        faulty += len(line.problems)
+        if faulty >= MOST_FAULTS:
+            del problems[len(problems) - faulty + MOST_FAULTS :]
+            message = f"{MOST_FAULTS} faults up to here: the lines below were not read"
+            problems.append(Problem(path, line.number, None, message))
+            break
+    if header is None or problems:
         raise SchemaError(problems)
-    return header, rows
+    if kind is FORMAT:
+        return header, found
+    header = kind.lift_header(header, found)
+    places = (
+        Problem(path, row["line"], kind.name_of(name), fault)
+        for row in found
+        for name, fault in rows.place_faults(row, header).items()
+    )
+    if problems := list(itertools.islice(places, MOST_FAULTS)):
+        raise SchemaError(problems)
+    return header, found
 
 
-def _read_rows(path: Path, kind: Format, header: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Read the lines of a file of rows; without a header each by itself."""
-    rows: list[dict[str, Any]] = []
-    problems: list[Problem] = []
-    first_line: dict[tuple[Any, ...], int] = {}
-    for line, content in _lines(path) if os.path.lexists(path) else ():
+def read_lines(path: Path, header: Header | None, kind: Format = FORMAT) -> Iterator[Line]:
+    """Yield every line of a file of rows; none without the file.
+
+    With a header, rows of another run are faults; without one each row is judged by itself.
+    Raises SchemaError for what cannot be read as
+    lines, and for a file of another schema, whose rows are not damaged.
+    """
+    first: dict[tuple[Any, ...], int] = {}
+    for number, content in _lines(path) if os.path.lexists(path) else ():
         try:
-            row = _row(path, line, content, kind, header)
+            row = _row(path, number, content, kind, header)
         except SchemaError as error:
-            problems += error.problems
-            if len(problems) >= MOST_FAULTS:
-                del problems[MOST_FAULTS:]
-                message = f"{MOST_FAULTS} faults up to here: the lines below were not read"
-                problems.append(Problem(path, line, None, message))
-                break
+            if any(problem.column == "schema_version" for problem in error.problems):
+                raise
+            yield Line(number, content, None, tuple(error.problems))
             continue
-        earlier = first_line.setdefault(tuple(row[name] for name in kind.key), line)
-        if earlier != line:
-            message = f"{kind.says(row)} stands in line {earlier} already"
-            problems.append(Problem(path, line, kind.named, message))
-        rows.append(row)
-    if problems:
-        raise SchemaError(problems)
-    return rows
+        earlier = first.setdefault(tuple(row[name] for name in rows.KEY), number)
+        if earlier == number:
+            yield Line(number, content, row, ())
+            continue
+        message = f"{row['phase']} of this case stands in line {earlier} already"
+        told = Problem(path, number, kind.name_of("variant"), f"{row['variant']}, {message}")
+        yield Line(number, content, None, (told,))
 
 
-def _row(
-    path: Path, line: int, content: bytes, kind: Format, header: Mapping[str, Any] | None
-) -> dict[str, Any]:
+def _row(path: Path, line: int, content: bytes, kind: Format, header: Header | None) -> Row:
     """Read and check one line of a file of rows."""
     if len(content) > MOST_BYTES:
         raise SchemaError([Problem(path, line, None, f"longer than {MOST_BYTES} bytes")])
     row = read_object(path, line, decoded(path, line, content))
-    if fault := version_fault(row.get("schema_version")):
+    if fault := version_fault(row.get("schema_version"), kind.version):
         raise SchemaError([Problem(path, line, "schema_version", fault)])
-    faults = column_faults(row, kind.row_columns) or kind.row_faults(row)
-    if not faults and header is not None:
-        if row["run_id"] != header["run_id"]:
-            faults["run_id"] = f"{show(row['run_id'])}, {HEADER_NAME} says {show(header['run_id'])}"
-        faults |= kind.header_faults(row, header)
+    faults = kind.row_faults(row)
+    if not faults and header is not None and row["run_id"] != header["run_id"]:
+        faults = {"run_id": f"{show(row['run_id'])}, {HEADER_NAME} says {show(header['run_id'])}"}
+    elif not faults and header is not None and kind is FORMAT:
+        faults = rows.place_faults(row, header)
     _refuse(path, line, faults)
-    return {name: _typed(row.get(name), column.dtype) for name, column in kind.row_columns.items()}
-
-
-def _typed(value: Any, dtype: Any) -> Any:
-    """A value as the frame has it: JSON writes a number without a fraction as an integer."""
-    if value is None:
-        return None
-    if dtype == pl.Float64:
-        return float(value)
-    if isinstance(dtype, pl.List) and dtype.inner != pl.Int64:
-        return [_typed(entry, dtype.inner) for entry in value]
-    if isinstance(dtype, pl.Struct):
-        types = {field.name: field.dtype for field in dtype.fields}
-        return {name: _typed(entry, types[name]) for name, entry in value.items()}
-    return value
+    if kind is FORMAT:
+        return row
+    lifted = kind.lift_row(row, header or {})
+    told = rows.relation_faults(lifted)
+    _refuse(path, line, {kind.name_of(name): fault for name, fault in told.items()})
+    return lifted
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -6,21 +6,25 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ablation_report.metrics import Cell
+from ablation_report.rows import DTYPE_BYTES
+from ablation_report.run import BLOCK, Row, Run
 
-FLOAT32_BYTES = 4
+_SIZES = {"B", "H", "Nq", "d"}
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
 
 
-def least_bytes(cell: Cell) -> int | None:
+def least_bytes(row: Row) -> int | None:
     """Return the bytes of weights, input and output of a call, each moved once.
 
-    None where the row does not say how large the weights are, as a published one.
+    None where the row says neither that nor how large a block's weights are, as a published one.
     """
-    if cell["weights_bytes"] is None:
+    sizes, weights = row["sizes"], row["memory"]["weights"]
+    if row["bytes"] is not None:
+        return int(row["bytes"])
+    if weights is None or row["suite"] != BLOCK or not sizes.keys() >= _SIZES:
         return None
-    activations = cell["batch"] * cell["seq_len"] * cell["d_model"]
-    return int(cell["weights_bytes"] + 2 * FLOAT32_BYTES * activations)
+    activations = sizes["B"] * sizes["Nq"] * sizes["H"] * sizes["d"]
+    return int(weights + 2 * DTYPE_BYTES[row["dtype"]] * activations)
 
 
 def largest_cache_bytes(machine: Mapping[str, Any]) -> int | None:
@@ -29,18 +33,17 @@ def largest_cache_bytes(machine: Mapping[str, Any]) -> int | None:
     return max((int(m[1]) * _UNITS[m[2]] for m in sizes if m), default=None)
 
 
-def memory_share(
-    cell: Cell, time_ns: float, machine: Mapping[str, Any], ceilings: Mapping[str, Any] | None
-) -> float | None:
-    """Return the share of the measured memory rate that the least traffic takes in this time.
+def memory_share(run: Run, row: Row) -> float | None:
+    """Return the share of the measured memory rate that the least traffic of a row takes.
 
     None where it does not apply: the run did not measure the rate, or what is moved fits into the
     machine's largest cache, so that it need not come from memory.
     """
-    moved = least_bytes(cell)
-    if moved is None or ceilings is None:
+    moved, time = least_bytes(row), run.time(row)
+    rate = (run.ceilings.get(str(row["threads"])) or {}).get("memory_bytes_per_s")
+    if moved is None or time is None or not rate:
         return None
-    cache = largest_cache_bytes(machine)
+    cache = largest_cache_bytes(run.header["machine"])
     if cache is None or moved <= cache:
         return None
-    return float(moved / (time_ns * 1e-9) / ceilings["memory_bytes_per_s"])
+    return float(moved / (time.median * 1e-9) / rate)

@@ -1,40 +1,38 @@
-"""The charts of the report: each a frame, and a Vega-Lite chart that draws exactly that frame."""
+"""The charts of the report: each a frame, and a Vega-Lite chart that draws exactly that frame.
+
+A chart is a module and a line of `CHARTS`. The module has TITLE and CAPTION, and three functions of
+a run: `rows` returns the frame, `chart` draws it, `needs` says why it cannot be drawn, or None.
+"""
 
 from __future__ import annotations
 
 import importlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 import altair as alt
 import polars as pl
 
-from ablation_report.attention_rows import AttentionRun
-from ablation_report.charts import (
-    attention,
-    breakdown,
-    ceiling,
-    heatmap,
-    league,
-    published,
-    ratio,
-    scaling,
-    waterfall,
-)
+from ablation_report.charts import bars, cases, growth, memory
+from ablation_report.charts.attention import plane, rate
+from ablation_report.charts.block import ceiling, league, published, scaling
+from ablation_report.charts.ladder import breakdown, heatmap, ratio, waterfall
+from ablation_report.charts.lm_step import steps
 from ablation_report.charts.theme import GRAY, sentence_chart
 from ablation_report.escaping import all_visible, visible
-from ablation_report.sources import Source
-from ablation_report.suite_sources import SuiteSource
+from ablation_report.run import BLOCK, Run
 from ablation_report.tables import NOTHING, Table
+from ablation_report.tables.block import has_ladder
 
 __all__ = [
-    "ATTENTION",
     "CHARTS",
     "ChartSpec",
-    "Subject",
     "against_published",
+    "charts_of",
     "draw",
     "needs",
     "rows",
@@ -47,145 +45,140 @@ SVG_WIDTH = 720
 
 @dataclass(frozen=True)
 class ChartSpec:
-    """A chart: how pages name it, and its three functions.
+    """A chart: how pages name it, the runs that it is for, and its three functions.
 
-    They take a source, and where `per_config` is true one of its configs as well: `rows` returns
-    the frame, `chart` draws it, `needs` says in a sentence why it cannot be drawn, or None.
+    They take a run, and where `per_case` is true the label of one of its cases as well.
     """
 
     key: str
     title: str
     caption: str
-    per_config: bool
+    is_for: Callable[[Run], bool]
+    per_case: bool
     rows: Callable[..., pl.DataFrame]
     chart: Callable[..., alt.TopLevelMixin]
     needs: Callable[..., str | None]
 
 
-CHARTS: tuple[ChartSpec, ...] = (
-    ChartSpec(
-        "heatmap",
-        "Every variant at every config",
-        "Time over that of PyTorch in the same rounds. Below 1 the variant is faster.",
-        False,
-        heatmap.rows,
-        heatmap.chart,
-        heatmap.needs,
-    ),
-    ChartSpec(
-        "scaling",
-        "Time over size",
-        "Median time of a call over the FLOPs of the block; a slope of 1 is proportion.",
-        False,
-        scaling.rows,
-        scaling.chart,
-        scaling.needs,
-    ),
-    ChartSpec(
-        "ceiling",
-        "Share of the ceiling",
-        "The block's FLOPs in the time of a call, over the rate of multiply-adds that the same run "
-        "measured.",
-        False,
-        ceiling.rows,
-        ceiling.chart,
-        ceiling.needs,
-    ),
-    ChartSpec(
-        "league",
-        "Against the runtimes of others",
-        "Time of each over that of the best of ours in the same rounds. Above 1 ours is faster.",
-        False,
-        league.rows,
-        league.chart,
-        league.needs,
-    ),
-    ChartSpec(
-        "breakdown",
-        "Where the time goes",
-        "Medians of profiled calls, part by part, and the wall time of calls that are not "
-        "profiled.",
-        True,
-        breakdown.rows,
-        breakdown.chart,
-        breakdown.needs,
-    ),
-    ChartSpec(
-        "waterfall",
-        "What each rung is worth",
-        "From the time of the rung before to its own, along the main path of the ladder.",
-        True,
-        waterfall.rows,
-        waterfall.chart,
-        waterfall.needs,
-    ),
-    ChartSpec(
-        "ratio",
-        "Against PyTorch",
-        "Time over that of PyTorch in the same rounds, with the 95% interval and the noise floor.",
-        True,
-        ratio.rows,
-        ratio.chart,
-        ratio.needs,
-    ),
-)
-# Its functions take a run of attention alone
-ATTENTION = ChartSpec(
-    "attention",
-    "Attention alone",
-    "Useful FLOPs over the time of a call, by sequence length.",
-    False,
-    attention.rows,
-    attention.chart,
-    attention.needs,
-)
+def _of(*suites: str) -> Callable[[Run], bool]:
+    """The runs of these suites."""
+    return lambda run: run.suite in suites
 
 
-def against_published(other: Source) -> ChartSpec:
-    """Return the chart that sets a recorded run beside this published one."""
+def _is_flat(run: Run) -> bool:
+    """True for variants that stand on no ladder."""
+    return not has_ladder(run)
+
+
+def _is_profiled(run: Run) -> bool:
+    """True where calls were taken apart."""
+    return has_ladder(run) or any(row["profile"] for row in run.rows)
+
+
+def _has_crossover(run: Run) -> bool:
+    """True where the tier was measured that shows which form of attention wins from which length
+    on."""
+    return run.suite == "attention-sweep" and any(row["tier"] == rate.TIER for row in run.rows)
+
+
+def _spec(
+    key: str, module: ModuleType, is_for: Callable[[Run], bool], per_case: bool = False
+) -> ChartSpec:
     return ChartSpec(
-        "published",
-        "Published and recorded",
-        "Time over that of PT naive, each within its own source and on its own machine.",
-        True,
-        lambda source, config: published.rows(source, other, config),
-        lambda source, config: published.chart(source, other, config),
-        lambda source, config: published.needs(source, other, config),
+        key,
+        module.TITLE,
+        module.CAPTION,
+        is_for,
+        per_case,
+        module.rows,
+        module.chart,
+        module.needs,
     )
 
 
-Subject = Source | AttentionRun | SuiteSource
+_SWEEPS = ("attention-sweep", "attention-backward")
+# In the order of pages. The bars stand once for each tier and number of threads.
+CHARTS: tuple[ChartSpec, ...] = (
+    _spec("heatmap", heatmap, has_ladder),
+    _spec("scaling", scaling, _of(BLOCK)),
+    _spec("ceiling", ceiling, _of(BLOCK)),
+    _spec("league", league, _of(BLOCK)),
+    _spec("breakdown", breakdown, _is_profiled, per_case=True),
+    _spec("waterfall", waterfall, has_ladder, per_case=True),
+    _spec("ratio", ratio, has_ladder, per_case=True),
+    _spec("steps", steps, _of("lm-step")),
+    _spec("plane", plane, _of("attention-parts")),
+    _spec("attention", rate, _has_crossover),
+    _spec("cases", cases, _is_flat),
+    _spec("growth", growth, _of(*_SWEEPS, "attention-parts")),
+    _spec("memory", memory, _of(*_SWEEPS)),
+    _spec("bars", bars, _is_flat),
+)
 
 
-def needs(spec: ChartSpec, source: Subject, config: str | None = None) -> str | None:
+def charts_of(run: Run) -> list[ChartSpec]:
+    """Return the charts that are for a run, in the order of pages; the bars of each of its tiers
+    as charts of their own."""
+    found: list[ChartSpec] = []
+    for spec in CHARTS:
+        if spec.is_for(run):
+            found += _bars(spec, run) if spec.key == "bars" else [spec]
+    return found
+
+
+def _bars(spec: ChartSpec, run: Run) -> list[ChartSpec]:
+    return [
+        replace(
+            spec,
+            key=f"bars {tier} {threads or ''}".rstrip(),
+            title=f"Times of {title}",
+            rows=partial(bars.rows, group=(tier, threads)),
+            chart=partial(bars.chart, group=(tier, threads)),
+            needs=partial(bars.needs, group=(tier, threads)),
+        )
+        for (tier, threads), title in bars.groups(run).items()
+    ]
+
+
+def against_published(other: Run) -> ChartSpec:
+    """Return the chart that sets a case of a recorded run beside this published one."""
+    return replace(
+        _spec("published", published, _of(BLOCK), per_case=True),
+        rows=lambda run, case: published.rows(run, other, case),
+        chart=lambda run, case: published.chart(run, other, case),
+        needs=lambda run, case: published.needs(run, other, case),
+    )
+
+
+def needs(spec: ChartSpec, run: Run, case: str | None = None) -> str | None:
     """Say in a sentence why a chart cannot be drawn, or return None."""
-    return spec.needs(*_arguments(spec, source, config))
+    return spec.needs(*_arguments(spec, run, case))
 
 
-def rows(spec: ChartSpec, source: Subject, config: str | None = None) -> pl.DataFrame:
+def rows(spec: ChartSpec, run: Run, case: str | None = None) -> pl.DataFrame:
     """Return the frame behind a chart."""
-    return spec.rows(*_arguments(spec, source, config))
+    return spec.rows(*_arguments(spec, run, case))
 
 
-def draw(spec: ChartSpec, source: Subject, config: str | None = None) -> dict[str, Any]:
+def draw(spec: ChartSpec, run: Run, case: str | None = None) -> dict[str, Any]:
     """Return a chart as Vega-Lite; where it cannot be drawn, a picture of why not, in a sentence.
 
     Raises:
-        ValueError: the chart is of one config, and none is named.
+        ValueError: the chart is of one case, and none is named.
     """
-    why_not = needs(spec, source, config)
+    why_not = needs(spec, run, case)
     if why_not is not None:
         return sentence_chart(visible(why_not)).to_dict()
-    drawn: dict[str, Any] = all_visible(spec.chart(*_arguments(spec, source, config)).to_dict())
+    drawn: dict[str, Any] = all_visible(spec.chart(*_arguments(spec, run, case)).to_dict())
     return drawn
 
 
-def _arguments(spec: ChartSpec, source: Subject, config: str | None) -> tuple[Any, ...]:
-    if not spec.per_config:
-        return (source,)
-    if config is None:
-        raise ValueError(f"the chart {spec.key} is of one config, and none is named")
-    return source, config
+def _arguments(spec: ChartSpec, run: Run, case: str | None) -> tuple[Any, ...]:
+    if not spec.per_case:
+        return (run,)
+    if case is None:
+        raise ValueError(f"the chart {spec.key} is of one case, and none is named")
+    return run, case
 
 
 def to_svg(drawn: Mapping[str, Any], width: int = SVG_WIDTH) -> str:
@@ -214,9 +207,17 @@ def to_svg(drawn: Mapping[str, Any], width: int = SVG_WIDTH) -> str:
 
 
 def to_table(frame: pl.DataFrame, title: str = "The rows behind the chart") -> Table:
-    """Lay out the frame of a chart; numbers have four digits, what is not known is "-"."""
-    lines = [[_text(value) for value in row] for row in frame.iter_rows()]
-    return Table(title, frame.columns, [("", lines)])
+    """Lay out the frame of a chart; numbers have four digits, what is not known is "-".
+
+    A column without a value is left out, and printed names that are the variants' own.
+    """
+    names = [name for name in frame.columns if frame.is_empty() or frame[name].count()]
+    if {"variant", "printed_name"} <= set(names) and (
+        frame["variant"].to_list() == frame["printed_name"].to_list()
+    ):
+        names.remove("printed_name")
+    lines = [[_text(value) for value in row] for row in frame.select(names).iter_rows()]
+    return Table(title, names, [("", lines)])
 
 
 def _text(value: Any) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import altair as alt
 import polars as pl
@@ -12,7 +12,10 @@ import polars as pl
 FONT = "system-ui, sans-serif"
 # About as legible on white as on near-black
 GRAY = "#808080"
+# Between the two ends of a scale of colors
+PALE = "#F2F2F2"
 ROW_HEIGHT = 22
+PALE_GRAY = "#A6A6A6"
 # The palette of Okabe and Ito, Color Universal Design, 2008
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
@@ -25,7 +28,7 @@ PART_COLORS: Mapping[str, str] = {
     "element-wise": GREEN,
     "movement": PURPLE,
     "dispatch": VERMILION,
-    "other": "#A6A6A6",
+    "other": PALE_GRAY,
 }
 VERDICT_COLORS: Mapping[str, str] = {
     "faster": BLUE,
@@ -48,7 +51,8 @@ AnyChart = TypeVar("AnyChart", alt.Chart, alt.LayerChart, alt.FacetChart)
 def names_axis(names: Sequence[str]) -> alt.Y:
     """A row for each name, in this order, whether or not it has a value."""
     # Layers that sort by a list lose it when each filters the data in its own way
-    return alt.Y("printed_name:N", title=None, scale=alt.Scale(domain=list(names)))
+    scale = alt.Scale(domain=list(names))
+    return alt.Y("printed_name:N", title=None, scale=scale, axis=alt.Axis(labelLimit=190))
 
 
 def log_values(low: float, high: float) -> list[float]:
@@ -79,6 +83,59 @@ def log_axis(values: Iterable[float | None], room: float = 0.0) -> tuple[alt.Sca
     return scale, alt.Axis(values=chosen, format="~g")
 
 
+def log_channel(
+    channel: Callable[..., Any], title: str, values: Iterable[float | None], room: float = 0.0
+) -> Callable[[str], Any]:
+    """Make one logarithmic axis for the layers of a chart: it takes the column of a layer.
+
+    Args:
+        channel: alt.X or alt.Y.
+        title: that of the axis, which all layers share.
+        values: what is drawn; null is left out.
+        room: part of the axis left free above the largest, for text.
+    """
+    scale, axis = log_axis(values, room)
+    return lambda column: channel(f"{column}:Q", title=title, scale=scale, axis=axis)
+
+
+def colors(column: str, by_value: Mapping[str, str], **more: Any) -> alt.Color:
+    """Colors of named things, with a legend; it needs no title."""
+    scale = alt.Scale(domain=list(by_value), range=list(by_value.values()))
+    return alt.Color(f"{column}:N", title=None, scale=scale, **more)
+
+
+def bar_style(is_published: bool, opacity: float = 0.9) -> dict[str, Any]:
+    """How bars are filled; those of published figures are hollow."""
+    hollow = {"fillOpacity": 0.0, "strokeWidth": 1.2}
+    return hollow if is_published else {"fillOpacity": opacity, "strokeWidth": 0.0}
+
+
+def line_at_one(frame: pl.DataFrame, x: Callable[[str], Any], dash: Sequence[int]) -> alt.Chart:
+    """Draw one line at the ratio 1: marks of each row would lie over one another."""
+    once = alt.Chart(frame).transform_aggregate(n_rows="count()").transform_calculate(one="1")
+    line: alt.Chart = once.mark_rule(color=GRAY, strokeDash=list(dash)).encode(x=x("one"))
+    return line
+
+
+def tooltips(*more: alt.Tooltip) -> list[alt.Tooltip]:
+    """What every mark says of itself, and more."""
+    return [
+        alt.Tooltip("printed_name:N", title="variant"),
+        alt.Tooltip("case:N"),
+        *more,
+    ]
+
+
+def ratio_tooltips(title: str) -> list[alt.Tooltip]:
+    """What a mark of a ratio says of it; `interval` is that of `span`."""
+    return [
+        alt.Tooltip("ratio:Q", title=title, format=".3f"),
+        alt.Tooltip("interval:N", title="95% interval"),
+        alt.Tooltip("n_rounds:Q", title="rounds"),
+        alt.Tooltip("verdict:N"),
+    ]
+
+
 def verdict_color(title: str) -> alt.Color:
     """Colors by verdict, with a legend."""
     scale = alt.Scale(domain=list(VERDICT_COLORS), range=list(VERDICT_COLORS.values()))
@@ -97,19 +154,15 @@ def optional(column: str, digits: str = DIGITS) -> str:
     return f"isValid(datum.{column}) ? format(datum.{column}, '{digits}') : 'not known'"
 
 
-def status_text(base: alt.Chart) -> alt.Chart:
+def status_text(base: alt.Chart, size: int = 11) -> alt.Chart:
     """Write the status at the left of the rows that have no time."""
     text: alt.Chart = (
         base.transform_filter("datum.status !== 'ok'")
-        .mark_text(align="left", dx=4, fontStyle="italic", color=GRAY)
+        .mark_text(align="left", dx=4, fontSize=size, fontStyle="italic", color=GRAY)
         .encode(
             x=alt.value(0),
             text="status:N",
-            tooltip=[
-                alt.Tooltip("printed_name:N", title="variant"),
-                alt.Tooltip("status:N"),
-                alt.Tooltip("reason:N"),
-            ],
+            tooltip=tooltips(alt.Tooltip("status:N"), alt.Tooltip("reason:N")),
         )
     )
     return text

@@ -1,7 +1,7 @@
-"""Findings: claims, the published ones and ours, and what the rows of each source say of them.
+"""Findings: claims, the published ones and ours, and what the rows of each run say of them.
 
-A module holds one claim. `FINDINGS` has them in reading order, the five published ones first;
-`evaluate_all` asks every source; `findings_text` prints the answers.
+A file holds one claim about one suite, in the folder of that suite. `registry` lists them in
+reading order; `evaluate_all` asks every run; `findings_text` prints the answers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a finding is: a claim, and what the rows of one source say of it."""
+"""What a finding is: a claim about a suite, and what the rows of one run say of it."""
 
 from __future__ import annotations
 
@@ -6,28 +6,27 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ablation_report.metrics import Cell
-from ablation_report.sources import Comparison, Source
+from ablation_report.run import Comparison, Row, Run
 from ablation_report.tables import Table
 
 OutcomeVerdict = Literal["holds", "does not hold", "not resolved", "not measured"]
 VERDICTS: tuple[OutcomeVerdict, ...] = ("holds", "does not hold", "not resolved", "not measured")
-# The sentence of an outcome without rows begins so
+# How the sentence of an outcome without rows begins.
 NOT_MEASURED = "Not measured: "
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one source says of a claim.
+    """What one run says of a claim.
 
-    `sentence` says it with its figures, and says no more than `verdict` carries; `rows` are the
-    cells it rests on; `figures` are the numbers in the sentence, unrounded, by name; `comparisons`
+    `sentence` says it with its figures, and says no more than `verdict` carries; `rows` are those
+    that it rests on; `figures` are the numbers in the sentence, unrounded, by name; `comparisons`
     are those that were judged; `table` has the details where a sentence would be too long.
     """
 
     verdict: OutcomeVerdict
     sentence: str
-    rows: tuple[Cell, ...] = ()
+    rows: tuple[Row, ...] = ()
     figures: Mapping[str, float] = field(default_factory=dict)
     comparisons: tuple[Comparison, ...] = ()
     table: Table | None = None
@@ -35,37 +34,26 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim that every source is asked for.
+    """A claim that every run of a suite is asked for.
 
     `key` is its file and anchor; `claim` a sentence that can be true or false; `published` what the
     published text said of it, in our words, or None for a question of this project.
     """
 
     key: str
+    suite: str
     title: str
     claim: str
     published: str | None
-    evaluate: Callable[[Source], Outcome]
+    evaluate: Callable[[Run], Outcome]
 
 
-def not_measured(what: str) -> Outcome:
-    """The outcome of a source that lacks the rows: `what` names them."""
-    return Outcome("not measured", f"{NOT_MEASURED}{what}.")
+def not_measured(what: str, rows: Iterable[Row] = ()) -> Outcome:
+    """Return the outcome of a run that lacks the rows: `what` names them, and may tell of other
+    rows."""
+    return Outcome("not measured", f"{NOT_MEASURED}{what}.", unique(rows))
 
 
-def judged(
-    verdict: OutcomeVerdict,
-    sentence: str,
-    comparisons: Iterable[Comparison],
-    rows: Iterable[Cell] = (),
-    figures: Mapping[str, float] | None = None,
-    table: Table | None = None,
-) -> Outcome:
-    """The outcome that rests on comparisons, and on further rows and figures where there are."""
-    found = tuple(comparisons)
-    every = [*(cell for comparison in found for cell in comparison.rows), *rows]
-    unique = {(cell["path"], cell["line"]): cell for cell in every}
-    ratios = {f"{c.config}: {c.variant} / {c.base}": c.ratio.median for c in found}
-    return Outcome(
-        verdict, sentence, tuple(unique.values()), ratios | dict(figures or {}), found, table
-    )
+def unique(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Return each row once, by its file and line."""
+    return tuple({(row["path"], row["line"]): row for row in rows}.values())

@@ -1,4 +1,4 @@
-"""From rows to a verdict: what is compared, what several configs say together, what is missing."""
+"""From rows to a verdict: what is compared, what several cases say together, what is missing."""
 
 from __future__ import annotations
 
@@ -7,105 +7,135 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from ablation_report.findings.base import OutcomeVerdict
-from ablation_report.findings.words import listed, name_of
-from ablation_report.ladder import AA_PAIRS, is_ours, rank
-from ablation_report.metrics import MIN_ROUNDS, Cell
-from ablation_report.sources import PUBLISHED_FLOOR, Comparison, Source
+from ablation_report.findings.base import Outcome, OutcomeVerdict, unique
+from ablation_report.findings.words import (
+    MOST_LISTED,
+    case_name,
+    counted,
+    listed,
+    name_of,
+    percent,
+    place_of,
+    ranged,
+    times,
+)
+from ablation_report.run import PUBLISHED_FLOOR, Comparison, Row, Run
+from ablation_report.stats import MIN_ROUNDS, Interval, Verdict, is_too_noisy
+from ablation_report.tables import Table
 
-# A config that cannot be judged, and why
+# A case that cannot be judged, in words, and why.
 Gap = tuple[str, str]
-# The verdict of a part that decides the whole, the strongest first
+# The verdict of a part that decides the whole, the strongest first.
 _BY_WEIGHT: tuple[OutcomeVerdict, ...] = ("does not hold", "not resolved", "holds")
-# What a published row says of its program; equal in two rows, they are one program
-_PROGRAM = ("attention_kernel", "layer_norm_kernel", "passes")
 
 
-def compare(source: Source, config: str, variant: str, base: str | None) -> Comparison | None:
-    """Compare as the source does, but let a published file resolve no more than its own noise.
+def compare(run: Run, row: Row | None, base: Row | str | None) -> Comparison | None:
+    """Compare as the run does, but resolve nothing in a case that is too noisy, and let a published
+    run resolve no more than its own noise.
 
-    Where a published config has one program under two names, what these differ by is its floor.
+    Where a published case has one program under two names, their difference is its floor.
     """
-    comparison = source.compare(config, variant, base)
-    if comparison is None or not source.is_published:
-        return comparison
-    floor = published_floor(source, config)
-    is_within = abs(comparison.ratio.median - 1) <= floor
-    return replace(
-        comparison, floor=floor, verdict="not resolved" if is_within else comparison.verdict
-    )
+    comparison = run.compare(row, base)
+    if comparison is None:
+        return None
+    if run.is_published:
+        floor = published_floor(run, comparison.case)
+        is_within = abs(comparison.ratio.median - 1) <= floor
+        said: Verdict = "not resolved" if is_within else comparison.verdict
+        comparison = replace(comparison, floor=floor, verdict=said)
+    if is_too_noisy(comparison.floor):
+        return replace(comparison, verdict="not resolved")
+    return comparison
 
 
-def published_floor(source: Source, config: str) -> float:
-    """The part by which two published times of a config must differ to be called different."""
+def published_floor(run: Run, case: str) -> float:
+    """Return the part by which two published times of a case must differ to be called different."""
     differences = [
-        abs(comparison.ratio.median - 1)
-        for first, second in twins(source, config)
-        if (comparison := source.compare(config, first, second)) is not None
+        abs(ratio.median - 1)
+        for first, second in twins(run, case)
+        if (ratio := run.ratio(run.row(case, first), run.row(case, second))) is not None
     ]
     return max([PUBLISHED_FLOOR, *differences])
 
 
-def twins(source: Source, config: str) -> list[tuple[str, str]]:
-    """The pairs of variants of a config that are one program under two names."""
-    cells = source.by_config.get(config, {})
-    if not source.is_published:
-        return [pair for pair in AA_PAIRS if set(pair) <= cells.keys()]
-    told = [cell for cell in cells.values() if all(cell[name] is not None for name in _PROGRAM)]
-    told.sort(key=lambda cell: rank(cell["variant"]))
+def twins(run: Run, case: str) -> list[tuple[str, str]]:
+    """Return the pairs of variants of a case that are one program under two names."""
+    if not run.is_published:
+        return [pair for pair in run.twins if all(run.row(case, name) for name in pair)]
+    # What a published row says of its program; equal in two rows, they are one.
+    programs = [
+        (row["variant"], (row["kernels"], row["passes"])) for row in run.by_case.get(case, ())
+    ]
+    told = [(variant, program) for variant, program in programs if None not in program]
     return [
-        (first["variant"], second["variant"])
-        for first, second in itertools.combinations(told, 2)
-        if all(first[name] == second[name] for name in _PROGRAM)
+        (first, second)
+        for (first, mine), (second, theirs) in itertools.combinations(told, 2)
+        if mine == theirs
     ]
 
 
-def is_twin(source: Source, config: str, first: str, second: str) -> bool:
+def is_twin(run: Run, case: str, first: str, second: str) -> bool:
     """True for two names of one program."""
-    return any({first, second} == set(pair) for pair in twins(source, config))
+    pairs = twins(run, case) if run.is_published else run.twins
+    return any({first, second} == set(pair) for pair in pairs)
 
 
-def resolves(source: Source, comparison: Comparison) -> bool:
+def resolves(run: Run, comparison: Comparison) -> bool:
     """True where a comparison could tell its two sides apart, if they were far enough apart."""
-    enough = source.is_published or comparison.ratio.n >= MIN_ROUNDS
-    return enough and comparison.floor is not None
+    is_enough = run.is_published or comparison.ratio.n >= MIN_ROUNDS
+    return is_enough and comparison.floor is not None and not is_too_noisy(comparison.floor)
+
+
+def is_noisy(run: Run, row: Row) -> bool:
+    """True where the time of a row is too spread to say that it is another than expected."""
+    time = run.time(row)
+    return bool(time and time.is_noisy) or is_too_noisy(run.floor(row["case"]))
 
 
 def compare_at(
-    source: Source, configs: Iterable[str], variant: str, base: str
+    run: Run, cases: Iterable[str], variant: str, base: str
 ) -> tuple[list[Comparison], list[Gap]]:
-    """Compare two variants at each config; return the comparisons, and the configs without one."""
+    """Compare two variants in each case; return the comparisons, and the cases without one."""
     found: list[Comparison] = []
     gaps: list[Gap] = []
-    for config in configs:
-        comparison = compare(source, config, variant, base)
+    for case in cases:
+        comparison = compare(run, run.row(case, variant), base)
         if comparison is None:
-            gaps.append((config, why_not(source, config, variant, base)))
+            gaps.append((case_name(run, case), why_not(run, case, variant, base)))
         else:
             found.append(comparison)
     return found, gaps
 
 
-def why_not(source: Source, config: str, *variants: str) -> str:
-    """Say which of the variants has no time at a config, and why."""
-    if config not in source.by_config:
+def pairs(
+    run: Run, variant: str, base: str, wanted: Callable[[Row], bool] = lambda row: True
+) -> list[Comparison]:
+    """Compare two variants in every phase of every case whose row is wanted."""
+    rows = run.select(lambda row: row["variant"] == variant and wanted(row))
+    found = (compare(run, row, base) for row in rows)
+    return [comparison for comparison in found if comparison is not None]
+
+
+def why_not(run: Run, case: str, *variants: str) -> str:
+    """Say which of the variants has no time in a case, and why."""
+    if case not in run.by_case:
         return "not run"
     lacking = []
     for variant in variants:
-        cell = source.cell(config, variant)
-        if cell is None:
-            lacking.append(f"{name_of(source, variant)} not run")
-        elif cell["status"] != "ok":
-            lacking.append(f"{name_of(source, variant)} {cell['status']}")
+        row = run.row(case, variant)
+        if row is None:
+            lacking.append(f"{name_of(run, variant)} not run")
+        elif row["status"] != "ok":
+            lacking.append(f"{name_of(run, variant)} {row['status']}")
     return ", ".join(lacking) or "no round in common"
 
 
 def gaps_text(gaps: Iterable[Gap]) -> str:
-    """Write the configs that cannot be judged by reason."""
+    """Write the cases that cannot be judged by reason."""
     reasons: dict[str, list[str]] = {}
-    for config, reason in gaps:
-        reasons.setdefault(reason, []).append(config)
-    return "; ".join(f"{listed(configs)} ({reason})" for reason, configs in reasons.items())
+    for case, reason in gaps:
+        reasons.setdefault(reason, []).append(case)
+    return "; ".join(f"{listed(cases)} ({reason})" for reason, cases in reasons.items())
 
 
 def missing(gaps: Sequence[Gap]) -> str:
@@ -114,27 +144,27 @@ def missing(gaps: Sequence[Gap]) -> str:
 
 
 def never(
-    source: Source,
+    run: Run,
     comparisons: Sequence[Comparison],
     bad: Literal["faster", "slower"],
     good: Literal["faster", "slower"],
 ) -> OutcomeVerdict:
-    """Judge the claim that no config says `bad`.
+    """Judge the claim that no case says `bad`.
 
-    To hold, it takes an interval at each config that leaves no room for `bad` beyond the floor, and
-    one config that says `good` or the same at all.
+    To hold, it takes an interval in each case that leaves no room for `bad` beyond the floor, and
+    one case that says `good`, or the same in all.
     """
     found = {comparison.verdict for comparison in comparisons}
     if bad in found:
         return "does not hold"
     is_shown = good in found or found == {"same"}
-    is_excluded = all(excludes(source, comparison, bad) for comparison in comparisons)
+    is_excluded = all(excludes(run, comparison, bad) for comparison in comparisons)
     return "holds" if is_shown and is_excluded else "not resolved"
 
 
-def excludes(source: Source, comparison: Comparison, bad: Literal["faster", "slower"]) -> bool:
+def excludes(run: Run, comparison: Comparison, bad: Literal["faster", "slower"]) -> bool:
     """True where the interval of a ratio does not reach beyond the floor on the side of `bad`."""
-    if comparison.floor is None or not resolves(source, comparison):
+    if comparison.floor is None or not resolves(run, comparison):
         return False
     if bad == "faster":
         return comparison.ratio.low >= 1 - comparison.floor
@@ -142,10 +172,25 @@ def excludes(source: Source, comparison: Comparison, bad: Literal["faster", "slo
 
 
 def faster_holds(comparison: Comparison) -> OutcomeVerdict:
-    """Judge the claim that a variant is faster than its base at one config."""
+    """Judge the claim that a variant is faster than its base in one case."""
     if comparison.verdict == "faster":
         return "holds"
     return "not resolved" if comparison.verdict == "not resolved" else "does not hold"
+
+
+def at_most(comparison: Comparison, ratio: float) -> OutcomeVerdict:
+    """Judge the claim that a time over another is at most so much: by the whole interval, paired in
+    enough rounds."""
+    if comparison.ratio.n < MIN_ROUNDS or is_too_noisy(comparison.floor):
+        return "not resolved"
+    if comparison.ratio.high <= ratio:
+        return "holds"
+    return "does not hold" if comparison.ratio.low > ratio else "not resolved"
+
+
+def within(value: float, target: float, tolerance: float) -> OutcomeVerdict:
+    """Judge the claim that an exact figure is at its target, give or take."""
+    return "holds" if abs(value - target) <= tolerance else "does not hold"
 
 
 def combine(verdicts: Iterable[OutcomeVerdict]) -> OutcomeVerdict:
@@ -157,35 +202,73 @@ def combine(verdicts: Iterable[OutcomeVerdict]) -> OutcomeVerdict:
     return "not measured"
 
 
-def timed(source: Source, config: str, wanted: Callable[[Cell], bool]) -> Mapping[str, float]:
-    """The wanted variants of a config with their median nanoseconds, fastest first."""
-    times = {
-        variant: time.median
-        for variant, cell in source.by_config.get(config, {}).items()
-        if wanted(cell) and (time := source.time(config, variant)) is not None
+def ratios_by_place(run: Run, comparisons: Iterable[Comparison]) -> dict[str, float]:
+    """Return the ratio of each comparison by the words for its case."""
+    return {place_of(run, c.row): c.ratio.median for c in comparisons}
+
+
+def judge_target(run: Run, found: Sequence[Comparison], ratio: float) -> Outcome:
+    """Judge the claim that the ratio of these comparisons is at most a target; name the cases that
+    miss it."""
+    groups: dict[OutcomeVerdict, list[Comparison]] = {}
+    for comparison in found:
+        groups.setdefault(at_most(comparison, ratio), []).append(comparison)
+    words: Mapping[OutcomeVerdict, str] = {
+        "holds": "reached",
+        "does not hold": "missed",
+        "not resolved": "not resolved",
     }
-    return dict(sorted(times.items(), key=lambda item: item[1]))
+    parts = "; ".join(
+        f"{words[verdict]}: {ranged(ratios_by_place(run, groups[verdict]))}"
+        for verdict in words
+        if verdict in groups
+    )
+    names = name_of(run, found[0].variant), name_of(run, found[0].base_variant)
+    sentence = (
+        f"Time of {names[0]} over that of {names[1]}, target at most {times(ratio)}: {parts}."
+    )
+    return judged(run, combine(groups), sentence, found)
 
 
-def is_our_rung(cell: Cell) -> bool:
-    """True for every compiled variant of this project."""
-    return is_ours(cell["variant"], cell["group"])
+def judged(
+    run: Run,
+    verdict: OutcomeVerdict,
+    sentence: str,
+    comparisons: Iterable[Comparison] = (),
+    rows: Iterable[Row] = (),
+    figures: Mapping[str, float] | None = None,
+    table: Table | None = None,
+) -> Outcome:
+    """Return the outcome that rests on comparisons, and on other rows and figures.
+
+    The sentence names the cases of these comparisons that are too noisy.
+    """
+    found = tuple(comparisons)
+    every = [row for comparison in found for row in (comparison.row, comparison.base)]
+    places = {c.case: c.row for c in found}
+    names = {case: place_of(run, row) for case, row in places.items()}
+    ratios = {f"{names[c.case]}: {c.variant} / {c.base_variant}": c.ratio.median for c in found}
+    text = sentence + too_noisy(run, found)
+    return Outcome(
+        verdict, text, unique([*every, *rows]), ratios | dict(figures or {}), found, table
+    )
 
 
-def is_published_rung(cell: Cell) -> bool:
-    """True for a compiled variant of the published ladder."""
-    return is_our_rung(cell) and not cell["variant"].startswith("beyond-")
+def too_noisy(run: Run, comparisons: Iterable[Comparison]) -> str:
+    """Write the end of a sentence that names the cases whose floor is too high, or nothing."""
+    floors = {c.case: c.floor for c in comparisons if c.floor and is_too_noisy(c.floor)}
+    if not floors:
+        return ""
+    places = [f"{case_name(run, case)} (floor {percent(floors[case])})" for case in floors]
+    named = listed(places) if len(places) <= MOST_LISTED else counted(len(places), "case")
+    return f" Too noisy to compare: {named}."
 
 
-def steps(source: Source, wanted: Callable[[Cell], bool] = is_our_rung) -> list[Comparison]:
-    """Compare each wanted rung with its parent at each config, in the order of the ladder."""
-    found = []
-    for config, cells in source.by_config.items():
-        for variant in sorted(cells, key=rank):
-            parent = source.parent(config, variant)
-            if parent is None or not wanted(cells[variant]):
-                continue
-            comparison = compare(source, config, variant, parent)
-            if comparison is not None and not is_twin(source, config, variant, parent):
-                found.append(comparison)
-    return found
+def fastest(run: Run, case: str, wanted: Callable[[Row], bool]) -> list[Row]:
+    """Return the wanted rows of a case that have a time, fastest first."""
+    timed: list[tuple[Interval, Row]] = [
+        (time, row)
+        for row in run.by_case.get(case, ())
+        if wanted(row) and (time := run.time(row)) is not None
+    ]
+    return [row for _, row in sorted(timed, key=lambda pair: pair[0].median)]

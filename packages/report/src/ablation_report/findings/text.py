@@ -7,50 +7,43 @@ from pathlib import Path
 from typing import Literal
 
 from ablation_report.escaping import escape, list_item, path_code, visible
-from ablation_report.findings import attention_crossover
-from ablation_report.findings.base import NOT_MEASURED, Outcome
+from ablation_report.findings.base import NOT_MEASURED, Finding, Outcome
 from ablation_report.findings.registry import FINDINGS, evaluate_all
-from ablation_report.findings.suites_registry import SUITE_FINDINGS, evaluate_suites
 from ablation_report.findings.words import counted
-from ablation_report.metrics import Cell
-from ablation_report.sources import Gathered, Source
+from ablation_report.load import Gathered
+from ablation_report.machines import machine_name
+from ablation_report.run import BLOCK, Row, Run
 
 Layout = Literal["text", "md"]
 
 
 def findings_text(gathered: Gathered, layout: Layout) -> str:
-    """Return all findings of all sources as text or Markdown.
+    """Return all findings of all runs as text or Markdown.
 
-    Markdown says besides which rows each sentence rests on, and has the tables of details.
+    Markdown names the rows that each sentence rests on, and has the tables of details.
     """
-    outcomes = evaluate_all(gathered.sources)
-    sections = []
-    for finding in FINDINGS:
-        mine = [(source.label, outcome) for asked, source, outcome in outcomes if asked is finding]
-        if mine:
-            head = _head(finding.title, finding.claim, finding.published, layout)
-            sections.append(_section(head, mine, layout))
-    alone = [(run.name, attention_crossover.evaluate(run)) for run in gathered.attention]
-    if alone:
-        head = _head(attention_crossover.TITLE, attention_crossover.CLAIM, None, layout)
-        sections.append(_section(head, alone, layout))
-    answers = evaluate_suites(gathered.suite_sources)
-    for asked in SUITE_FINDINGS:
-        said = [(source.label, outcome) for f, source, outcome in answers if f is asked]
-        if said:
-            title = f"{asked.suite}: {asked.title}"
-            sections.append(
-                _section(_head(title, asked.claim, asked.published, layout), said, layout)
-            )
-    facts = [*map(_machine, gathered.sources)]
+    runs = [run for run in gathered.runs if run.rows]
+    answers: dict[str, list[tuple[str, Outcome]]] = {}
+    for finding, run, outcome in evaluate_all(runs):
+        answers.setdefault(finding.key, []).append((label_of(run), outcome))
+    sections = [
+        _section(_head(finding, layout), answers[finding.key], layout)
+        for finding in FINDINGS
+        if finding.key in answers
+    ]
     faults = [f"Not read: {problem}" for problem in gathered.problems]
-    lines = map(list_item if layout == "md" else visible, [*facts, *faults])
+    lines = map(list_item if layout == "md" else visible, [*map(_facts, runs), *faults])
     opening = ["\n".join(lines)]
     return "\n\n".join([part for part in opening if part] + sections)
 
 
-def rows_text(rows: Iterable[Cell]) -> str:
-    """Name rows by file and line, each file once: cells.jsonl:3,5,9-11."""
+def label_of(run: Run) -> str:
+    """Return the name of a run, and that it is published where it is."""
+    return f"Published: {run.name}" if run.is_published else run.name
+
+
+def rows_text(rows: Iterable[Row]) -> str:
+    """Name rows by file and line, each file once: rows.jsonl:3,5,9-11."""
     lines: dict[str, set[int]] = {}
     for row in rows:
         lines.setdefault(row["path"], set()).add(row["line"])
@@ -73,15 +66,24 @@ def _ranges(numbers: Sequence[int]) -> str:
     )
 
 
-def _machine(source: Source) -> str:
-    threads = "" if source.threads is None else f", {counted(source.threads, 'thread')}"
-    return f"{source.label}: {source.machine}{threads}, {counted(len(source.cells), 'row')}"
+def _facts(run: Run) -> str:
+    """Say of which suite, machine and size a run is."""
+    parts = [run.suite]
+    machine = run.header.get("machine")
+    if machine:
+        parts.append(machine_name(machine))
+    threads = run.header.get("threads") or []
+    if threads:
+        named = ", ".join(map(str, threads))
+        parts.append(f"{named} thread{'' if threads == [1] else 's'}")
+    return f"{label_of(run)}: {', '.join([*parts, counted(len(run.rows), 'row')])}"
 
 
-def _head(title: str, claim: str, published: str | None, layout: Layout) -> list[str]:
-    lines = [f"Claim: {claim}"]
-    if published is not None:
-        lines.append(f"Published: {published}")
+def _head(finding: Finding, layout: Layout) -> list[str]:
+    title = finding.title if finding.suite == BLOCK else f"{finding.suite}: {finding.title}"
+    lines = [f"Claim: {finding.claim}"]
+    if finding.published is not None:
+        lines.append(f"Published: {finding.published}")
     if layout == "md":
         return [f"## {escape(title)}", *map(escape, lines)]
     return ["\n".join([title, "-" * len(title), *lines])]

@@ -1,4 +1,4 @@
-"""How findings write: figures with two significant digits, and configs by what is said of them."""
+"""How findings write: figures with two significant digits, and cases by what is said of them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ablation_report.findings.base import OutcomeVerdict
-from ablation_report.metrics import Verdict
-from ablation_report.sources import Comparison, Source
+from ablation_report.run import Comparison, Row, Run
+from ablation_report.series import short_case
+from ablation_report.stats import Verdict
 
-# A change is told in the order in which a reader asks for it
+# A change is told in the order in which a reader asks for it.
 _SAID: dict[Verdict, str] = {
     "faster": "faster at",
     "slower": "slower at",
@@ -17,11 +18,13 @@ _SAID: dict[Verdict, str] = {
     "not resolved": "not resolved at",
 }
 _MARKS: dict[Verdict, str] = {"faster": "", "slower": "", "same": " =", "not resolved": " ~"}
-MARKS_NOTE = "~ not resolved from 1; = the same within the noise floor"
-# From here to its reciprocal, two digits of a ratio would leave one of its distance from 1
+MARKS_NOTE = "~ not resolved from 1; = the same within the practical margin"
+# From here to its reciprocal, two digits of a ratio would leave one of its distance from 1.
 NEAR = 0.9
-# Below a tenth of a percent a second digit would be noise itself
+# Below a tenth of a percent a second digit would be noise itself.
 _SMALLEST_PERCENT = 0.1
+# A sentence that lists more than this is a table.
+MOST_LISTED = 4
 
 
 def two_digits(value: float) -> str:
@@ -60,19 +63,47 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
+def ranged(
+    figures: Mapping[str, float], write: Callable[[float], str] = times, word: str = "cases"
+) -> str:
+    """Write the figure of each case, or of many the smallest and the largest, with their names."""
+    if len(figures) <= MOST_LISTED:
+        return ", ".join(f"{write(value)} ({name})" for name, value in figures.items())
+    low, high = (choose(figures, key=lambda name: figures[name]) for choose in (min, max))
+    return (
+        f"{len(figures)} {word}, from {write(figures[low])} ({low}) to {write(figures[high])} "
+        f"({high})"
+    )
+
+
 def placed(
-    configs: Iterable[str], verdicts: Iterable[OutcomeVerdict], words: Mapping[OutcomeVerdict, str]
+    cases: Iterable[str], verdicts: Iterable[OutcomeVerdict], words: Mapping[OutcomeVerdict, str]
 ) -> list[str]:
-    """Group configs by what a part of a claim comes to: inside at Toy, outside at Small."""
+    """Group cases by what a part of a claim comes to: inside at Toy, outside at Small."""
     groups: dict[OutcomeVerdict, list[str]] = {}
-    for config, verdict in zip(configs, verdicts, strict=True):
-        groups.setdefault(verdict, []).append(config)
+    for case, verdict in zip(cases, verdicts, strict=True):
+        groups.setdefault(verdict, []).append(case)
     return [f"{words[verdict]} {listed(group)}" for verdict, group in groups.items()]
 
 
-def name_of(source: Source, variant: str) -> str:
+def name_of(run: Run, variant: str) -> str:
     """Write the name of a variant as tables print it, quoted."""
-    return f'"{source.printed(variant)}"'
+    return f'"{run.printed(variant)}"'
+
+
+def place_of(run: Run, row: Row) -> str:
+    """Write the case of a row in words, with its threads where its name does not settle them."""
+    words = short_case(row)
+    if row["threads"] is None:
+        return words
+    is_settled = "config" in row["sizes"] and len(run.header.get("threads") or ()) < 2
+    return words if is_settled else f"{words}, {counted(row['threads'], 'thread')}"
+
+
+def case_name(run: Run, case: str) -> str:
+    """Write a case in words; one that has no row as it is called."""
+    rows = run.by_case.get(case)
+    return place_of(run, rows[0]) if rows else case
 
 
 def time_change(comparison: Comparison) -> str:
@@ -80,9 +111,9 @@ def time_change(comparison: Comparison) -> str:
     return change(comparison.ratio.median)
 
 
-def speed_up(comparison: Comparison) -> str:
-    """Write how many times the variant's time the base takes."""
-    return times(1 / comparison.ratio.median)
+def ratio_text(comparison: Comparison) -> str:
+    """Write the variant's time over that of its base."""
+    return times(comparison.ratio.median)
 
 
 def marked(comparison: Comparison | None) -> str:
@@ -93,10 +124,13 @@ def marked(comparison: Comparison | None) -> str:
 
 
 def said(
-    comparisons: Iterable[Comparison], write: Callable[[Comparison], str] = time_change
+    run: Run,
+    comparisons: Iterable[Comparison],
+    write: Callable[[Comparison], str] = time_change,
 ) -> str:
-    """Group configs by verdict, each with a figure: faster at Toy (-12%); not resolved at ..."""
+    """Group cases by verdict, each with a figure: faster at Toy (-12%); not resolved at ..."""
     groups: dict[Verdict, list[str]] = {verdict: [] for verdict in _SAID}
     for comparison in comparisons:
-        groups[comparison.verdict].append(f"{comparison.config} ({write(comparison)})")
+        told = f"{place_of(run, comparison.row)} ({write(comparison)})"
+        groups[comparison.verdict].append(told)
     return "; ".join(f"{_SAID[key]} {', '.join(group)}" for key, group in groups.items() if group)

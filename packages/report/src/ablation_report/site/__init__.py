@@ -8,47 +8,54 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ablation_report.load import found_paths, gather
 from ablation_report.output import UsageError
 from ablation_report.site import folder
 from ablation_report.site.assets import write_assets
-from ablation_report.site.blocks import Inputs, fill
-from ablation_report.site.config_pages import all_configs, config_page, config_page_path
-from ablation_report.site.kernel_pages import (
-    Kernel,
-    installed_kernels,
-    kernel_page,
-    kernel_page_path,
-)
-from ablation_report.site.navigation import Entry, navigation, refuse_config, write_config
+from ablation_report.site.blocks import fill
+from ablation_report.site.inputs import Inputs
+from ablation_report.site.navigation import Entry, refuse_config, write_config
+from ablation_report.site.navigation import navigation as page_tree
+from ablation_report.site.pages.configs import config_page
+from ablation_report.site.pages.kernels import installed_kernels, kernel_page, kernel_page_path
+from ablation_report.site.pages.runs import run_page_text
+from ablation_report.site.pages.suites import all_suites, suite_page_text
 from ablation_report.site.pictures import add_pictures
-from ablation_report.site.run_pages import run_page_text
-from ablation_report.site.suite_pages import suite_pages
-from ablation_report.site.text import run_page
-from ablation_report.sources import Gathered
+from ablation_report.site.text import run_page, suite_page
 
-__all__ = ["build_site", "installed_kernels", "write_pages"]
+__all__ = ["build_site", "installed_kernels", "site_inputs", "write_pages"]
+
+PASSES = "packages/executor/src/ablation_executor/passes"
+
+
+def site_inputs(paths: Sequence[Path], own: Sequence[Path] = (), root: Path = Path()) -> Inputs:
+    """Return what the pages are made from: runs and published files below some paths, the reader's
+    `own` ones, the installed op table, and the passes of the repository at `root`.
+
+    Raises:
+        OSError: a path is missing, or holds nothing to read.
+    """
+    gathered = gather(*paths, *own)
+    places = set(map(os.path.realpath, found_paths(own)))
+    mine = (run.name for run in gathered.runs if os.path.realpath(run.path) in places)
+    return Inputs(gathered, installed_kernels(), root / PASSES, frozenset(mine))
 
 
 def build_site(
-    gathered: Gathered,
-    root: Path,
-    docs: Path,
-    out: Path,
-    kernels: Sequence[Kernel] | None = None,
-    inputs: Iterable[Path] = (),
+    inputs: Inputs, root: Path, docs: Path, out: Path, apart: Iterable[Path] = ()
 ) -> Path:
     """Write the pages, the assets and Zensical's configuration; return where the last one is.
 
     Args:
-        gathered: what the pages are made from.
-        root: the repository, for passes, changelogs and `zensical.toml`; what it lacks is said.
+        inputs: what the pages are made from.
+        root: the repository, for changelogs and `zensical.toml`; what it lacks is said.
         docs: the hand-written pages.
         out: the folder of all pages, see `folder`; the configuration lies beside it.
-        kernels: the op table; None where the wheel is not installed.
-        inputs: the paths that were gathered from, of which `out` has to stay clear.
+        apart: the paths that were gathered from, of which `out` has to stay clear.
 
     Raises:
         UsageError: `out` is not to be written into, a page asks for a block that does not exist,
@@ -58,43 +65,33 @@ def build_site(
     if importlib.util.find_spec("vl_convert") is None:
         raise UsageError("vl-convert-python is missing: install ablation-report[site]")
     base, config = root / "zensical.toml", out.parent / "zensical.toml"
-    folder.refuse(out, (docs, *inputs))
+    folder.refuse(out, (docs, *apart))
     refuse_config(base, config)
-    entries = write_pages(gathered, docs, out, kernels, root)
+    entries = write_pages(inputs, docs, out, root)
     write_assets(out)
     add_pictures(out)
     write_config(base, config, out, entries)
     return config
 
 
-def write_pages(
-    gathered: Gathered,
-    docs: Path,
-    out: Path,
-    kernels: Sequence[Kernel] | None = None,
-    root: Path | None = None,
-) -> list[Entry]:
+def write_pages(inputs: Inputs, docs: Path, out: Path, root: Path | None = None) -> list[Entry]:
     """Write every page of the site as Markdown and return the navigation; as `build_site`."""
-    folder.refuse(out, (docs, *gathered.paths))
-    passes = root / "packages/executor/src/ablation_executor/passes" if root else None
-    inputs = Inputs(gathered, kernels, passes)
+    folder.refuse(out, (docs, *inputs.gathered.paths))
     changelogs = _changelogs(root)
     handwritten = {
         name: fill(_text(path), inputs).encode() if path.suffix == ".md" else path.read_bytes()
         for name, path in _files(docs).items()
     }
-    generated = {
-        # A name of a folder need not be text
-        name: text.encode("utf-8", "backslashreplace")
-        for name, text in (
-            *generated_pages(gathered, kernels),
-            *((page, _text(path)) for page, path in changelogs.items()),
-        )
-    }
-    files = {**handwritten, **generated}
-    _refuse_twice([*handwritten, *generated])
+    written = [
+        *generated_pages(inputs),
+        *((page, _text(path)) for page, path in changelogs.items()),
+    ]
+    # A name of a folder need not be text
+    generated = [(name, text.encode("utf-8", "backslashreplace")) for name, text in written]
+    _refuse_twice([*handwritten, *(name for name, _ in generated)])
+    files = {**handwritten, **dict(generated)}
     titles = {page: f"ablation-{path.parent.name}" for page, path in changelogs.items()}
-    entries = navigation(gathered, kernels, titles)
+    entries = page_tree(inputs, titles)
     folder.empty(out)
     folder.claim(out, files)
     for name, content in files.items():
@@ -126,14 +123,17 @@ def _refuse_twice(names: Sequence[str]) -> None:
             raise UsageError(f"two pages have one name: {earlier} and {name}")
 
 
-def generated_pages(gathered: Gathered, kernels: Sequence[Kernel] | None) -> list[tuple[str, str]]:
+def generated_pages(inputs: Inputs) -> list[tuple[str, str]]:
     """The pages that have no hand-written part, by their paths."""
-    known = kernels or ()
+    kernels = inputs.kernels or ()
+    # Two copies of a published file have one page
+    runs = {run_page(run): run for run in inputs.gathered.runs if run.is_published}
+    recorded = (run for run in inputs.gathered.runs if not run.is_published)
     return [
-        *((config_page_path(c), config_page(gathered, c)) for c in all_configs(gathered)),
-        *((run_page(source), run_page_text(source)) for source in gathered.sources),
-        *((kernel_page_path(k["name"]), kernel_page(k, known, gathered)) for k in known),
-        *suite_pages(gathered).items(),
+        *((page, config_page(inputs, config)) for config, page in inputs.configs.items()),
+        *((run_page(run), run_page_text(run)) for run in (*recorded, *runs.values())),
+        *((kernel_page_path(kernel["name"]), kernel_page(kernel, inputs)) for kernel in kernels),
+        *((suite_page(suite), suite_page_text(inputs, suite)) for suite in all_suites(inputs)),
     ]
 
 

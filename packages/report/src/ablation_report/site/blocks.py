@@ -3,61 +3,51 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 from ablation_report.output import UsageError
-from ablation_report.site.attention_pages import attention_block, attention_targets_block
+from ablation_report.run import BLOCK
 from ablation_report.site.choose import main_run
-from ablation_report.site.config_pages import configs_block
 from ablation_report.site.figures import home_figure
-from ablation_report.site.finding_pages import findings_block, home_findings_block
-from ablation_report.site.kernel_pages import Kernel, kernels_block
-from ablation_report.site.ladder_pages import NO_RUN, floors_block, ladder_block, league_block
-from ablation_report.site.pass_pages import passes_block
-from ablation_report.site.run_pages import runs_block
-from ablation_report.site.target_pages import (
+from ablation_report.site.inputs import Inputs
+from ablation_report.site.pages.configs import configs_block
+from ablation_report.site.pages.findings import findings_block, home_findings_block
+from ablation_report.site.pages.kernels import kernels_block
+from ablation_report.site.pages.ladder import NO_RUN, ladder_block
+from ablation_report.site.pages.league import league_block, result_block
+from ablation_report.site.pages.passes import passes_block
+from ablation_report.site.pages.performance import (
+    costs_block,
+    floors_block,
     instruction_sets_block,
     rungs_beyond_block,
-    targets_block,
 )
+from ablation_report.site.pages.runs import runs_block
 from ablation_report.site.text import join, origin
-from ablation_report.sources import Gathered
 
 MARK = re.compile(r"^<!-- generated: (\S+) -->$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What blocks are made from: rows, the op table, and the folder of the passes' sources."""
-
-    gathered: Gathered
-    kernels: Sequence[Kernel] | None = None
-    passes: Path | None = None
-
-
 def _home_chart(inputs: Inputs) -> str:
-    run = main_run(inputs.gathered)
+    run = main_run(inputs.recorded(BLOCK))
     return join(home_figure(run), origin(run)) if run else NO_RUN + "\n"
 
 
 BLOCKS: Mapping[str, Callable[[Inputs], str]] = {
+    "result": result_block,
     "home-chart": _home_chart,
-    "home-findings": lambda inputs: home_findings_block(inputs.gathered),
-    "findings": lambda inputs: findings_block(inputs.gathered),
-    "ladder": lambda inputs: ladder_block(inputs.gathered),
-    "floors": lambda inputs: floors_block(inputs.gathered),
-    "configs": lambda inputs: configs_block(inputs.gathered),
-    "league": lambda inputs: league_block(inputs.gathered),
-    "attention": lambda inputs: attention_block(inputs.gathered),
-    "attention-targets": lambda inputs: attention_targets_block(inputs.gathered),
-    "league-targets": lambda inputs: targets_block(inputs.gathered),
-    "rungs-beyond": lambda inputs: rungs_beyond_block(inputs.gathered),
-    "instruction-sets": lambda inputs: instruction_sets_block(inputs.gathered),
-    "runs": lambda inputs: runs_block(inputs.gathered),
-    "passes": lambda inputs: passes_block(inputs.passes, inputs.gathered),
-    "kernels": lambda inputs: kernels_block(inputs.kernels),
+    "home-findings": home_findings_block,
+    "findings": findings_block,
+    "ladder": ladder_block,
+    "floors": floors_block,
+    "configs": configs_block,
+    "league": league_block,
+    "compile-costs": costs_block,
+    "rungs-beyond": rungs_beyond_block,
+    "instruction-sets": instruction_sets_block,
+    "runs": runs_block,
+    "passes": passes_block,
+    "kernels": kernels_block,
 }
 
 

@@ -1,129 +1,192 @@
-"""Which run a page shows first."""
+"""Which run answers a question: the one whose rows resolve most of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ablation_report.ladder import LEAGUE, PARENTS
-from ablation_report.sources import Gathered, Source, hardware
+from ablation_report.compare.conditions import hardware
+from ablation_report.machines import machine_name
+from ablation_report.run import BLOCK, Comparison, Row, Run, is_other, is_ours
+from ablation_report.stats import is_too_noisy, median
 
-# A run with fewer of the rungs than this part of what the fullest has does not cover a config
-COVERING = 0.6
-
-
-def created(source: Source) -> str:
-    """When a run began, in a form that sorts; empty for a published file."""
-    return "" if source.header is None else str(source.header["created_utc"])
+# A run with more noisy rows than this part of those that have an interval leads no page
+MOST_NOISY = 0.5
 
 
-def recorded(gathered: Gathered, config: str | None = None) -> list[Source]:
-    """The recorded runs, or those of them with a cell of the config, newest first."""
-    runs = [s for s in gathered.sources if not s.is_published]
-    chosen = [run for run in runs if config is None or config in run.configs]
-    return sorted(chosen, key=created, reverse=True)
+@dataclass(frozen=True)
+class Place:
+    """A case of a run."""
+
+    run: Run
+    case: str
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of the case, in the order of the table."""
+        return self.run.by_case[self.case]
+
+    @property
+    def threads(self) -> int:
+        """The threads of each program; 0 where a published source does not say."""
+        return int(self.rows[0]["threads"] or 0)
+
+    @property
+    def config(self) -> str | None:
+        """The name of the block's size; None in another suite."""
+        return config_of(self.rows[0])
 
 
-def published(gathered: Gathered, config: str | None = None) -> list[Source]:
-    """The published files, or those of them with a cell of the config."""
-    files = [s for s in gathered.sources if s.is_published]
-    return [file for file in files if config is None or config in file.configs]
+# What a place says of a question
+Question = Callable[[Place], Sequence[Comparison]]
 
 
-def shown_run(gathered: Gathered, config: str) -> Source | None:
-    """The newest recorded run that covers a config; None where no run has a cell of it.
-
-    A run on fewer threads than another one has there does not cover it, and a quick run stands back
-    where there is another.
-    """
-    runs = recorded(gathered, config)
-    runs = [run for run in runs if not is_quick(run)] or runs
-    most_threads = max((run.threads or 0 for run in runs), default=0)
-    fullest = max((timed_rungs(run, config) for run in runs), default=0)
-    covering = (
-        run
-        for run in runs
-        if run.threads == most_threads and timed_rungs(run, config) >= COVERING * fullest
-    )
-    return next(covering, runs[0] if runs else None)
+def created(run: Run) -> str:
+    """Return when a run began, in a form that sorts; empty for a published one."""
+    return str(run.header.get("created_utc") or "")
 
 
-def is_quick(source: Source) -> bool:
+def config_of(row: Row) -> str | None:
+    """Return the name of the block's size; None in another suite."""
+    config = row["sizes"].get("config")
+    return None if config is None else str(config)
+
+
+def configs_of(runs: Iterable[Run]) -> list[str]:
+    """Return the configs that have a row: in the order of the run that has them all, or the one
+    with the fewest operations first."""
+    flops: dict[str, int] = {}
+    fullest: list[str] = []
+    for run in runs:
+        rows = [rows[0] for rows in run.by_case.values()]
+        found = {config: row["flops"] or 0 for row in rows if (config := config_of(row))}
+        flops = {**found, **flops}
+        fullest = max(fullest, list(found), key=len)
+    return fullest if len(fullest) == len(flops) else sorted(flops, key=lambda c: flops[c])
+
+
+def places(runs: Iterable[Run], config: str | None = None) -> list[Place]:
+    """Return every case of some runs, or those of a config."""
+    every = (Place(run, case) for run in runs for case in run.cases)
+    return [place for place in every if config in (None, place.config)]
+
+
+def noisy_share(run: Run) -> float:
+    """Return the part of a run's rows with an interval whose interval is too wide; 0 of none."""
+    noisy = [time.is_noisy for row in run.rows if (time := run.time(row))]
+    known = [flag for flag in noisy if flag is not None]
+    return sum(known) / len(known) if known else 0.0
+
+
+def is_noisy(run: Run) -> bool:
+    """True for a run that leads no page."""
+    return not run.is_published and noisy_share(run) > MOST_NOISY
+
+
+def is_quick(run: Run) -> bool:
     """True for a run with few warm-ups and no extra rounds."""
-    return source.header is not None and "--quick" in source.header["command"]
+    return bool(run.header.get("quick"))
 
 
-def fuller_run(gathered: Gathered, config: str) -> Source | None:
-    """The run with the most rungs of a config, where the run shown has fewer; else None.
+def by_evidence(found: Iterable[Place], question: Question) -> list[Place]:
+    """Order places by what they say of a question: those that are not too noisy first, then by
+    resolved comparisons, by the floor, and the newest."""
 
-    A quick run stands back where there is another.
-    """
-    shown = shown_run(gathered, config)
-    if shown is None:
-        return None
-    runs = recorded(gathered, config)
-    runs = [run for run in runs if not is_quick(run)] or runs
-    fullest = max(runs, key=lambda run: timed_rungs(run, config))
-    return fullest if timed_rungs(fullest, config) > timed_rungs(shown, config) else None
+    def weight(place: Place) -> tuple[bool, int, float, str]:
+        said = question(place)
+        floor = place.run.floor(place.case)
+        is_too_wide = is_noisy(place.run) or is_too_noisy(floor)
+        n_resolved = sum(comparison.is_resolved for comparison in said)
+        quiet = -1.0 if floor is None else -floor
+        return not is_too_wide, n_resolved, quiet, created(place.run)
 
-
-def timed_rungs(source: Source, config: str) -> int:
-    """How many rungs of the ladder a source has times of."""
-    return sum(source.time(config, variant) is not None for variant in PARENTS)
+    return sorted(found, key=weight, reverse=True)
 
 
-def main_run(gathered: Gathered) -> Source | None:
-    """The run that the most configs show, the newest of several; None without a recorded run."""
-    runs = recorded(gathered)
-    votes = dict.fromkeys((run.name for run in runs), 0)
-    for config in {config for run in runs for config in run.configs}:
-        if shown := shown_run(gathered, config):
-            votes[shown.name] += 1
-    return max(runs, key=lambda run: (votes[run.name], created(run)), default=None)
+def ladder(place: Place) -> list[Comparison]:
+    """Return every row of a case over that of its parent."""
+    found = (place.run.compare(row, row["parent"]) for row in place.rows if row["parent"])
+    return [each for each in found if each]
 
 
-def league_runs(gathered: Gathered) -> list[Source]:
-    """The recorded runs that have a row of another runtime, newest first."""
-    return [run for run in recorded(gathered) if any(cell["group"] == LEAGUE for cell in run.cells)]
+def verdicts(place: Place) -> list[Comparison]:
+    """Return every row of a case over the baseline of its suite."""
+    found = (place.run.compare(row, place.run.baseline) for row in place.rows)
+    return [each for each in found if each and each.row is not each.base]
+
+
+def against_others(place: Place) -> list[Comparison]:
+    """Return for each phase of a case our fastest row over that of the others."""
+    run, found = place.run, []
+    for phase in dict.fromkeys(row["phase"] for row in place.rows):
+        ours, other = (run.best(place.case, wanted, phase) for wanted in (is_ours, is_other))
+        found.append(run.compare(ours, other))
+    return [each for each in found if each]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The runs that were made alike: on one machine, with as many threads, by one instruction set.
+    """The places that were made alike: on one machine, on as many threads, by one instruction set.
 
-    `runs` has the newest first, quick ones last. `is_whole` is true where the runs use all cores
-    and the best instruction set that the build found there.
+    `is_whole` is true where they use all cores and the best instruction set of the machine.
     """
 
-    runs: tuple[Source, ...]
+    places: tuple[Place, ...]
+    machine: str
     hardware: str
     threads: int
     simd: str | None
     is_whole: bool
 
-    def first(self, config: str, *variants: str) -> Source | None:
-        """The first run that has a time of each of the variants at a config."""
-        return next((r for r in self.runs if all(r.time(config, v) for v in variants)), None)
+    def best(self, question: Question, found: Iterable[Place] | None = None) -> Place | None:
+        """Return the place that says most of a question, of those that say anything of it."""
+        asked = self.places if found is None else found
+        return next(iter(by_evidence(filter(question, asked), question)), None)
 
 
-def settings(runs: Iterable[Source]) -> list[Setting]:
-    """Group recorded runs by how they were made, those that use the whole machine first."""
-    groups: dict[tuple[str, int, str | None], list[Source]] = {}
-    # sorted keeps the order of what is equal: the newest stays first
-    for run in sorted(runs, key=is_quick):
-        if run.header is not None:
-            key = hardware(run.header), run.header["threads"], run.header["providers"].get("simd")
-            groups.setdefault(key, []).append(run)
-    found = [Setting(tuple(group), *key, _is_whole(group[0])) for key, group in groups.items()]
-    return sorted(found, key=lambda setting: not setting.is_whole)
+def settings(found: Iterable[Place]) -> list[Setting]:
+    """Group places by how they were made, those that use the whole machine first, and of these the
+    noisy ones last."""
+    groups: dict[tuple[str, int, str | None], list[Place]] = {}
+    for place in found:
+        header = place.run.header
+        key = hardware(header), place.threads, header["providers"].get("simd")
+        groups.setdefault(key, []).append(place)
+    made = [
+        Setting(tuple(g), machine_name(g[0].run.header["machine"]), *key, is_whole(g[0]))
+        for key, g in groups.items()
+    ]
+    return sorted(made, key=lambda setting: (not setting.is_whole, _is_all_noisy(setting)))
 
 
-def _is_whole(run: Source) -> bool:
-    if run.header is None:
-        return False
-    build = run.header["build_info"]
+def _is_all_noisy(setting: Setting) -> bool:
+    return all(is_noisy(run) for run in {p.run.name: p.run for p in setting.places}.values())
+
+
+def is_whole(place: Place) -> bool:
+    """True where all cores are used, and the best instruction set that the build found there."""
+    build, cores = place.run.header["build_info"], place.run.header["machine"]["cores"]
     # The build lists the best first
-    best = next(iter(build.get("isa_available", ())), None)
-    return bool(
-        run.header["threads"] == run.header["machine"]["cores"] and build.get("isa_used") == best
-    )
+    best = next(iter(build.get("isa_available") or ()), None)
+    return bool(place.threads == cores and build.get("isa_used") == best)
+
+
+def shown(runs: Iterable[Run], config: str) -> Place | None:
+    """Return the place that the page of a config shows first; None without a run."""
+    found = places(runs, config)
+    found = [place for place in found if is_whole(place)] or found
+    return next(iter(by_evidence(found, ladder)), None)
+
+
+def main_run(runs: Iterable[Run]) -> Run | None:
+    """Return the run that says most of the ladder over all its configs; None without a run of the
+    block that is not noisy."""
+
+    def weight(run: Run) -> tuple[bool, int, float, str]:
+        found = places([run])
+        n_resolved = sum(each.is_resolved for place in found for each in ladder(place))
+        floors = [floor for place in found if (floor := run.floor(place.case)) is not None]
+        return any(map(is_whole, found)), n_resolved, -median(floors or [1.0]), created(run)
+
+    quiet = [run for run in runs if run.suite == BLOCK and run.rows and not is_noisy(run)]
+    return max(quiet, key=weight, default=None)

@@ -1,4 +1,4 @@
-"""The command `ablation-report site`: writes the site's pages."""
+"""The command `ablation-report site`: writes the site's pages and the README's blocks."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ import argparse
 import sys
 from pathlib import Path
 
-from ablation_report.site import build_site, installed_kernels
-from ablation_report.sources import gather
+from ablation_report.site import build_site, readme, site_inputs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("paths", type=Path, nargs="+", help="runs, published files, folders")
+    parser.add_argument(
+        "--mine",
+        type=Path,
+        nargs="*",
+        default=(),
+        help="runs of your machine, which are shown as your own",
+    )
     parser.add_argument("--root", type=Path, default=Path(), help="the repository")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="the hand-written pages")
+    parser.add_argument("--readme", type=Path, help="a README whose blocks are written anew")
     parser.add_argument("--out", type=Path, default=Path("build/docs/pages"))
 
 
@@ -25,13 +32,14 @@ def run(options: argparse.Namespace) -> int:
         UsageError: the pages cannot be written there, or not without what is missing.
         OSError: a path is missing, or holds nothing to read.
     """
-    gathered = gather(*options.paths)
-    for problem in gathered.problems:
+    paths = (*options.paths, *options.mine)
+    inputs = site_inputs(options.paths, options.mine, options.root)
+    for problem in inputs.gathered.problems:
         print(f"left out: {problem}", file=sys.stderr)
-    for note in gathered.notes:
+    for note in inputs.gathered.notes:
         print(note, file=sys.stderr)
-    config = build_site(
-        gathered, options.root, options.docs, options.out, installed_kernels(), options.paths
-    )
+    config = build_site(inputs, options.root, options.docs, options.out, paths)
     print(f"wrote {options.out}, {config}")
-    return 1 if gathered.problems else 0
+    if options.readme and readme.refresh(options.readme, inputs):
+        print(f"wrote {options.readme}")
+    return 1 if inputs.gathered.problems else 0

@@ -4,38 +4,34 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ablation_report.escaping import html_text
 from ablation_report.output import UsageError
-from ablation_report.site.choose import published, recorded
-from ablation_report.site.config_pages import all_configs, config_page_path
-from ablation_report.site.kernel_pages import Kernel, by_op, kernel_page_path
-from ablation_report.site.suite_pages import recorded_suites, suite_page_path, suite_run_page
-from ablation_report.site.text import run_page
-from ablation_report.sources import Gathered
-from ablation_report.suite_names import SUITES
+from ablation_report.run import Run
+from ablation_report.site.inputs import Inputs
+from ablation_report.site.pages.kernels import by_op, kernel_page_path
+from ablation_report.site.pages.suites import all_suites
+from ablation_report.site.text import label_of, run_page, suite_page
 
 CONFIG_OPENING = "# Written by `ablation-report site`, and replaced by it"
 # A title and a page, or a title and the entries below it
 Entry = Mapping[str, Any]
 
 
-def navigation(
-    gathered: Gathered, kernels: Sequence[Kernel] | None, changelogs: Mapping[str, str]
-) -> list[Entry]:
+def navigation(inputs: Inputs, changelogs: Mapping[str, str]) -> list[Entry]:
     """Every page of the site in its place; `changelogs` is the title of each by its page.
 
     Titles are HTML, since the theme writes them as they are.
     """
-    configs = [{html_text(name): config_page_path(name)} for name in all_configs(gathered)]
-    sources = [*recorded(gathered), *published(gathered)]
+    configs = [{html_text(name): page} for name, page in inputs.configs.items()]
     groups = [
         {op: [{kernel["name"]: kernel_page_path(kernel["name"])} for kernel in group]}
-        for op, group in by_op(kernels or ()).items()
+        for op, group in by_op(inputs.kernels or ()).items()
     ]
+    own = [{"Your machine": _runs(inputs.own())}] if inputs.mine else []
     return [
         {"Home": "index.md"},
         {"Quick start": "quick-start.md"},
@@ -45,18 +41,15 @@ def navigation(
                 {"The ladder": "ladder.md"},
                 {"Configs": [{"All configs": "configs.md"}, *configs]},
                 {"The league": "league.md"},
-                {"Attention alone": "attention.md"},
-                {"Further suites": [{name: suite_page_path(name)} for name in SUITES]},
+                {"Suites": [{html_text(name): suite_page(name)} for name in all_suites(inputs)]},
                 {
                     "Runs and machines": [
                         {"All runs": "runs.md"},
-                        *({html_text(source.label): run_page(source)} for source in sources),
-                        *(
-                            {html_text(run.label): suite_run_page(run)}
-                            for run in recorded_suites(gathered)
-                        ),
+                        *_runs(inputs.recorded()),
+                        *_runs(inputs.published()),
                     ]
                 },
+                *own,
             ]
         },
         {
@@ -80,6 +73,10 @@ def navigation(
             ]
         },
     ]
+
+
+def _runs(runs: Iterable[Run]) -> list[Entry]:
+    return [{html_text(label_of(run)): run_page(run)} for run in runs]
 
 
 def pages_of(entries: Sequence[Entry]) -> list[str]:

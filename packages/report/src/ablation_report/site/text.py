@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from ablation_report.escaping import escape, html_text, list_item, path_code
-from ablation_report.findings.words import counted
+from ablation_report.escaping import attribute, escape, html_text, list_item, path_code
+from ablation_report.findings.text import label_of as label_of
+from ablation_report.machines import machine_of
 from ablation_report.naming import slug as slug
-from ablation_report.sources import Source
-from ablation_report.tables import Table
+from ablation_report.run import Run
+from ablation_report.site.choose import Setting, created, is_noisy, noisy_share
+from ablation_report.stats import NOISY_WIDTH
+from ablation_report.tables import Table, percent, threads_text
+from ablation_report.tables import legend as legend_of
 
 
 def page_title(name: str) -> str:
@@ -30,7 +34,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], n_left: int = 1)
 
 
 def measures(found: Table, title: str | None = None) -> str:
-    """Lay out a table of figures, its groups as rows of their own and its notes below.
+    """Lay out a table of figures, its warnings above, its groups as rows and its notes below.
 
     `title` is a Markdown heading; without it there is none.
     """
@@ -40,6 +44,7 @@ def measures(found: Table, title: str | None = None) -> str:
         rows += [[f"**{escape(name)}**", *[""] * (width - 1)]] if name else []
         rows += [[escape(text) for text in row] for row in group]
     parts = [title] if title else []
+    parts += [f"**{escape(warning)}**" for warning in found.warnings]
     parts.append(table([escape(text) for text in found.header], rows))
     parts += ["\n".join(map(list_item, found.notes))] if found.notes else []
     return "\n\n".join(parts)
@@ -50,26 +55,62 @@ def details(summary: str, body: str) -> str:
     return f'<details markdown="1">\n<summary>{escape(summary)}</summary>\n\n{body}\n\n</details>'
 
 
-def run_page(source: Source) -> str:
-    """The path of a source's own page, from the root of the site."""
-    return f"runs/{slug(source.name)}.md"
+def run_page(run: Run) -> str:
+    """The path of a run's own page, from the root of the site."""
+    if run.is_published:
+        return f"published/{slug(run.suite)}-{slug(run.name)}.md"
+    return f"runs/{slug(run.name)}.md"
 
 
-def origin(source: Source, root: str = "") -> str:
-    """Say in a sentence which rows a page was made from; `root` leads to the site's root."""
-    link = f"[{escape(source.label)}]({root}{run_page(source)})"
-    if source.header is None:
-        return f"Rows: {link}, {path_code(source.path.as_posix())}."
-    return (
-        f"Rows: {link}, {path_code(source.path.as_posix())}, {escape(source.machine)}, "
-        f"{counted(source.threads or 0, 'thread')}, {escape(source.header['created_utc'][:10])}."
+def suite_page(suite: str) -> str:
+    """The path of a suite's page, from the root of the site."""
+    return f"suites/{slug(suite)}.md"
+
+
+def link(run: Run, root: str = "") -> str:
+    """A link to the page of a run; `root` leads to the site's root."""
+    return f"[{escape(label_of(run))}]({root}{run_page(run)})"
+
+
+def origin(run: Run, root: str = "") -> str:
+    """Say in a sentence which rows a page was made from, and in a box whether they are noisy."""
+    parts = [link(run, root), path_code(run.path.as_posix()), escape(machine_of(run))]
+    if not run.is_published:
+        parts += [threads_text(max(run.header["threads"])), escape(created(run)[:10])]
+    return join(banners([run]), f"Rows: {', '.join(parts)}.").rstrip()
+
+
+def banners(runs: Iterable[Run]) -> str:
+    """A box for each run of which most rows are noisy."""
+    width = percent(NOISY_WIDTH, digits=0)
+    return "\n\n".join(
+        f'!!! warning "{attribute(run.name)}: a noisy run"\n'
+        f"    {percent(noisy_share(run), digits=0)} of its rows have an interval wider than "
+        f"{width} of the time."
+        for run in once(runs)
+        if is_noisy(run)
     )
 
 
-def rows_of(runs: Iterable[Source]) -> str:
+def once(runs: Iterable[Run]) -> list[Run]:
+    """Runs in their order, each once."""
+    return list({run.name: run for run in runs}.values())
+
+
+def rows_of(runs: Iterable[Run], root: str = "") -> str:
     """A sentence with the runs that a table was made from."""
-    links = {run.name: f"[{escape(run.name)}]({run_page(run)})" for run in runs}
-    return f"Rows: {', '.join(links.values())}."
+    links = (f"{link(run, root)}{' (noisy)' if is_noisy(run) else ''}" for run in once(runs))
+    return f"Rows: {', '.join(links)}."
+
+
+def setting_title(setting: Setting) -> str:
+    """What the cases of a setting have in common: machine, threads, instruction set."""
+    return f"{setting.machine}, {threads_text(setting.threads)}, {setting.simd or 'no SIMD'}"
+
+
+def legend(run: Run) -> str:
+    """What the columns of a run's tables mean."""
+    return details("What the columns mean", escape(" ".join(legend_of(run))))
 
 
 def join(*parts: str | None) -> str:

@@ -1,0 +1,1 @@
+"""Charts of the suites of attention alone."""

@@ -1,0 +1,1 @@
+"""The generated pages and blocks, a module for each kind."""

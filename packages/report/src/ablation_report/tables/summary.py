@@ -1,0 +1,153 @@
+"""Summarizes the rows of many runs of any suite: one frame, a row for each.
+
+The figures are those of `Run`. Times are nanoseconds, `low_ns` and `high_ns` the 95 % interval;
+ratios are paired by round; what is not known is null.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ablation_report.escaping import csv_text, escape
+from ablation_report.output import UsageError
+from ablation_report.run import Row, Run, error_of
+from ablation_report.stats import percentile
+from ablation_report.tables.layout import NOTHING, markdown_row
+from ablation_report.tables.suite import mean_std, of_sgemm
+from ablation_report.traffic import least_bytes
+
+_FACTS = ("suite", "tier", "case", "variant", "phase", "parent", "group", "origin")
+_STATES = ("threads", "status", "reason", "reason_text")
+_MEMORY = ("predicted", "peak", "scratch", "saved", "weights")
+# The columns that every summary begins with.
+SUMMARY_START = ("run", *_FACTS)
+_MARKS = (
+    ",".join(SUMMARY_START).encode(),
+    f"| {' | '.join(SUMMARY_START)} |".encode(),
+)
+SUMMARY: Mapping[str, pl.DataType | type[pl.DataType]] = {
+    **dict.fromkeys((*SUMMARY_START, "config"), pl.String),
+    "threads": pl.Int64,
+    **dict.fromkeys(("status", "reason", "reason_text"), pl.String),
+    **dict.fromkeys(("n", "rounds"), pl.Int64),
+    **dict.fromkeys(("median_ns", "low_ns", "high_ns", "min_ns"), pl.Float64),
+    **dict.fromkeys(("p05_ns", "p95_ns", "mean_ns", "std_ns"), pl.Float64),
+    "is_noisy": pl.Boolean,
+    **dict.fromkeys(("gflops", "gflops_convention", "of_ceiling", "of_sgemm"), pl.Float64),
+    "least_bytes": pl.Int64,
+    **dict.fromkeys(("least_gb_per_s", "floor", "vs_baseline", "vs_parent", "error"), pl.Float64),
+    **dict.fromkeys((f"memory_{name}_bytes" for name in _MEMORY), pl.Int64),
+}
+
+
+def summarize(runs: Iterable[Run]) -> pl.DataFrame:
+    """Return the columns of `SUMMARY`, a row for each row of the runs, in their order."""
+    rows = [_summary(run, row) for run in runs for row in run.rows]
+    return pl.DataFrame(rows, schema=dict(SUMMARY), orient="row")
+
+
+def _summary(run: Run, row: Row) -> dict[str, Any]:
+    known = {
+        "run": run.name,
+        **{name: row[name] for name in (*_FACTS, *_STATES)},
+        "config": row["sizes"].get("config"),
+        "error": error_of(row),
+        "least_bytes": least_bytes(row),
+        **{f"memory_{name}_bytes": row["memory"][name] for name in _MEMORY},
+    }
+    time = run.time(row)
+    if time is None:
+        return known
+    samples = row["samples_ns"]
+    mean, std = mean_std(samples)
+    moved, floor = known["least_bytes"], run.floor(row["case"])
+    return known | {
+        "n": len(samples),
+        "rounds": time.n,
+        "median_ns": time.median,
+        "low_ns": time.low,
+        "high_ns": time.high,
+        "min_ns": float(min(samples)),
+        "p05_ns": percentile(samples, 0.05),
+        "p95_ns": percentile(samples, 0.95),
+        "mean_ns": mean,
+        "std_ns": std,
+        "is_noisy": time.is_noisy,
+        "gflops": run.gflops(row),
+        "gflops_convention": run.gflops(row, convention=True),
+        "of_ceiling": run.of_ceiling(row),
+        "of_sgemm": of_sgemm(run, row),
+        "least_gb_per_s": None if moved is None else moved / time.median,
+        "floor": None if run.is_published else floor,
+        "vs_baseline": _over(run, row, run.baseline),
+        "vs_parent": _over(run, row, row["parent"]),
+    }
+
+
+def _over(run: Run, row: Row, base: str | None) -> float | None:
+    ratio = run.ratio(row, run.row(row["case"], base, row["phase"]))
+    return ratio.median if ratio else None
+
+
+def frame_csv(frame: pl.DataFrame) -> str:
+    """Write a frame as CSV in which no text is a formula to a spreadsheet."""
+    texts = pl.col(pl.String).map_elements(csv_text, return_dtype=pl.String)
+    return frame.with_columns(texts).write_csv()
+
+
+def frame_markdown(frame: pl.DataFrame) -> str:
+    """Write a frame as a Markdown table, with its own column names; null is "-"."""
+    lines = [markdown_row(frame.columns), "|" + "---|" * len(frame.columns)]
+    for row in frame.iter_rows():
+        texts = (NOTHING if value is None else escape(str(value)) for value in row)
+        lines.append(markdown_row(texts))
+    return "\n".join(lines) + "\n"
+
+
+def write_summary(frame: pl.DataFrame, out: Path, layout: str) -> None:
+    """Write a summary as csv, md or parquet into a file, whole or not at all.
+
+    Raises:
+        UsageError: the file exists and holds something else than a summary.
+        OSError: it cannot be written.
+    """
+    target = Path(os.path.realpath(out))
+    is_special = target.exists() and not target.is_file()
+    if target.is_dir():
+        raise UsageError(f"--out {out}: a folder, expected a file")
+    if not is_special and not _is_summary(target):
+        message = "exists and is no summary that ablation-report wrote"
+        raise UsageError(f"--out {out}: {message}; name a file that does not exist, or remove it")
+    # A device or pipe is written to; a file is replaced
+    written = target if is_special else target.with_name(f".{os.getpid()}.partial")
+    try:
+        with written.open("wb" if is_special else "xb") as file:
+            if layout == "parquet":
+                frame.write_parquet(file)
+            else:
+                text = frame_csv(frame) if layout == "csv" else frame_markdown(frame)
+                file.write(text.encode("utf-8"))
+        if not is_special:
+            written.replace(target)
+    finally:
+        if not is_special:
+            written.unlink(missing_ok=True)
+
+
+def _is_summary(path: Path) -> bool:
+    """True for a summary, and for what is empty or not there."""
+    if not path.exists() or path.stat().st_size == 0:
+        return True
+    with path.open("rb") as file:
+        start = file.read(max(map(len, _MARKS)))
+    if start.startswith(b"PAR1"):
+        try:
+            return tuple(pl.read_parquet_schema(path))[: len(SUMMARY_START)] == SUMMARY_START
+        except (pl.exceptions.PolarsError, OSError):
+            return False
+    return start.startswith(_MARKS)

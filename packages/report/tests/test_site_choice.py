@@ -1,0 +1,207 @@
+"""Which run a page begins with, and the tables over several runs, against the committed rows."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samples import make_header, make_row, make_timed, write_run
+
+from ablation_report.load import Gathered, gather
+from ablation_report.run import BLOCK
+from ablation_report.site.choose import is_noisy, main_run, places, settings, shown
+from ablation_report.site.inputs import Inputs
+from ablation_report.site.pages.league import league_block, leagues, result_block
+from ablation_report.site.pages.performance import (
+    costs_block,
+    floors_block,
+    instruction_sets_block,
+    rungs_beyond_block,
+)
+
+DATA = Path(__file__).parents[3] / "data"
+has_data = pytest.mark.skipif(not (DATA / "runs").is_dir(), reason="no recorded runs beside this")
+OURS = ("attention-fused-parallel", "layernorm-parallel", "flash-layernorm", "beyond-default")
+LADDER = ("torch-naive", "torch-sdpa", "passes-none", *OURS[:2])
+MEDIUM: dict[str, Any] = {
+    "sizes": {"B": 1, "H": 8, "Nq": 256, "Nk": 256, "d": 64, "causal": False, "config": "Medium"},
+    "flops": 24 * 256 * 512**2 + 4 * 256**2 * 512,
+}
+WHOLE = {"isa_available": ["avx2", "baseline"], "isa_used": "avx2"}
+
+
+def write(folder: Path, rows: list[dict[str, Any]], day: int = 1, **changes: Any) -> Path:
+    """Write a run of the whole machine under an id of its own."""
+    rows = [row | {"run_id": folder.name} for row in rows]
+    made = {"created_utc": f"2026-01-0{day}T00:00:00Z", "build_info": WHOLE}
+    return write_run(folder, rows, make_header(rows, run_id=folder.name, **(made | changes)))
+
+
+def ladder_rows(*variants: str, spread: int = 0, **changes: Any) -> list[dict[str, Any]]:
+    """Rows over each other's parent, a tenth apart, whose rounds differ by a spread."""
+    return [
+        make_timed(
+            name,
+            [1000 + 100 * i + spread * (round_ % 2) for round_ in range(8)],
+            parent=variants[i - 1] if i else None,
+            **changes,
+        )
+        for i, name in enumerate(variants)
+    ]
+
+
+def league_rows(theirs: int, **size: Any) -> list[dict[str, Any]]:
+    """Rows of our variants at 1000 ns and of a runtime of the league."""
+    rows = [make_timed(name, [1000] * 8, **size) for name in OURS]
+    league = {"group": "League", "origin": "openvino", "ops": None, "profile": None}
+    return [*rows, make_timed("openvino", [theirs] * 8, **league, **size)]
+
+
+def test_the_run_that_resolves_most_is_shown(tmp_path: Path) -> None:
+    write(tmp_path / "old", ladder_rows(*LADDER), day=1)
+    write(tmp_path / "new", ladder_rows(*LADDER), day=2)
+    write(tmp_path / "newest-but-two-rungs", ladder_rows(*OURS[:2]), day=3)
+    write(tmp_path / "newest-but-noisy", ladder_rows(*LADDER, spread=400), day=4)
+    forced = WHOLE | {"isa_used": "baseline"}
+    write(tmp_path / "newest-but-forced", ladder_rows(*LADDER), day=5, build_info=forced)
+    runs = Inputs(gather(tmp_path)).recorded(BLOCK)
+    place, main = shown(runs, "Toy"), main_run(runs)
+    assert place and main and place.run.name == main.name == "new"
+    assert shown(runs, "GPT-2") is None
+    assert [run.name for run in runs if is_noisy(run)] == ["newest-but-noisy"]
+
+
+def test_of_runs_that_resolve_as_much_the_lowest_floor_is_first(tmp_path: Path) -> None:
+    write(tmp_path / "quiet", ladder_rows(*LADDER), day=1)
+    rows = ladder_rows(*LADDER)
+    # Twins that differ by some percent
+    rows[-1] |= {"samples_ns": [1420] * 8}
+    write(tmp_path / "newer", rows, day=2)
+    place = shown(gather(tmp_path).runs, "Toy")
+    assert place and place.run.name == "quiet"
+
+
+def test_a_noisy_run_leads_nothing_and_has_a_banner(tmp_path: Path) -> None:
+    write(tmp_path / "noisy", ladder_rows(*LADDER, spread=400))
+    inputs = Inputs(gather(tmp_path))
+    assert main_run(inputs.recorded()) is None
+    place = shown(inputs.recorded(), "Toy")
+    assert place and place.run.name == "noisy"
+    noisy = [row | {"samples_ns": [900, 1500] * 4} for row in league_rows(2000)]
+    write(tmp_path / "league", noisy)
+    assert '!!! warning "league: a noisy run"' in league_block(Inputs(gather(tmp_path)))
+
+
+def rows_of(block: str) -> dict[str, list[str]]:
+    """The rows of the first table of a block, by their first cell without its link."""
+    table = block.partition("| --- ")[2].partition("\n\n")[0].splitlines()[1:]
+    split = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return {re.sub(r"\[(.*)\]\(.*\)", r"\1", cells[0]): cells for cells in split}
+
+
+def test_the_league_has_five_columns(tmp_path: Path) -> None:
+    write(tmp_path / "toy", league_rows(2500))
+    write(tmp_path / "medium", league_rows(1100, **MEDIUM))
+    rows = rows_of(league_block(Inputs(gather(tmp_path))))
+    assert list(rows) == ["Toy", "Medium"]
+    name = OURS[0]
+    # 1000 / 2500 and 1000 / 1100
+    assert rows["Toy"][1:] == [f"1.0 µs ({name})", "2.5 µs (openvino)", "0.40x", "0.40-0.40"]
+    assert rows["Medium"][1:] == [f"1.0 µs ({name})", "1.1 µs (openvino)", "0.91x", "0.91-0.91"]
+
+
+def test_machines_threads_and_instruction_sets_have_a_league_each(tmp_path: Path) -> None:
+    machine = make_header()["machine"] | {"caches": {"L1d": 49152}}
+    write(tmp_path / "one", league_rows(2000))
+    write(tmp_path / "other", league_rows(1100, **MEDIUM), machine=machine)
+    write(tmp_path / "thread", league_rows(1100, threads=1))
+    found = leagues(Inputs(gather(tmp_path)))
+    assert sorted((s.is_whole, s.threads, list(cases)) for s, cases in found) == [
+        (False, 1, ["Toy"]),
+        (True, 2, ["Medium"]),
+        (True, 2, ["Toy"]),
+    ]
+    assert not found[-1][0].is_whole
+
+
+def test_a_forced_instruction_set_is_a_setting_of_its_own(tmp_path: Path) -> None:
+    build = {"isa_available": ["avx512", "avx2"], "isa_used": "avx512"}
+    providers = make_header()["providers"]
+    best = {"build_info": build, "providers": providers | {"simd": "avx512"}}
+    write(tmp_path / "best", league_rows(2000), **best)
+    write(tmp_path / "forced", league_rows(1100), build_info=build | {"isa_used": "avx2"})
+    found = settings(places(gather(tmp_path).runs))
+    assert [(setting.simd, setting.is_whole) for setting in found] == [
+        ("avx512", True),
+        ("avx2", False),
+    ]
+
+
+def test_the_first_screen_has_the_machine_that_resolves_most(tmp_path: Path) -> None:
+    machine = make_header()["machine"] | {"cpu_model": "Other CPU"}
+    write(tmp_path / "one", league_rows(2000))
+    write(tmp_path / "two", [*league_rows(3000), *league_rows(3000, **MEDIUM)], machine=machine)
+    block = result_block(Inputs(gather(tmp_path)))
+    assert block.startswith("One call of a block, float32, Other CPU, 2 cores, 2 threads, avx2:")
+    assert list(rows_of(block)) == ["Toy", "Medium"]
+
+
+def test_without_a_run_every_block_says_so() -> None:
+    for block in (
+        *(league_block, result_block, costs_block, floors_block),
+        *(rungs_beyond_block, instruction_sets_block),
+    ):
+        assert re.fullmatch(r"\*No .*\.\*\n", block(Inputs(Gathered(())))), block
+
+
+def by_round(cell: dict[str, Any]) -> dict[int, float]:
+    """The median of each round, by the standard library."""
+    rounds: dict[int, list[int]] = {}
+    for sample, index in zip(cell["samples_ns"], cell["sample_rounds"], strict=True):
+        rounds.setdefault(index, []).append(sample)
+    return {index: statistics.median(samples) for index, samples in rounds.items()}
+
+
+def committed_cells(run: str, config: str) -> dict[str, dict[str, Any]]:
+    """The timed rows of a committed run by variant, straight from its file."""
+    lines = (DATA / "runs" / run / "cells.jsonl").read_text(encoding="utf-8").splitlines()
+    cells = [cell for cell in map(json.loads, lines) if cell["config"] == config]
+    return {cell["variant"]: cell for cell in cells if cell["status"] == "ok"}
+
+
+@has_data
+def test_the_committed_league_is_recomputed() -> None:
+    runs = [path for path in (DATA / "runs").iterdir() if (path / "cells.jsonl").is_file()]
+    n_checked = 0
+    for _, cases in leagues(Inputs(gather(*runs))):
+        for config, place in cases.items():
+            cells = committed_cells(place.run.name, config)
+            times = {name: statistics.median(by_round(c).values()) for name, c in cells.items()}
+            others = [n for n, c in cells.items() if c["group"] in ("League", "Baselines")]
+            ours = [n for n, c in cells.items() if c["executor"] == "compiled"]
+            best, rival = min(ours, key=times.__getitem__), min(others, key=times.__getitem__)
+            pair = by_round(cells[best]), by_round(cells[rival])
+            ratio = statistics.median(pair[0][i] / pair[1][i] for i in pair[0].keys() & pair[1])
+            run, case = place.run, place.case
+            said = run.compare(run.row(case, best), rival)
+            assert said and said.ratio.median == pytest.approx(ratio), (run.name, config)
+            n_checked += 1
+    assert n_checked >= 16
+
+
+@has_data
+def test_no_page_of_the_committed_runs_begins_with_a_noisy_one() -> None:
+    inputs = Inputs(gather(DATA / "runs"))
+    main = main_run(inputs.recorded())
+    assert main and not is_noisy(main)
+    assert not any(is_noisy(p.run) for c in inputs.configs if (p := shown(inputs.recorded(), c)))
+    assert not any(is_noisy(place.run) for place in leagues(inputs)[0][1].values())
+
+
+def test_a_row_of_one_variant_is_no_league(tmp_path: Path) -> None:
+    write(tmp_path / "one", [make_row()])
+    assert leagues(Inputs(gather(tmp_path))) == []
