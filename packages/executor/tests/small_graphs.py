@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ablation_executor.interpret import interpret
+from ablation_executor.interpreter import interpret
 from ablation_executor.ir import Array, Graph, GraphBuilder, Value, verify
 from ablation_executor.passes import PASSES
 from ablation_executor.rewrite import RewriteLog

@@ -13,15 +13,15 @@ import torch
 from small_graphs import attention_graph, inputs_of, random
 
 import ablation_kernels
-from ablation_executor.compile import CompiledProgram, compile, own_outputs
-from ablation_executor.interpret import interpret
+from ablation_executor.bench.suites.block.ladder import VARIANTS, Rung
+from ablation_executor.compiler import CompiledProgram, compile, own_outputs
+from ablation_executor.interpreter import interpret
 from ablation_executor.ir import Graph, GraphBuilder, Value, verify
 from ablation_executor.memory import verify_plan
 from ablation_executor.ops import CATEGORIES, OPS
 from ablation_executor.passes import optimize
 from ablation_executor.per_op import PerOp
 from ablation_executor.selection import scratch_requirements
-from ablation_executor.variants import VARIANTS, Variant
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ OURS = [variant for variant in VARIANTS if variant.runtime != "torch"]
 
 
 @pytest.mark.parametrize("variant", OURS, ids=lambda variant: variant.name)
-def test_every_variant_computes_the_block(variant: Variant) -> None:
+def test_every_variant_computes_the_block(variant: Rung) -> None:
     source = block_graph()
     inputs = inputs_of(source)
     want = interpret(source, inputs, np.float64)[0]

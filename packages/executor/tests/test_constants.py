@@ -13,14 +13,15 @@ import torch
 from small_graphs import inputs_of, ops_of, random
 from torch import nn
 
-from ablation_executor.bench.configs import Config
-from ablation_executor.bench.graph_runtime import GraphPrepared
-from ablation_executor.bench.models import take_weights
-from ablation_executor.bench.weights import make_input, make_weights
-from ablation_executor.compile import CompiledProgram, compile
+from ablation_executor.bench.runtimes.ours import Adapter
+from ablation_executor.bench.runtimes.parameters import take_weights
+from ablation_executor.bench.suites.block.configs import Config
+from ablation_executor.bench.suites.block.ladder import BY_NAME
+from ablation_executor.bench.suites.block.programs import BlockInputs
+from ablation_executor.compiler import CompiledProgram, compile
 from ablation_executor.constants import ReleasedConstantError, owned
-from ablation_executor.export import export
-from ablation_executor.interpret import interpret
+from ablation_executor.exporter import export
+from ablation_executor.interpreter import interpret
 from ablation_executor.ir import Array, Graph, GraphBuilder, verify
 from ablation_executor.passes import optimize
 from ablation_executor.per_op import PerOp
@@ -275,7 +276,7 @@ def test_export_refuses_arrays_that_are_not_the_modules(
 
 def test_the_bench_holds_the_weights_of_a_config_once() -> None:
     config = Config("Tiny", batch=1, seq_len=8, d_model=32, n_heads=2, causal=False)
-    weights, x = make_weights(config, 0), make_input(config, 0)
-    prepared = GraphPrepared(config, weights, x, threads=1)
-    stored = {id(array) for array in prepared._graph.constants.values()}
-    assert {id(array) for array in weights.values()} <= stored
+    inputs = BlockInputs(config, 0)
+    exported = Adapter("kernels", 1).export(inputs.model(BY_NAME["passes-none"]))
+    stored = {id(array) for array in exported.graph.constants.values()}
+    assert {id(array) for array in inputs.weights.values()} <= stored

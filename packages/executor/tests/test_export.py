@@ -19,9 +19,9 @@ from torch.nn import functional
 from torch_modules import Block, Gpt2Block
 
 from ablation_executor import ExportError, UnsupportedOpError, export, optimize, verify
-from ablation_executor.compile import compile
-from ablation_executor.export import supported_ops
-from ablation_executor.interpret import interpret
+from ablation_executor.compiler import compile
+from ablation_executor.exporter import supported_ops
+from ablation_executor.interpreter import interpret
 from ablation_executor.ir import Graph
 from ablation_executor.rewrite import RewriteLog
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ablation_executor import export, optimize
-from ablation_executor.compile import compile
-from ablation_executor.interpret import interpret
+from ablation_executor.compiler import compile
+from ablation_executor.interpreter import interpret
 
 
 def x_of(*shape: int, seed: int = 5) -> Tensor:

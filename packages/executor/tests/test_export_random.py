@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ablation_executor import ExportError, export, optimize
-from ablation_executor.compile import compile
+from ablation_executor.compiler import compile
 
 DTYPES = (
     *(torch.float32, torch.float64, torch.float16, torch.bfloat16),

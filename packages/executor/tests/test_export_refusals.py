@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations, prune
 
 import ablation_executor as ae
 from ablation_executor import ExportError, UnsupportedOpError, export
-from ablation_executor.compile import compile
+from ablation_executor.compiler import compile
 
 
 class Holds(nn.Module):

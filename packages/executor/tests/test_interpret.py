@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_graphs import attention_graph, inputs_of, random
 
-from ablation_executor.interpret import interpret
+from ablation_executor.interpreter import interpret
 from ablation_executor.ir import GraphBuilder
 
 

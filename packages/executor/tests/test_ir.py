@@ -10,7 +10,7 @@ import pytest
 from small_graphs import inputs_of, random
 
 from ablation_executor.constants import frozen
-from ablation_executor.interpret import interpret
+from ablation_executor.interpreter import interpret
 from ablation_executor.ir import Graph, GraphBuilder, GraphError, Node, Value, verify
 
 

@@ -13,11 +13,11 @@ import torch
 from small_graphs import inputs_of, nodes_of, ops_of, random, run_pass
 from torch import Tensor, nn
 
-from ablation_executor.bench.suites.language_model import LanguageModel, make_model
-from ablation_executor.bench.suites.lm_sizes import ModelShape
-from ablation_executor.compile import compile
-from ablation_executor.export import export
-from ablation_executor.interpret import interpret
+from ablation_executor.bench.suites.lm_step.model import LanguageModel, make_model
+from ablation_executor.bench.suites.lm_step.sizes import ModelShape
+from ablation_executor.compiler import compile
+from ablation_executor.exporter import export
+from ablation_executor.interpreter import interpret
 from ablation_executor.ir import Graph, GraphBuilder, Value, verify
 from ablation_executor.ops import OPS
 from ablation_executor.passes import optimize

@@ -13,16 +13,16 @@ import pytest
 import torch
 from small_graphs import inputs_of, nodes_of, ops_of, random, run_pass
 
-from ablation_executor.bench.configs import Config
-from ablation_executor.bench.models import make_module
-from ablation_executor.bench.weights import make_weights
-from ablation_executor.compile import compile
-from ablation_executor.export import export
-from ablation_executor.interpret import interpret
+from ablation_executor.bench.suites.block.configs import Config
+from ablation_executor.bench.suites.block.ladder import BY_NAME
+from ablation_executor.bench.suites.block.models import make_module
+from ablation_executor.bench.suites.block.weights import make_weights
+from ablation_executor.compiler import compile
+from ablation_executor.exporter import export
+from ablation_executor.interpreter import interpret
 from ablation_executor.ir import Graph, GraphBuilder, Value, verify
 from ablation_executor.ops import OPS
 from ablation_executor.passes import optimize
-from ablation_executor.variants import BY_NAME
 
 SWAP = (0, 2, 1, 3)
 
@@ -364,7 +364,7 @@ CALLS = ["layer_norm", "matmul", "attention", "matmul", "layer_norm", "matmul", 
 
 
 def block_of(kind: str, causal: bool) -> Graph:
-    """The block of bench/models.py as exported."""
+    """The block of bench/suites/block/models.py as exported."""
     config = replace(CONFIG, causal=causal)
     module = make_module(config, make_weights(config, 0), kind)
     return export(module, (torch.randn(config.batch, config.seq_len, config.d_model),))

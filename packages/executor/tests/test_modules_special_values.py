@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import ablation_kernels
 from ablation_executor import ExportError, export, optimize
-from ablation_executor.compile import compile
+from ablation_executor.compiler import compile
 
 NAN, INF, LOWEST = math.nan, math.inf, torch.finfo(torch.float32).min
 ATTENTIONS = [info.name for info in ablation_kernels.op_table() if info.op == "attention"]

@@ -24,7 +24,7 @@ from random_graphs import RandomGraph
 from value_bounds import Known, bounds
 
 import ablation_kernels
-from ablation_executor.compile import compile
+from ablation_executor.compiler import compile
 from ablation_executor.ir import Graph, verify
 from ablation_executor.passes import DEFAULT_PASSES, optimize
 from ablation_executor.per_op import PerOp

@@ -17,7 +17,7 @@ from small_graphs import (
     run_pass,
 )
 
-from ablation_executor.interpret import interpret
+from ablation_executor.interpreter import interpret
 from ablation_executor.ir import Array, Graph, GraphBuilder, Value, verify
 from ablation_executor.passes import DEFAULT_PASSES, PASSES, optimize
 from ablation_executor.rewrite import RewriteLog

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from . import start  # noqa: F401  first, before what it protects
-from .compile import CompiledProgram, compile
+from .compiler import CompiledProgram, compile
 from .constants import ReleasedConstantError
-from .export import export
-from .interpret import interpret
+from .exporter import export
+from .interpreter import interpret
 from .ir import Graph, GraphBuilder, GraphError, Node, Value, verify
 from .ops import CATEGORIES, OPS
 from .passes import DEFAULT_PASSES, PASSES, optimize
@@ -15,7 +15,6 @@ from .profile import OpTime, Profile
 from .refusal import ExportError, Refusal, UnsupportedOpError
 from .rewrite import RewriteLog
 from .selection import check_table_version
-from .variants import LARGE_VARIANTS, VARIANTS, Variant
 
 __version__ = "0.1.0"
 
@@ -24,10 +23,8 @@ check_table_version()
 __all__ = [
     "CATEGORIES",
     "DEFAULT_PASSES",
-    "LARGE_VARIANTS",
     "OPS",
     "PASSES",
-    "VARIANTS",
     "CompiledProgram",
     "ExportError",
     "Graph",
@@ -42,7 +39,6 @@ __all__ = [
     "RewriteLog",
     "UnsupportedOpError",
     "Value",
-    "Variant",
     "compile",
     "export",
     "interpret",

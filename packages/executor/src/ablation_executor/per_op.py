@@ -16,7 +16,7 @@ import numpy as np
 
 import ablation_kernels
 
-from .compile import op_times
+from .compiler import op_times
 from .ir import Array, Graph, Node, Value
 from .ops import OPS
 from .profile import Profile

@@ -13,7 +13,7 @@ from .memory import storage_roots
 from .ops import OPS
 
 # The kernel table this executor was written for; its ops and attributes are the contract.
-TABLE_VERSION = 4
+TABLE_VERSION = 5
 
 
 def check_table_version() -> None:

@@ -1,27 +1,33 @@
-"""A worker whose runtime is a small numpy block that does wrong what the environment tells it to.
+"""The worker's command, with the fake suite, and a block that is a small NumPy one which does wrong
+what the environment tells it to.
 
 ABLATION_FAKE is a JSON object from variant name to a behavior: a defect of the attention
-("head_index", "causal_ignored", "tile_dropped", "no_maximum"), or a failure (see `FakeRunner`).
+("head_index", "causal_ignored", "tile_dropped", "no_maximum"), or a failure (see `FakeProgram`).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ablation_executor.bench.configs import PROBES, Config
-from ablation_executor.bench.weights import Array
-from ablation_executor.bench.worker import PARTS, Worker, open_pipes, serve
+from ablation_executor.bench import suites, worker
+from ablation_executor.bench.case import Case
+from ablation_executor.bench.suite import Loaded, Needs, Profile, Program, Suite, Verdict
+from ablation_executor.bench.suites import block as block_package
+from ablation_executor.bench.suites.block.check import Reference, block_reference, compare
+from ablation_executor.bench.suites.block.configs import PROBES, Config, find_config
+from ablation_executor.bench.suites.block.weights import Array, make_input, make_weights
+from ablation_report.rows import CATEGORIES
 
 TILE = 16
-PROBE_NAMES = {probe.name for probe in PROBES}
 
 
 def _layer_norm(x: Array, weight: Array, bias: Array) -> Array:
@@ -69,35 +75,58 @@ def block(config: Config, weights: dict[str, Array], x: Array, defect: str) -> A
     return np.asarray(residual + linear("down", up))[None]
 
 
-class FakeProfile:
+def made_up_profile(repeat: int) -> Profile:
     """One made-up operation per category."""
+    ops = [{"name": part, "op": part, "category": part, "kernel": None} for part in CATEGORIES]
+    n = len(CATEGORIES)
+    times = np.arange(1, repeat * n + 1).reshape(repeat, n).tolist()
+    return Profile(ops, times, [sum(row) + 7 for row in times])
 
-    def __init__(self, repeat: int) -> None:
-        self.ops = [{"name": part, "op": part, "category": part, "kernel": None} for part in PARTS]
-        self.times_ns = np.arange(1, repeat * len(PARTS) + 1).reshape(repeat, len(PARTS))
-        self.total_ns = [int(times.sum()) + 7 for times in self.times_ns]
 
+class FakeProgram(Program):
+    """A variant that computes, or fails as told.
 
-class FakeRunner:
-    """A variant that computes once and then repeats the result, or fails as told.
-
-    Failures count from the runner's second call, so that the check passes first.
+    Failures count from the second call, so that the check passes first.
     """
 
-    def __init__(self, config: Config, weights: dict[str, Array], x: Array, behavior: str) -> None:
+    is_traced = False
+
+    def __init__(self, config: Config, seed: int, behavior: str) -> None:
         if behavior == "build_fails":
             raise ValueError("cannot build this")
         if behavior == "unsupported":
             raise NotImplementedError("no such op")
-        self._behavior = behavior if config.name not in PROBE_NAMES else behavior + "?"
-        defect = behavior
-        self._is_stale = behavior == "stale"
-        self._result = block(config, weights, x, defect)
+        self._seed, self._behavior = seed, behavior
+        self._output: Any = None
+        self._arguments = (config, make_weights(config, seed), make_input(config, seed), behavior)
         self._is_small = config.name == "Small"
         self._calls = 0
 
-    def __call__(self) -> Any:
-        """Repeat the result."""
+    def probe(self) -> Verdict:
+        """Each probe twice, as the real ones do; one behavior is right the first time only."""
+        for config in PROBES:
+            weights, x = make_weights(config, self._seed), make_input(config, self._seed)
+            reference = block_reference(config, weights, x)
+            output = block(config, weights, x, self._behavior)
+            for call in ("first", "second"):
+                verdict = compare(output, reference)
+                if verdict.reason is not None:
+                    verdict.reason = f"{config.name}, {call} call: {verdict.reason}"
+                    return verdict
+                output = output + 1 if self._behavior == "stale" else output
+        return Verdict()
+
+    def keep_output(self, phase: str, result: Any) -> None:
+        """Keep it."""
+        self._output = result
+
+    def check(self, phases: Sequence[str], reference: Path | None) -> Verdict:
+        """Compare with the file."""
+        assert reference is not None
+        return compare(self._output, Reference.load(reference))
+
+    def call(self, phase: str, prepared: Any) -> Any:
+        """Compute, after what its behavior says."""
         self._calls += 1
         print("a library that writes to standard output", flush=True)
         if self._behavior == "slow_first":
@@ -109,67 +138,67 @@ class FakeRunner:
                 os.kill(os.getpid(), getattr(signal, self._behavior))
             if self._behavior == "memory":
                 raise MemoryError("no memory left")
-            if self._is_stale:
-                return self._result + 1
-        return self._result
+        # Computed anew: what only repeats a result is faster than any machine
+        return block(*self._arguments)
 
-    def output(self, result: Any) -> Any:
-        """Already numpy."""
-        return result
-
-    def profile(self, repeat: int) -> FakeProfile | None:
+    def profile(self, phase: str, repeat: int) -> Profile | None:
         """Made-up times, or none where the runtime has no breakdown."""
-        return None if self._behavior == "no_profile" else FakeProfile(repeat)
+        return None if self._behavior == "no_profile" else made_up_profile(repeat)
 
-    def facts(self) -> dict[str, Any]:
+    def needs(self) -> Needs:
+        """Made-up bytes."""
+        return Needs({"hungry": 1 << 50, "big": 300 << 20}.get(self._behavior, 1000), 1000)
+
+    def built_facts(self) -> dict[str, Any]:
         """Made-up facts."""
-        return {
-            "resident_bytes": {"hungry": 1 << 60, "big": 300 << 20}.get(self._behavior, 1000),
-            "transient_bytes": 1000,
-            "weights_bytes": 10,
-            "arena_bytes": 1000,
-            "attention_scratch_bytes": 0,
-            "packed_weights_bytes": 0,
-            "n_calls": len(PARTS),
-            "timing_overhead_ns": 1.0,
-            "providers": {},
-        }
+        memory = {"weights": 10, "arena": 1000, "scratch": 0, "packed": 0}
+        return {"memory": memory, "n_calls": len(CATEGORIES), "timing_overhead_ns": 1.0}
 
 
-class FakePrepared:
-    """Keeps a config's arrays."""
+class FakeLoaded(Loaded):
+    """Builds with the behavior that the environment names."""
 
-    def __init__(self, config: Config, weights: dict[str, Array], x: Array) -> None:
-        self._arguments = (config, weights, x)
+    def __init__(self, config: Config, seed: int) -> None:
+        self._arguments = (config, seed)
 
-    def build(self, variant: str) -> FakeRunner:
-        """A runner with the behavior that the environment names."""
+    def build(self, variant: str) -> FakeProgram:
+        """Build a variant."""
         behaviors: dict[str, str] = json.loads(os.environ.get("ABLATION_FAKE", "{}"))
-        return FakeRunner(*self._arguments, behaviors.get(variant, ""))
+        return FakeProgram(*self._arguments, behaviors.get(variant, ""))
 
 
-class FakeRuntime:
-    """Prepares at once."""
+class FakeBlock(type(block_package.SUITE)):  # type: ignore[misc]
+    """The block without a runtime."""
 
-    def prepare(self, config: Config, weights: dict[str, Array], x: Array) -> FakePrepared:
-        """Keep the arrays, or leave if the environment says so."""
+    def start(self, worker: str, threads: int) -> None:
+        """Import nothing."""
+
+    def load(self, worker: str, case: Case, seed: int) -> Loaded:
+        """Keep the config, or leave if the environment says so."""
         if "dies_loading" in os.environ.get("ABLATION_FAKE", ""):
             sys.stderr.write("the last words\n")
             sys.stderr.flush()
             os._exit(3)
-        return FakePrepared(config, weights, x)
+        return FakeLoaded(find_config(str(case.get("config"))), seed)
 
 
-def main() -> None:
-    """Serve as the real worker does."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--runtime")
-    parser.add_argument("--threads")
-    options = parser.parse_args()
-    requests, replies = open_pipes()
-    has_kernels = options.runtime == "kernels"
-    serve(Worker(FakeRuntime(), (lambda n: [1000] * n) if has_kernels else None), requests, replies)
+def find_fake_suite(name: str) -> Suite:
+    """The block without a runtime, and the fake suite."""
+    if name == "fake":
+        sys.path.insert(0, str(Path(__file__).parent))
+        import fake_suite  # type: ignore[import-not-found]
+
+        found: Suite = fake_suite.SUITE
+        return found
+    return FakeBlock() if name == "block" else suites.find_suite(name)
+
+
+def calibrate(count: int) -> list[int]:
+    """Made-up times."""
+    return [1000] * count
 
 
 if __name__ == "__main__":
-    main()
+    setattr(worker, "find_suite", find_fake_suite)  # noqa: B010
+    sys.modules["ablation_executor.bench.calibration"] = sys.modules["__main__"]
+    worker.main()

@@ -15,12 +15,8 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
-from ablation_executor.bench.run_reading import (
-    HEADER_NAME,
-    Schema,
-    read_header,
-    read_rows,
-)
+from ablation_report.reading import read_run
+from ablation_report.rows import DAMAGED_NAME, HEADER_NAME, ROWS_NAME
 
 MARK = "ABLATION_MOMENT"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -38,13 +34,12 @@ class Subject:
     command: Sequence[str]
     go_on: Sequence[str]
     run: Path
-    schema: Schema
     n_rows: int
     environment: dict[str, str]
 
     def lines(self) -> list[bytes]:
         """The whole lines of the file of rows."""
-        file = self.run / self.schema.rows_name
+        file = self.run / ROWS_NAME
         data = file.read_bytes() if file.exists() else b""
         return data.split(b"\n")[:-1]
 
@@ -138,11 +133,9 @@ def play(subject: Subject, folder: Path, draw: random.Random, length_s: float, t
 
     after = subject.lines()
     assert after[: len(before)] == before
-    header = read_header(subject.run / HEADER_NAME, subject.schema)
-    rows, damaged = read_rows(subject.run / subject.schema.rows_name, subject.schema, header)
-    assert not damaged
+    header, rows = read_run(subject.run)
     assert len(rows) == subject.n_rows
     assert header["finished_utc"] is not None
     names = {path.name for path in subject.run.iterdir()}
-    assert names <= {HEADER_NAME, subject.schema.rows_name, subject.schema.damaged_name}
+    assert names <= {HEADER_NAME, ROWS_NAME, DAMAGED_NAME}
     return f"{number.name} at {delay_s:.2f} s, {len(before)} rows then"

@@ -1,9 +1,10 @@
-"""The command line with fake workers: refusals, a whole run, interruption and resume."""
+"""The command line: refusals, a whole run, interruption and resume, of the block and of suites."""
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import time
@@ -12,22 +13,29 @@ from pathlib import Path
 import pytest
 
 from ablation_executor.bench import run
-from ablation_executor.bench.__main__ import main
-from ablation_executor.bench.configs import UsageError
-from ablation_executor.bench.machine import describe_machine, versions
-from ablation_executor.bench.options import make_parser, make_request, max_threads
-from ablation_executor.bench.record import SCHEMA
-from ablation_executor.bench.run_reading import read_rows
-from ablation_executor.bench.suites.options import chosen_threads
-from ablation_executor.bench.table import WIDTH
-from ablation_executor.variants import LEAGUE, VARIANTS
+from ablation_executor.bench.command import main
+from ablation_executor.bench.interrupt import UsageError
+from ablation_executor.bench.machine import describe_machine, kernels_info, versions
+from ablation_executor.bench.options import (
+    Request,
+    find_named_suite,
+    make_parser,
+    make_request,
+    max_threads,
+    names_all,
+)
+from ablation_executor.bench.run_folder import RunFolder
+from ablation_executor.bench.suites.block.ladder import LARGE_VARIANTS, LEAGUE, VARIANTS
 from ablation_kernels.limits import affinity_processors
+from ablation_report.reading import read_lines, read_run
+from ablation_report.rows import TIME_COLUMNS
 
 from .conftest import bench_command, fake_environment, run_bench
 from .system_files import replace_files
 
 FEW = "torch-naive,passes-none,passes-fold"
 OLD_MACHINE = ("cpu_model", "cores", "arch", "os", "memory_bytes", "caches")
+SWEEP = ("--suite", "attention-sweep")
 BASE = (
     *("--configs", "Toy", "--variants", FEW, "--baselines", "none"),
     *("--samples", "3", "--threads", "1"),
@@ -49,6 +57,7 @@ BASE = (
         (["--budget", "0"], ["accepted: seconds from 1 to 86400"]),
         (["--budget", "1e9"], ["accepted: seconds from 1 to 86400"]),
         (["--budget", "nan"], ["accepted: seconds from 1 to 86400"]),
+        (["--time", "0"], ["accepted: seconds from 1 to 86400"]),
         (["--seed", "-1"], ["accepted: a whole number from 0 to"]),
         (["--mem-limit", "8 apples"], ["is not a size", "8GiB"]),
         (["--mem-limit", "0"], ["out of range"]),
@@ -103,29 +112,44 @@ def test_names_are_case_insensitive_and_a_run_is_whole(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "data" / "runs").iterdir()
-    rows, damaged = read_rows(run / "cells.jsonl", SCHEMA)
-    assert not damaged
+    info, rows = read_run(run)
     assert len(rows) == 2 * (len(VARIANTS) + len(LEAGUE))
     # A baseline that is not installed has a row, too
     asked = {row["variant"] for row in rows if row["status"] == "unsupported"}
     assert asked <= {variant.name for variant in LEAGUE}
     assert {r["status"] for r in rows if r["variant"] not in {"passes-fold", *asked}} == {"ok"}
-    info = json.loads((run / "run.json").read_text())
-    assert info["configs"] == ["Toy", "Small"]
+    labels = {row["sizes"]["config"]: row["case"] for row in rows}
+    assert info["cases"] == [labels["Toy"], labels["Small"]]
     assert info["finished_utc"] is not None
     out = done.stdout
     for text in ("SUMMARY", "PT naive", "+ BLAS absorb", "oom: MemoryError", "A/A floor"):
         assert text in out
-    table = out[out.index("Toy  d_model") :].splitlines()
-    assert max(len(line) for line in table) <= WIDTH
     assert str(run.relative_to(tmp_path)) in out
     assert "\x1b" not in out
 
 
-def test_a_wrong_cell_gives_status_1(tmp_path: Path) -> None:
+def test_a_wrong_row_gives_status_1(tmp_path: Path) -> None:
     done = run_bench(*BASE, folder=tmp_path, behaviors={"passes-none": "head_index"})
     assert done.returncode == 1
     assert "incorrect" in done.stdout
+
+
+def request_of(*words: str) -> Request:
+    """The request that a command makes."""
+    suite = find_named_suite(words)
+    return make_request(suite, make_parser(suite).parse_args(words), names_all(words))
+
+
+def test_large_sizes_have_fewer_variants_unless_all_are_named() -> None:
+    ladder = [variant.name for variant in VARIANTS]
+    assert request_of("--configs", "7B", "--baselines", "none").variants == list(LARGE_VARIANTS)
+    every = request_of("--configs", "7B", "--baselines", "none", "--all-variants")
+    assert every.variants == ladder
+    assert request_of("--configs", "Toy,7B", "--baselines", "none").variants == ladder
+    assert request_of("--variants", "passes-fold,torch-sdpa").variants[:2] == [
+        "torch-sdpa",
+        "passes-fold",
+    ]
 
 
 def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
@@ -139,7 +163,7 @@ def wait_for_rows(path: Path, process: subprocess.Popen[str], count: int) -> Non
     """Wait until the run has written some rows and is at work on more."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if len(read_rows(path / "cells.jsonl", SCHEMA)[0]) >= count:
+        if len(list(read_lines(path / "rows.jsonl", None))) >= count:
             time.sleep(0.3)
             assert process.poll() is None, "the run ended before it was interrupted"
             return
@@ -161,12 +185,10 @@ def start_slow_bench(folder: Path) -> subprocess.Popen[str]:
 
 
 def assert_complete(folder: Path, sessions: int) -> None:
-    """Every cell once."""
-    rows, damaged = read_rows(folder / "run" / "cells.jsonl", SCHEMA)
-    assert not damaged
-    cells = sorted((row["config"], row["variant"]) for row in rows)
-    assert cells == sorted((c, v) for c in ("Toy", "Small") for v in FEW.split(","))
-    info = json.loads((folder / "run" / "run.json").read_text())
+    """Every row once."""
+    info, rows = read_run(folder / "run")
+    found = sorted((row["sizes"]["config"], row["variant"]) for row in rows)
+    assert found == sorted((c, v) for c in ("Toy", "Small") for v in FEW.split(","))
     assert info["sessions"] == sessions
     assert info["finished_utc"] is not None
 
@@ -176,7 +198,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
     wait_for_rows(tmp_path / "run", process, 3)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    cells = tmp_path / "run" / "cells.jsonl"
+    cells = tmp_path / "run" / "rows.jsonl"
     before = cells.read_bytes()
     # What a kill in the middle of a write leaves.
     cells.write_bytes(before + before[:100])
@@ -191,6 +213,23 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
     assert "SUMMARY" in again.stdout
     assert_complete(tmp_path, 2)
     assert (tmp_path / "run" / "run.json").read_bytes() == info
+
+
+def test_a_resumed_run_multiplies_by_the_kernels_of_the_run(tmp_path: Path) -> None:
+    core = kernels_info().get("blas_core")
+    other = {"Haswell": "Sandybridge"}.get(str(core), "Haswell")
+    if platform.machine() != "x86_64" or not core:
+        pytest.skip("takes a processor with a choice of matrix products")
+    command = bench_command(*BASE, "--out", "run")
+    environment = {**fake_environment({}), "OPENBLAS_CORETYPE": other}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    (tmp_path / "run" / "rows.jsonl").write_text("")
+    del environment["OPENBLAS_CORETYPE"]
+    # Two kinds as fast as each other would be a choice by chance
+    command = bench_command("--resume", "run")
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["sessions"] == 2
 
 
 def test_ended_between_the_last_row_and_the_last_word(tmp_path: Path) -> None:
@@ -243,7 +282,7 @@ def test_another_machine_cannot_resume(
 
 def test_each_session_records_its_conditions(tmp_path: Path) -> None:
     assert run_bench(*BASE, "--out", "run", folder=tmp_path).returncode == 0
-    file, cells = tmp_path / "run" / "run.json", tmp_path / "run" / "cells.jsonl"
+    file, cells = tmp_path / "run" / "run.json", tmp_path / "run" / "rows.jsonl"
     info = json.loads(file.read_text())
     (entry,) = info["machine"]["conditions"]
     assert entry["session"] == 1
@@ -264,7 +303,7 @@ def test_a_run_from_before_there_were_quotas_goes_on_under_one(
 ) -> None:
     here = describe_machine() | {"processor_quota": 1.5}
     monkeypatch.setattr(run, "describe_machine", lambda: here)
-    info = {"machine": dict(here), "build_info": run.kernels_info(), "versions": versions()}
+    info = {"machine": dict(here), "build_info": kernels_info(), "versions": versions()}
     run.refuse_other_machine(info)
     del info["machine"]["processor_quota"]
     run.refuse_other_machine(info)
@@ -297,7 +336,151 @@ def test_default_threads_are_those_of_the_quota(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(16), raising=False)
     files = {"/proc/self/cgroup": "0::/a/b\n", "/sys/fs/cgroup/a/cpu.max": "350000 100000\n"}
     replace_files(monkeypatch, files)
-    assert make_request(make_parser().parse_args([])).settings.threads == 3
-    assert chosen_threads(None) == [3]
+    assert request_of().threads == [3]
     monkeypatch.setattr(os, "cpu_count", lambda: 4096)
     assert max_threads() == 1024
+
+
+# The suites.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--suite", "attention-swep"], "unknown suite 'attention-swep'; did you mean"),
+        ([*SWEEP, "--tiers", "papers"], "unknown tier 'papers'; did you mean 'paper'"),
+        ([*SWEEP, "--tiers", "12:x"], "tier '12:x' is not of that form; accepted: Q:K"),
+        ([*SWEEP, "--tiers", "0:5"], "tier '0:5' is out of range; accepted: Q:K"),
+        ([*SWEEP, "--impls", "flash"], "unknown variant 'flash'; did you mean"),
+        ([*SWEEP, "--device", "gpu"], "unknown device 'gpu'"),
+        ([*SWEEP, "--device", "cpu,cuda"], "--device takes one name, got 'cpu,cuda'"),
+        ([*SWEEP, "--quick", "--tiers", "paper"], "--quick takes no case of paper"),
+        ([*SWEEP, "--tiers", "odd", "--cases", "Q1"], "no case has all of 'Q1'\nwords of"),
+        ([*SWEEP, "--cases", " ,"], "--cases names no words"),
+        ([*SWEEP, "--resume", "nowhere", "--cases", "Q1"], "leave out --cases"),
+        ([*SWEEP, "--resume", "nowhere"], "nowhere holds no run"),
+        ([*SWEEP, "--resume", "nowhere", "--quick"], "leave out --quick"),
+    ],
+)
+def test_requests_of_suites_that_are_refused(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_sizes_are_refused_by_a_suite_without_them(
+    fake_registered: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--suite", "fake", "--tiers", "5:5"]) == 2
+    assert "fake takes no sizes, got '5:5'" in capsys.readouterr().err
+
+
+def test_a_run_that_names_no_tier_takes_those_that_a_device_can_end() -> None:
+    cpu, cuda = request_of(*SWEEP).tiers, request_of(*SWEEP, "--device", "cuda").tiers
+    assert "cpu" in cpu and "paper" not in cpu and "crossover" not in cpu
+    assert "paper" in cuda
+    assert set(request_of(*SWEEP, "--tiers", "All").tiers) >= {*cpu, *cuda, "crossover"}
+    assert request_of(*SWEEP, "--tiers", "odd").tiers == ["odd"]
+
+
+def test_cases_are_chosen_by_the_words_of_their_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    given = [*SWEEP, "--tiers", "rect,cpu", "--cases", "q512 causal t1, Q256", "--threads", "1,2"]
+    assert main([*given, "--list"]) == 0
+    listed = capsys.readouterr().out.split("\n")[:-1]
+    heads, _, tails = zip(*(label.partition(" B1 H12 ") for label in listed), strict=True)
+    assert (heads[0], tails[0]) == ("attention-sweep/cpu causal", "Q512 K512 d64 float32 t1 cpu")
+    assert sorted(zip(heads[1:], tails[1:], strict=True)) == [
+        (f"attention-sweep/cpu {mask}", f"Q256 K256 d64 float32 t{threads} cpu")
+        for mask in ("causal", "full")
+        for threads in (1, 2)
+    ]
+    request = request_of(*given)
+    assert [case.label for case in request.cases] == listed
+    assert request.tiers == ["cpu"]
+
+
+def test_the_list_names_tiers_and_variants(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SWEEP, "--list"]) == 0
+    told = capsys.readouterr().out
+    for name in ("paper", "crossover", "torch_sdpa_flash", "ablation_flash", "triton_flash"):
+        assert name in told
+    assert "* cpu " in told
+    assert "  paper " in told
+    assert "published as scaled_dot_prod_attention" in told
+
+
+def test_a_published_name_is_taken() -> None:
+    given = [*SWEEP, "--variants", "vectorized_torch,triton_flash", "--tiers", "odd"]
+    assert request_of(*given).variants == ["torch_unfused_lse", "triton_flash"]
+
+
+def test_a_run_of_a_suite_is_written_told_and_gone_on_with(
+    fake_registered: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(run, "measure_ceilings", lambda threads, before: {})
+    out = tmp_path / "run"
+    names = "right,refused,two_phases,first_head"
+    given = ["--suite", "fake", "--quick", "--threads", "1", "--impls", names, "--out", str(out)]
+    # A wrong variant fails the command, not the run
+    assert main(given) == 1
+    told = capsys.readouterr().out
+    assert "refused: unsupported: not this shape" in told
+    assert "incorrect: probe: " in told
+    info, rows = read_run(out)
+    assert sorted(row["variant"] for row in rows) == sorted(
+        ["right", "first_head", "refused", "two_phases", "two_phases"]
+    )
+    assert info["finished_utc"] is not None
+    (entry,) = info["machine"]["conditions"]
+    assert entry["session"] == 1
+    assert main(given) == 2
+    lines = (out / "rows.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if json.loads(line)["variant"] != "right"]
+    (out / "rows.jsonl").write_text("".join(kept))
+    assert main(["--suite", "fake", "--resume", str(out)]) == 1
+    again, _ = RunFolder.open(out)
+    # Meanwhile nobody else may go on with it
+    assert main(["--resume", str(out)]) == 2
+    assert "is in use by process" in capsys.readouterr().err
+    again.close()
+    assert (out / "rows.jsonl").read_text().startswith("".join(kept))
+    assert (again.rows[-1]["variant"], again.rows[-1]["session"]) == ("right", 2)
+    assert [entry["session"] for entry in again.info["machine"]["conditions"]] == [1, 2]
+    capsys.readouterr()
+    assert main([*SWEEP, "--resume", str(out)]) == 2
+    assert "holds a run of fake" in capsys.readouterr().err
+
+
+def test_a_run_of_an_older_version_is_left_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.json").write_text('{"schema_version": 1}')
+    assert main(["--resume", str(tmp_path)]) == 2
+    assert "was recorded by an older version" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_tiny_sweep_through_real_workers(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    out = tmp_path / "run"
+    names = "torch_unfused_lse,torch_sdpa_flash,triton_flash,ablation_flash,ablation_unfused"
+    given = [*SWEEP, "--quick", "--tiers", "37:53:16:2", "--impls", names, "--threads", "1"]
+    assert main([*given, "--out", str(out)]) == 0
+    info, rows = read_run(out)
+    assert len(rows) == 2 * 5
+    for row in rows:
+        if row["variant"] == "triton_flash":
+            assert row["status"] == "unsupported"
+            assert row["reason"] in ("no_triton", "no_triton_driver")
+            assert all(row[name] is None for name in TIME_COLUMNS)
+        else:
+            assert (row["status"], row["check"]) == ("ok", "pass")
+            assert row["errors"]["o"] <= 1e-5
+    told = {row["variant"] for row in rows if "lse" in (row["errors"] or {})}
+    assert told == {"torch_unfused_lse"}
+    assert info["ceilings"]["1"]["multiply_add_flops_per_s"] > 0
+    assert info["ceilings"]["1"]["sgemm_1024_flops_per_s"] > 0

@@ -92,6 +92,15 @@ def test_powersave_of_a_driver_that_goes_by_load(monkeypatch: pytest.MonkeyPatch
     assert machine.describe_machine()["governor"] == "powersave"
 
 
+def test_family_and_model_of_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = "processor\t: 0\ncpu family\t: 26\nmodel\t\t: 2\nmodel name\t: AMD EPYC\n"
+    replace_files(monkeypatch, {"/proc/cpuinfo": told})
+    found = machine.describe_machine()
+    assert (found["cpu_family"], found["cpu_model_number"]) == (26, 2)
+    replace_files(monkeypatch, {"/proc/cpuinfo": "processor\t: 0\nCPU part\t: 0xd40\n"})
+    assert machine.describe_machine()["cpu_family"] is None
+
+
 def test_more_threads_than_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     replace_files(monkeypatch, {})
     assert begin(5)[1] == ["5 threads on 4 processors that this process may use: they will wait"]

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from ablation_executor.bench.machine import available_bytes
 from ablation_executor.bench.memory_room import Room, memory_room
 
 from .system_files import replace_files
@@ -127,7 +126,7 @@ def test_the_nearest_limit_of_all(name: str, monkeypatch: pytest.MonkeyPatch) ->
     reserve = RESERVE if source == "the machine" else LEAST_RESERVE
     assert room.bytes == max(0, int(free_gib * GIB) - reserve)
     assert source in room.limit
-    assert available_bytes(None) == room.bytes
+    assert memory_room(None).bytes == room.bytes
 
 
 def test_the_limit_is_told_with_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,13 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from ablation_executor.bench import record
 from ablation_executor.bench.options import max_threads
 from ablation_executor.bench.protocol import WORKER_VARIABLE
-from ablation_executor.bench.suites import rows as suite_rows
-from ablation_executor.bench.suites.suite import SUITES
 
-from .conftest import bench_command, fake_environment
+from .conftest import FAKE_WORKER, bench_command, fake_environment
 from .moments import Moment, Subject, play
 
 MOMENTS = int(os.environ.get("ABLATION_MOMENTS", "4"))
@@ -33,8 +30,7 @@ BLOCK = (
     *("--configs", "Toy,Small", "--variants", "torch-naive,passes-none,passes-fold"),
     *("--baselines", "none", "--samples", "3", "--quick", "--threads", "1"),
 )
-SUITE_COMMAND = Path(__file__).parent / "suites" / "fake_bench.py"
-SUITE_WORKER = Path(__file__).parent / "suites" / "fake_worker.py"
+SUITE_COMMAND = Path(__file__).with_name("fake_bench.py")
 THREADS = ("1", "2")[: max_threads()]
 
 
@@ -45,7 +41,6 @@ def block(folder: Path) -> Subject:
         bench_command(*BLOCK, "--out", str(run)),
         bench_command("--resume", str(run)),
         run,
-        record.SCHEMA,
         6,
         fake_environment({}),
     )
@@ -55,23 +50,21 @@ def suite(folder: Path) -> Subject:
     """A case for each number of threads, three rows each."""
     run = folder / "run"
     start = [sys.executable, str(SUITE_COMMAND), "--suite", "fake"]
-    chosen = ["--quick", "--impls", "right,two_phases", "--threads", ",".join(THREADS)]
+    chosen = ["--quick", "--variants", "right,two_phases", "--threads", ",".join(THREADS)]
     return Subject(
         [*start, *chosen, "--out", str(run)],
         [*start, "--resume", str(run)],
         run,
-        suite_rows.SCHEMA,
         3 * len(THREADS),
-        {**os.environ, WORKER_VARIABLE: str(SUITE_WORKER)},
+        {**os.environ, WORKER_VARIABLE: str(FAKE_WORKER)},
     )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="environments of processes are read")
 @pytest.mark.parametrize("make", [block, suite])
 def test_a_run_that_is_ended_at_any_moment_is_gone_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Subject]
+    tmp_path: Path, make: Callable[[Path], Subject]
 ) -> None:
-    monkeypatch.setitem(SUITES, "fake", "fake")
     subject = make(tmp_path)
     moment = Moment(subject, tmp_path)
     start = time.monotonic()

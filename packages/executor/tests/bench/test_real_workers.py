@@ -12,16 +12,16 @@ import pytest
 
 from ablation_executor import ops
 from ablation_executor import per_op as per_op_module
-from ablation_executor.bench.check import block_reference
-from ablation_executor.bench.configs import find_config
-from ablation_executor.bench.weights import make_input, make_weights
-from ablation_executor.bench.worker import PARTS, Worker
-from ablation_executor.variants import VARIANTS
+from ablation_executor.bench.runtimes import make_adapter
+from ablation_executor.bench.suites import find_suite
+from ablation_executor.bench.suites.block.configs import find_config
+from ablation_executor.bench.suites.block.ladder import VARIANTS
+from ablation_executor.bench.suites.block.programs import write_reference
+from ablation_executor.bench.worker import Worker
+from ablation_executor.passes import fuse_attention
+from ablation_report.rows import PARTS
 
 torch = pytest.importorskip("torch")
-
-from ablation_executor.bench import graph_runtime  # noqa: E402
-from ablation_executor.bench.torch_runtime import TorchRuntime  # noqa: E402
 
 CONFIG = find_config("Toy")
 
@@ -30,7 +30,7 @@ CONFIG = find_config("Toy")
 def reference_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The reference of Toy, as the bench writes it."""
     path: Path = tmp_path_factory.mktemp("reference") / "toy.npz"
-    block_reference(CONFIG, make_weights(CONFIG, 0), make_input(CONFIG, 0)).save(path)
+    write_reference(CONFIG, 0, path)
     return str(path)
 
 
@@ -38,23 +38,26 @@ def reference_file(tmp_path_factory: pytest.TempPathFactory) -> str:
 def workers() -> Iterator[dict[str, Worker]]:
     """A worker of each runtime that has loaded Toy."""
     threads = torch.get_num_threads()
+    suite: Any = find_suite("block")
+    suite._adapters.clear()
     with torch.inference_mode(False):
-        runtimes: dict[str, Any] = {
-            name: graph_runtime.GraphRuntime(name, 2) for name in ("numpy", "kernels")
-        }
-        made = {name: Worker(runtime, None) for name, runtime in runtimes.items()}
+        for name in ("numpy", "kernels"):
+            suite._adapters[name] = make_adapter(name, 2)
+        made = {name: Worker(suite, name) for name in ("numpy", "kernels")}
         for worker in made.values():
             assert "failed" not in worker.handle(load_request())
-    runtime = TorchRuntime(1)
-    made["torch"] = Worker(runtime, None)
+    suite._adapters["torch"] = eager = make_adapter("torch", 1)
+    made["torch"] = Worker(suite, "torch")
     assert "failed" not in made["torch"].handle(load_request())
     yield made
-    runtime.close()
+    eager.close()  # type: ignore[attr-defined]
+    suite._adapters.clear()
     torch.set_num_threads(threads)
 
 
 def load_request() -> dict[str, Any]:
-    return {"request": "load", "config": CONFIG.to_dict(), "seed": 0}
+    case = CONFIG.case(2).label
+    return {"request": "load", "case": case, "seed": 0, "limit_bytes": None}
 
 
 def ask(worker: Worker, request: str, variant: str, **arguments: Any) -> dict[str, Any]:
@@ -69,18 +72,21 @@ def test_every_variant_is_right_and_its_breakdown_closes(
     workers: dict[str, Worker], reference_file: str, variant: Any
 ) -> None:
     worker, name = workers[variant.runtime], variant.name
-    facts = ask(worker, "build", name)
+    facts = ask(worker, "build", name)["facts"]
     assert ask(worker, "probe", name)["reason"] is None
-    ask(worker, "first", name)
-    check = ask(worker, "check", name, reference=reference_file)
+    ask(worker, "first", name, phase="fwd")
+    check = ask(worker, "check", name, phases=["fwd"], reference=reference_file)
     assert check["reason"] is None
-    assert check["worst_ratio"] < 0.5
-    turn = ask(worker, "turn", name, discard=1, count=2, limit_ns=10**9, profile=3)
-    assert len(turn["samples_ns"]) == 2
-    for entry in turn["profile"]:
-        assert sum(entry[part] for part in (*PARTS, "dispatch")) == entry["total"]
-        assert all(entry[part] > 0 for part in ("attention", "layer_norm", "linear"))
-    ops_told = ask(worker, "finish", name)["ops"]
+    assert check["details"]["worst_ratio"] < 0.5
+    given = {"phase": "fwd", "discard": 1, "count": 2, "limit_ns": 10**9, "profile": 3}
+    turn = ask(worker, "turn", name, **given)
+    assert len(turn["samples_ns"]) == len(turn["cpu_ns"]) == 2
+    profile = turn["profile"]
+    parts = zip(*(profile[part] for part in PARTS), strict=True)
+    assert [sum(entry) for entry in parts] == profile["total"]
+    assert len(profile["total"]) == 3
+    assert all(min(profile[part]) > 0 for part in ("attention", "layer_norm", "linear"))
+    ops_told = ask(worker, "finish", name, phase="fwd")["ops"]
     assert len(ops_told) == facts["n_calls"]
     assert {op["category"] for op in ops_told} <= set(PARTS)
 
@@ -135,11 +141,7 @@ def test_a_wrong_attention_in_the_per_op_loop(
 def test_a_native_kernel_without_its_causal_mask(
     workers: dict[str, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
-    # By its name in sys.modules: the package has the function of the same name.
-    fusing = sys.modules["ablation_executor.passes.fuse_attention"]
-    monkeypatch.setattr(fusing, "mask_value", lambda *given: None)
+    monkeypatch.setattr(fuse_attention, "mask_value", lambda *given: None)
     reply = ask(workers["kernels"], "probe", "flash-layernorm")
-    assert reply["reason"].startswith("probe-causal")
+    assert reply["reason"].startswith("probe: probe-causal")
     assert ask(workers["kernels"], "probe", "passes-none")["reason"] is None

@@ -13,74 +13,48 @@ from typing import Any
 
 import pytest
 
-from ablation_executor.bench.configs import UsageError
-from ablation_executor.bench.record import RunFolder
-from ablation_executor.bench.run_folder import Folder
+from ablation_executor.bench.interrupt import UsageError
+from ablation_executor.bench.run_folder import RunFolder
 from ablation_executor.bench.run_lock import LOCK_NAME, RunLock
-from ablation_executor.bench.run_reading import HEADER_NAME, read_rows
 from ablation_executor.bench.run_writing import RowsNotWritten, append_rows, to_json
-from ablation_executor.bench.suites.rows import SuiteFolder
+from ablation_report.rows import DAMAGED_NAME, HEADER_NAME, ROWS_NAME
 
-from .sound_files import (
-    block_info,
-    block_row,
-    failed_block_row,
-    failed_suite_row,
-    suite_info,
-    suite_row,
-)
+from .sound_files import failed_row, sound_info, sound_row
 
-KINDS: dict[str, tuple[type[Folder], Any, Any]] = {
-    "block": (RunFolder, block_info, [block_row("passes-none"), failed_block_row("passes-fold")]),
-    "suite": (SuiteFolder, suite_info, [suite_row(), failed_suite_row(impl="two")]),
-}
-both = pytest.mark.parametrize("kind", KINDS)
+ROWS = [sound_row("passes-none"), failed_row("passes-fold")]
 
 
-def filled(path: Path, kind: str = "block") -> Folder:
+def filled(path: Path) -> RunFolder:
     """A folder with two rows that nobody owns."""
-    cls, make_info, rows = KINDS[kind]
-    folder = cls.create(path, make_info())
-    folder.append(rows)
+    folder = RunFolder.create(path, sound_info())
+    folder.append(ROWS)
     folder.close()
     return folder
 
 
-def reopened(folder: Folder) -> tuple[Folder, list[str]]:
+def reopened(folder: RunFolder) -> tuple[RunFolder, list[str]]:
     """The folder as read again, which nobody owns, and what is told of its damaged lines."""
-    again, damaged = type(folder).open(folder.path)
+    again, damaged = RunFolder.open(folder.path)
     again.close()
     return again, [f"line {line.number}: {line.reason}" for line in damaged]
 
 
-@both
-def test_a_run_comes_back(tmp_path: Path, kind: str) -> None:
-    folder = filled(tmp_path / "run", kind)
+def test_a_run_comes_back(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "run")
     again, damaged = reopened(folder)
-    assert (again.rows, damaged, again.info) == (KINDS[kind][2], [], KINDS[kind][1]())
+    assert (again.rows, damaged, again.info) == (ROWS, [], sound_info())
     assert len(again.done()) == 2
     names = sorted(path.name for path in folder.path.iterdir())
-    assert names == sorted([HEADER_NAME, folder.schema.rows_name])
+    assert names == sorted([HEADER_NAME, ROWS_NAME])
 
 
-def test_a_column_that_came_later_is_null_in_an_earlier_row(tmp_path: Path) -> None:
+def test_a_folder_has_one_owner(tmp_path: Path) -> None:
     folder = filled(tmp_path)
-    rows = [dict(row) for row in folder.rows]
-    for row in rows:
-        del row["packed_weights_bytes"]
-    folder.rows_path.write_bytes(b"".join(map(to_json, rows)))
-    again, damaged = reopened(folder)
-    assert (again.rows, damaged) == (folder.rows, [])
-
-
-@both
-def test_a_folder_has_one_owner(tmp_path: Path, kind: str) -> None:
-    folder = filled(tmp_path, kind)
-    owner, _ = type(folder).open(tmp_path)
+    owner, _ = RunFolder.open(tmp_path)
     with pytest.raises(UsageError, match=rf"is in use by process {os.getpid()} on .* since 20.*Z"):
-        type(folder).open(tmp_path)
+        RunFolder.open(tmp_path)
     with pytest.raises(UsageError, match="is in use by process"):
-        type(folder).create(tmp_path, KINDS[kind][1]())
+        RunFolder.create(tmp_path, sound_info())
     owner.close()
     owner.close()
     assert not (tmp_path / LOCK_NAME).exists()
@@ -115,7 +89,7 @@ def test_a_file_system_without_locks_is_refused(
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with pytest.raises(UsageError, match=r"has no locks.*name a folder of another"):
-        RunFolder.create(tmp_path, block_info())
+        RunFolder.create(tmp_path, sound_info())
     assert not (tmp_path / HEADER_NAME).exists()
 
 
@@ -137,42 +111,38 @@ def test_a_lock_of_a_file_that_was_deleted_meanwhile_is_none(
     second.release()
 
 
-@both
-def test_what_is_there_is_never_overwritten(tmp_path: Path, kind: str) -> None:
-    cls, make_info, _ = KINDS[kind]
-    run = filled(tmp_path / "run", kind).path
+def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
+    run = filled(tmp_path / "run").path
     with pytest.raises(UsageError, match=r"already holds a run; continue it with --resume .*run"):
-        cls.create(run, make_info())
+        RunFolder.create(run, sound_info())
     other = tmp_path / "other"
     other.mkdir()
     (other / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"is not empty \(notes\.txt\); name a new folder"):
-        cls.create(other, make_info())
+        RunFolder.create(other, sound_info())
     assert [path.name for path in other.iterdir()] == ["notes.txt"]
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UsageError, match="cannot write to"):
-            cls.create(path, make_info())
+            RunFolder.create(path, sound_info())
     assert (tmp_path / "file").read_text() == "mine"
 
 
-@both
-def test_a_cut_line_is_named_and_moved_aside(tmp_path: Path, kind: str) -> None:
-    folder = filled(tmp_path, kind)
+def test_a_cut_line_is_named_and_moved_aside(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
     whole = folder.rows_path.read_bytes()
     first, second, _ = whole.split(b"\n")
     folder.rows_path.write_bytes(whole[:-20])
     again, (told,) = reopened(folder)
-    assert told.startswith("line 2: no JSON from character")
+    assert told.startswith("line 2: damaged, no JSON from character")
     assert again.rows == folder.rows[:1]
-    assert (tmp_path / folder.schema.damaged_name).read_bytes() == second[:-19] + b"\n"
+    assert (tmp_path / DAMAGED_NAME).read_bytes() == second[:-19] + b"\n"
     assert folder.rows_path.read_bytes() == first + b"\n"
     assert reopened(folder)[1] == []
 
 
-@both
-def test_a_last_line_without_its_line_break_gets_one(tmp_path: Path, kind: str) -> None:
-    folder = filled(tmp_path, kind)
+def test_a_last_line_without_its_line_break_gets_one(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
     whole = folder.rows_path.read_bytes()
     folder.rows_path.write_bytes(whole[:-1])
     again, damaged = reopened(folder)
@@ -180,29 +150,27 @@ def test_a_last_line_without_its_line_break_gets_one(tmp_path: Path, kind: str) 
     assert folder.rows_path.read_bytes() == whole
 
 
-@both
-def test_lines_that_are_no_rows_of_the_run(tmp_path: Path, kind: str) -> None:
-    folder = filled(tmp_path, kind)
+def test_lines_that_are_no_rows_of_the_run(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
     first, second = folder.rows_path.read_bytes().splitlines()
     foreign = to_json({**folder.rows[1], "run_id": "another"}).rstrip()
     lines = [b"", first, first, foreign, b"[" * 100_000, b"\xff", first[:-1] + b',"x":1}', second]
     folder.rows_path.write_bytes(b"\n".join(lines) + b"\n")
     again, damaged = reopened(folder)
     assert damaged == [
-        "line 1: no JSON from character 1 on (Expecting value)",
-        "line 3: measured already in line 2",
+        "line 1: damaged, no JSON from character 1 on (Expecting value)",
+        "line 3: column variant: passes-none, fwd of this case stands in line 2 already",
         "line 4: column run_id: 'another', run.json says 'test'",
         "line 5: nested deeper than 32 levels",
-        "line 6: not UTF-8 at byte 1",
-        "line 7: column 'x': unknown",
+        "line 6: byte 1 is 0xff: no UTF-8 from there on",
+        "line 7: column x: unknown column",
     ]
     assert again.rows == folder.rows
     assert folder.rows_path.read_bytes() == first + b"\n" + second + b"\n"
-    aside = (tmp_path / folder.schema.damaged_name).read_bytes()
+    aside = (tmp_path / DAMAGED_NAME).read_bytes()
     assert aside.splitlines() == [lines[index] for index in (0, 2, 3, 4, 5, 6)]
 
 
-@both
 @pytest.mark.parametrize(
     ("start", "told"),
     [
@@ -210,113 +178,101 @@ def test_lines_that_are_no_rows_of_the_run(tmp_path: Path, kind: str) -> None:
         (b"\xff\xfe", "UTF-16, expected UTF-8"),
     ],
 )
-def test_rows_in_another_encoding_are_not_damaged(
-    tmp_path: Path, kind: str, start: bytes, told: str
-) -> None:
-    folder = filled(tmp_path, kind)
+def test_rows_in_another_encoding_are_not_damaged(tmp_path: Path, start: bytes, told: str) -> None:
+    folder = filled(tmp_path)
     data = start + folder.rows_path.read_bytes()
     folder.rows_path.write_bytes(data)
     with pytest.raises(UsageError, match=told):
-        type(folder).open(tmp_path)
+        RunFolder.open(tmp_path)
     assert folder.rows_path.read_bytes() == data
 
 
-@both
-def test_another_schema_version_is_refused_by_name(tmp_path: Path, kind: str) -> None:
-    folder = filled(tmp_path, kind)
+def test_another_schema_version_is_refused_by_name(tmp_path: Path) -> None:
+    folder = filled(tmp_path)
     text = folder.rows_path.read_text()
-    folder.rows_path.write_text(text.replace('"schema_version":1', '"schema_version":7'))
-    with pytest.raises(UsageError, match="line 1: schema version 7, this program reads 1"):
-        type(folder).open(tmp_path)
-    folder.info["schema_version"] = 2
+    folder.rows_path.write_text(text.replace('"schema_version":2', '"schema_version":7'))
+    with pytest.raises(UsageError, match=r"rows\.jsonl:1: .*schema 7, expected schema 2 \(a newer"):
+        RunFolder.open(tmp_path)
+    folder.info["schema_version"] = 3
     folder.write_info()
-    with pytest.raises(UsageError, match=r"run\.json has schema version 2"):
-        type(folder).open(tmp_path)
+    with pytest.raises(UsageError, match=r"run\.json: .*schema 3, expected schema 2"):
+        RunFolder.open(tmp_path)
 
 
-@both
+def test_a_run_of_an_older_version_is_not_gone_on_with(tmp_path: Path) -> None:
+    (tmp_path / HEADER_NAME).write_bytes(to_json({"schema_version": 1, "run_id": "test"}))
+    (tmp_path / "cells.jsonl").write_text("{}\n")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UsageError, match="was recorded by an older version: ablation-report reads"):
+        RunFolder.open(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "is damaged: no JSON"),
-        ('{"schema_', "is damaged: no JSON from character"),
-        ("[1]", r"is damaged: \[1\], expected an object"),
-        ("[" * 100_000, "is damaged: nested deeper than 32 levels"),
-        ('{"seed": 1' + "0" * 5000 + "}", "is damaged: an integer of thousands of digits"),
-        ('{"seed": 1, "seed": 2}', "is damaged: column 'seed': twice in an object"),
-        ('{"schema_version": 1}', "run_id: missing|of the block"),
-        ("{}", "schema version None"),
+        ("", "damaged, no JSON"),
+        ('{"schema_', "damaged, no JSON from line 1"),
+        ("[1]", r"\[1\], expected an object"),
+        ("[" * 100_000, "nested deeper than 32 levels"),
+        ('{"seed": 1' + "0" * 5000 + "}", "an integer of thousands of digits"),
+        ('{"seed": 1, "seed": 2}', "column seed: stands in one object twice"),
+        ('{"schema_version": 2}', "column run_id: missing"),
+        ("{}", "column schema_version: None, expected 2"),
     ],
 )
-def test_headers_that_are_damaged_as_a_whole(
-    tmp_path: Path, kind: str, text: str, told: str
-) -> None:
+def test_headers_that_are_damaged_as_a_whole(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / HEADER_NAME).write_text(text)
     with pytest.raises(UsageError, match=told):
-        KINDS[kind][0].open(tmp_path)
+        RunFolder.open(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [HEADER_NAME]
 
 
-@both
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"machine": None}, "column machine: null, expected a table with cpu_model"),
-        ({"machine": {"cores": "two"}}, "column machine.cpu_model: missing"),
+        ({"machine": {"cpu_model": "x", "cores": "two"}}, "column machine.os: missing"),
         ({"sessions": "x"}, "column sessions: 'x', expected an integer of 0 or more"),
         ({"budget_s": float("nan")}, "column budget_s: nan, expected a number from 0 to 1e12"),
         ({"threads": {}}, "column threads: {}, expected"),
         ({"command": [1]}, r"column command: \[1\], expected a list of text"),
-        ({"another": 1}, "column 'another': unknown"),
+        ({"another": 1}, "column another: unknown column"),
     ],
 )
-def test_headers_with_a_damaged_column(
-    tmp_path: Path, kind: str, changes: dict[str, Any], told: str
-) -> None:
-    cls, make_info, _ = KINDS[kind]
-    (tmp_path / HEADER_NAME).write_bytes(to_json(make_info(**changes)))
-    with pytest.raises(UsageError, match=rf"run\.json is damaged: {told}"):
-        cls.open(tmp_path)
+def test_headers_with_a_damaged_column(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
+    (tmp_path / HEADER_NAME).write_bytes(to_json(sound_info(**changes)))
+    with pytest.raises(UsageError, match=rf"run\.json: {told}"):
+        RunFolder.open(tmp_path)
 
 
-def test_runs_of_the_other_kind(tmp_path: Path) -> None:
-    filled(tmp_path / "block", "block")
-    filled(tmp_path / "suite", "suite")
-    with pytest.raises(UsageError, match="holds a run of a suite: add --suite 'attention-sweep'"):
-        RunFolder.open(tmp_path / "suite")
-    with pytest.raises(UsageError, match="holds a run of the block: leave out --suite"):
-        SuiteFolder.open(tmp_path / "block")
-
-
-@both
-def test_a_folder_without_a_run(tmp_path: Path, kind: str) -> None:
+def test_a_folder_without_a_run(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(UsageError, match="holds no run"):
-            KINDS[kind][0].open(path)
+            RunFolder.open(path)
     assert list(tmp_path.iterdir()) == []
 
 
-@both
-def test_a_faulty_row_costs_no_other(tmp_path: Path, kind: str) -> None:
-    cls, make_info, (first, second) = KINDS[kind]
-    folder = cls.create(tmp_path, make_info())
+def test_a_faulty_row_costs_no_other(tmp_path: Path) -> None:
+    first, second = ROWS
+    folder = RunFolder.create(tmp_path, sound_info())
     faulty = {**first, "started_utc": object(), "samples_ns": [float("nan")]}
     with pytest.raises(ValueError, match=r"kept in .*damaged\.jsonl: .*column samples_ns: \[nan\]"):
         folder.append([faulty, second])
     folder.close()
     again, damaged = reopened(folder)
     assert (again.rows, damaged) == ([second], [])
-    (line,) = (tmp_path / folder.schema.damaged_name).read_text().splitlines()
+    (line,) = (tmp_path / DAMAGED_NAME).read_text().splitlines()
     assert json.loads(line)["started_utc"].startswith("<object")
 
 
 def test_text_that_is_no_unicode_is_written_as_some(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path, block_info(command=["ablation-bench", "\udcff"]))
-    folder.append([failed_block_row(reason="no file \udce4 µ")])
+    folder = RunFolder.create(tmp_path, sound_info(command=["ablation-bench", "\udcff"]))
+    folder.append([failed_row(reason_text="no file \udce4 µ")])
     folder.close()
     again, damaged = reopened(folder)
     assert damaged == []
-    assert again.rows[0]["reason"] == "no file ? µ"
+    assert again.rows[0]["reason_text"] == "no file ? µ"
     assert again.info["command"] == ["ablation-bench", "?"]
 
 
@@ -334,7 +290,7 @@ def test_a_disk_that_is_full_from_the_start(
 ) -> None:
     monkeypatch.setattr(os, "fsync", refuse(errno.ENOSPC))
     with pytest.raises(UsageError, match="No space left on device"):
-        RunFolder.create(tmp_path / "run", block_info())
+        RunFolder.create(tmp_path / "run", sound_info())
     assert list((tmp_path / "run").iterdir()) == []
 
 
@@ -355,22 +311,22 @@ def test_rows_that_cannot_be_appended_are_elsewhere(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", first_fails)
-    row = block_row("passes-absorb")
+    row = sound_row("passes-absorb")
     with pytest.raises(RowsNotWritten, match=os.strerror(number)) as raised:
         append_rows(folder.rows_path, [row])
     assert folder.rows_path.read_bytes() == before
-    (elsewhere,) = tmp_path.glob("ablation-cells-*.jsonl")
+    (elsewhere,) = tmp_path.glob("ablation-rows-*.jsonl")
     assert str(elsewhere) in str(raised.value)
-    assert read_rows(elsewhere, RunFolder.schema) == ([row], [])
+    assert elsewhere.read_bytes() == to_json(row)
 
 
 def test_rows_of_a_folder_that_was_removed_and_without_a_temporary_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
-    row = block_row()
+    row = sound_row()
     with pytest.raises(RowsNotWritten, match="No such file or directory") as raised:
-        append_rows(tmp_path / "removed" / "cells.jsonl", [row])
+        append_rows(tmp_path / "removed" / "rows.jsonl", [row])
     assert json.loads(str(raised.value).splitlines()[-1]) == row
 
 
@@ -385,4 +341,4 @@ def test_a_header_that_cannot_be_written_stays_as_it_was(
         folder.write_info()
     assert (tmp_path / HEADER_NAME).read_bytes() == before
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["cells.jsonl", HEADER_NAME]
+    assert names == ["rows.jsonl", HEADER_NAME]

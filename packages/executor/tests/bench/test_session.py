@@ -11,23 +11,23 @@ from typing import Any, NoReturn
 
 import pytest
 
-from ablation_executor.bench.cells import Cell
-from ablation_executor.bench.configs import UsageError
 from ablation_executor.bench.interrupt import (
     Interrupted,
+    UsageError,
     end_at_once,
     raise_when_asked_to_end,
     signals_held,
 )
-from ablation_executor.bench.record import RunFolder
+from ablation_executor.bench.measurement import Timing
 from ablation_executor.bench.rounds import Rounds
+from ablation_executor.bench.run_folder import RunFolder
 from ablation_executor.bench.run_lock import RunLock
-from ablation_executor.bench.run_reading import Row
 from ablation_executor.bench.run_writing import RowsNotWritten
 from ablation_executor.bench.session import Session, carry_out
+from ablation_report.rows import Row
 
 from .conftest import Measure, SilentProgress, measure_into
-from .sound_files import block_info, block_row, failed_block_row
+from .sound_files import failed_row, sound_info, sound_row
 
 
 def nothing() -> None:
@@ -53,9 +53,9 @@ def outcome(
     """The status of a command that measures and prints so."""
 
     def begin() -> Session:
-        folder = RunFolder.create(path, block_info(finished_utc=finished))
-        folder.append([row or block_row()])
-        return Session(folder, measure, tables, "--resume")
+        folder = RunFolder.create(path, sound_info(finished_utc=finished))
+        folder.append([row or sound_row()])
+        return Session(folder, measure, tables)
 
     return carry_out(begin, nothing)
 
@@ -63,10 +63,10 @@ def outcome(
 @pytest.mark.parametrize(
     ("row", "status"),
     [
-        (block_row(), 0),
-        (failed_block_row(), 0),
-        (failed_block_row(status="error"), 1),
-        (failed_block_row(status="incorrect"), 1),
+        (sound_row(), 0),
+        (failed_row(), 0),
+        (failed_row(status="error", reason="ValueError"), 1),
+        (failed_row(status="incorrect", reason="check", check="fail"), 1),
     ],
 )
 def test_the_status_tells_of_wrong_rows(tmp_path: Path, row: Row, status: int) -> None:
@@ -81,7 +81,7 @@ def test_a_fault_of_the_tables_costs_no_row(
     assert outcome(run, tables=raising(OverflowError("too large"))) == 1
     told = capsys.readouterr()
     assert "error: the tables cannot be printed: OverflowError: too large (" in told.err
-    assert f"rows: {run / 'cells.jsonl'}" in told.out
+    assert f"rows: {run / 'rows.jsonl'}" in told.out
     folder, damaged = RunFolder.open(run)
     folder.close()
     assert (len(folder.rows), damaged) == (1, [])
@@ -170,14 +170,14 @@ def test_what_belongs_together_is_done_whole() -> None:
 def test_a_fault_of_the_statistics_costs_no_sample(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def is_wide(cell: Cell) -> bool:
+    def is_wide(timing: Timing) -> bool:
         raise OverflowError("int too large to convert to float")
 
-    monkeypatch.setattr(Cell, "is_wide", is_wide)
+    monkeypatch.setattr(Timing, "is_wide", is_wide)
     rows: list[Row] = []
     names = ["torch-naive", "passes-none"]
     with pytest.raises(OverflowError):
-        measure_into(rows, monkeypatch, names, {}, SilentProgress(), can_extend=True)
+        measure_into(rows, monkeypatch, names, {}, SilentProgress(), is_quick=False)
     assert sorted((row["variant"], row["status"]) for row in rows) == [
         ("passes-none", "ok"),
         ("torch-naive", "ok"),
@@ -189,10 +189,10 @@ def test_a_clock_that_stands_still_is_an_error(
     measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_time(rounds: Any) -> None:
-        for cell in rounds._cells:
-            cell.samples_ns, cell.sample_rounds = [0, 0, 0], [0, 1, 2]
+        for _, timing in rounds.pairs():
+            timing.samples_ns, timing.sample_rounds = [0, 0, 0], [0, 1, 2]
 
     monkeypatch.setattr(Rounds, "run", no_time)
     rows, _ = measure(["passes-none"], {})
     assert rows["passes-none"]["status"] == "error"
-    assert "clock of this machine stands still" in rows["passes-none"]["reason"]
+    assert "clock of this machine stands still" in rows["passes-none"]["reason_text"]

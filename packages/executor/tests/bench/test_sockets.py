@@ -13,9 +13,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from ablation_executor.bench.suites.case import make_case
-from ablation_executor.bench.suites.lm_parallel_program import ParallelProgram
-from ablation_executor.bench.suites.lm_warm_up import FreshProgram
+from ablation_executor.bench.case import make_case
+from ablation_executor.bench.suites.lm_step.parallel.program import ParallelProgram
+from ablation_executor.bench.suites.lm_step.warm_up import FreshProgram
 
 from .sockets import listening, watched
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from ablation_executor.bench.record import SCHEMA
-from ablation_executor.bench.run_reading import Row, read_rows
+from ablation_report.reading import read_run
+from ablation_report.rows import Row
 
 from .conftest import bench_command, fake_environment
 
@@ -50,9 +50,7 @@ def call(
 
 def rows_of(run: Path) -> list[Row]:
     """The rows of a run, all sound."""
-    rows, damaged = read_rows(run / "cells.jsonl", SCHEMA)
-    assert not damaged
-    return rows
+    return read_run(run)[1]
 
 
 def assert_whole(done: subprocess.CompletedProcess[bytes], run: Path) -> None:
@@ -79,9 +77,9 @@ def test_ascii_alone_and_a_folder_with_a_hard_name(tmp_path: Path) -> None:
     done = call(tmp_path, bench_command(*SMALL, "--out", HARD), plain)
     assert_whole(done, out)
     printed = done.stdout.decode("ascii")
-    assert " us" in printed and "+-" in printed
+    assert " us" in printed
     assert "\x1b" not in printed
-    assert "rows: [red]\\x1b[2J u\\n\\u65e5 /cells.jsonl" in printed
+    assert "rows: [red]\\x1b[2J u\\n\\u65e5 /rows.jsonl" in printed
     again = call(tmp_path, bench_command(*SMALL, "--out", HARD), plain)
     assert again.returncode == 2
     assert b"already holds a run; continue it with --resume $'[red]\\033[2J" in again.stderr
@@ -137,8 +135,8 @@ def test_a_worker_that_cannot_be_started_fails_alone(tmp_path: Path) -> None:
     done = call(tmp_path, bench_command(*SMALL, "--out", "run"), before=one_descriptor_more)
     assert b"Traceback" not in done.stderr
     assert done.returncode == 1
-    rows = rows_of(tmp_path / "run") if (tmp_path / "run" / "cells.jsonl").exists() else []
-    told = done.stderr.decode() + " ".join(str(row["reason"]) for row in rows)
+    rows = rows_of(tmp_path / "run") if (tmp_path / "run" / "rows.jsonl").exists() else []
+    told = done.stderr.decode() + " ".join(str(row["reason_text"]) for row in rows)
     assert "Too many open files" in told
 
 
@@ -174,7 +172,7 @@ def test_a_folder_that_is_removed_while_it_is_measured_into(tmp_path: Path) -> N
     )
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr
-    (file,) = kept.glob("ablation-cells-*.jsonl")
+    (file,) = kept.glob("ablation-rows-*.jsonl")
     assert str(file) in done.stderr.decode()
     assert {row["status"] for row in rows_of_file(file)} == {"ok"}
 

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from ablation_executor.bench.command import print_run
 from ablation_executor.bench.progress import PlainProgress
-from ablation_executor.bench.table import print_run
+from ablation_executor.bench.run_folder import RunFolder
 from ablation_executor.bench.terminal import Lasting, prepare_streams, printable, quoted, shown
 
-from .sound_files import block_row, failed_block_row
+from .sound_files import failed_row, sound_info, sound_row
 
 
 def stream(encoding: str) -> io.TextIOWrapper:
@@ -74,13 +75,18 @@ def test_streams_that_are_closed_take_no_descriptor_of_a_file(tmp_path: Path) ->
     assert (tmp_path / "rows").read_text() == ""
 
 
-def test_names_of_a_run_cannot_rewrite_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_of_a_run_cannot_rewrite_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     hostile = "\x1b[2J\n[red]\x07"
     rows = [
-        block_row("torch-naive", printed_name=hostile, group=hostile),
-        failed_block_row("passes-none", reason=hostile),
+        sound_row("torch-naive", printed_name=hostile, group=hostile),
+        failed_row("passes-none", reason_text=hostile),
     ]
-    print_run(rows, Console(width=80))
+    folder = RunFolder.create(tmp_path, sound_info())
+    folder.append(rows)
+    print_run(folder, Console(width=80))
+    folder.close()
     PlainProgress(Console(width=80)).finished(rows[1])
     out = capsys.readouterr().out
     assert "\\x1b[2J" in out and "[red]" in out

@@ -13,7 +13,7 @@ RIGHT, WRONG = "attention-fused-scalar", "attention-fused-parallel"
 def test_defect_is_caught(measure: Measure, defect: str) -> None:
     rows, _ = measure([RIGHT, WRONG], {WRONG: defect})
     assert rows[RIGHT]["status"] == "ok"
-    assert rows[RIGHT]["worst_ratio"] < 1
+    assert rows[RIGHT]["details"]["worst_ratio"] < 1
     assert rows[WRONG]["status"] == "incorrect"
     assert rows[WRONG]["samples_ns"] is None
-    assert rows[WRONG]["reason"]
+    assert rows[WRONG]["reason"] == "probe"

@@ -2,65 +2,63 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NoReturn
 
-from rich.console import Console
-
-from .configs import UsageError
 from .interrupt import EXIT_USAGE, end_at_once
-from .options import Request, listing, make_parser, make_request, refuse_with_resume
-from .progress import make_progress
-from .run import new_run, resume_run
-from .session import Session, carry_out, tell_error
-from .table import print_run
 from .terminal import prepare_streams
 
+CORE_VARIABLE = "OPENBLAS_CORETYPE"
+# What the extra brings that the bench imports before it looks at a suite.
+NEEDED = ("ablation_report", "psutil", "rich")
+INSTALL_COMMAND = 'pip install "ablation-executor[bench]"'
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status; see `session.carry_out`."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if any(word.partition("=")[0] == "--suite" for word in given):
-        from .suites.command import main as run_suite
 
-        return run_suite(given)
-    options = make_parser().parse_args(given)
-    console = Console(no_color=options.no_color or None)
-    if options.list:
-        print(listing())
-        return 0
-    request: Request | None = None
+def chosen_core() -> str | None:
+    """Return the kind of matrix products that this process has chosen."""
+    import ablation_kernels
+
+    core: str | None = ablation_kernels.build_info().get("blas_core")
+    return core
+
+
+def take_core_of_run(arguments: Sequence[str]) -> None:
+    """Begin anew under the matrix products that a run to be gone on with was begun with.
+
+    Where two kinds are about as fast, each process would choose by its own measurement.
+    """
+    words = [word.removeprefix("--resume=") for word in arguments if word.startswith("--resume=")]
+    words += [word for name, word in itertools.pairwise(arguments) if name == "--resume"]
+    path = words[0] if words else None
+    if path is None or CORE_VARIABLE in os.environ:
+        return
     try:
-        if options.resume is not None:
-            refuse_with_resume(options)
-        else:
-            request = make_request(options)
-    except UsageError as error:
-        tell_error(str(error))
-        return EXIT_USAGE
-    progress = make_progress(console)
-
-    def begin() -> Session:
-        if request is None:
-            run = resume_run(options.resume, options.mem_limit, progress)
-        else:
-            run = new_run(request, options.out)
-        rows = run.folder.rows
-        return Session(
-            run.folder,
-            lambda: run.measure(progress),
-            lambda: print_run(rows, console),
-            "--resume",
-        )
-
-    return carry_out(begin, progress.close)
+        core = json.loads((Path(path) / "run.json").read_bytes())["providers"]["blas_core"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return
+    if isinstance(core, str) and core and core != chosen_core():
+        again = [sys.executable, *sys.orig_argv[1:]]
+        os.execve(sys.executable, again, {**os.environ, CORE_VARIABLE: core})
 
 
 def console_main() -> NoReturn:
     """Entry point of the installed command."""
     end_at_once()
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        print(f"ablation-bench: error: {', '.join(missing)} not installed: {INSTALL_COMMAND}")
+        sys.exit(EXIT_USAGE)
+    take_core_of_run(sys.argv[1:])
     prepare_streams()
+
+    from .command import main
+
     sys.exit(main())
 
 

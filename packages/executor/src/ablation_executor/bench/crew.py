@@ -1,186 +1,257 @@
-"""The workers of one config: one per runtime, replaced when they die, asked one at a time."""
+"""The workers of a suite and number of threads: replaced when they die, asked one at a time."""
 
 from __future__ import annotations
 
 import contextlib
+import re
+import select
 import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-from .cells import Cell, Settings
-from .configs import Config
+from ablation_report.rows import REASONS
+
+from .case import Case
 from .interrupt import signals_held
 from .machine import system_kills
-from .protocol import CellFailed, Message, WorkerDied, WorkerProcess, WorkerTimeout
+from .protocol import Message, RequestFailed, WorkerDied, WorkerProcess, WorkerTimeout
 
 CALIBRATION_CALLS = 10
-CALIBRATION_TIMEOUT_S = 60.0
-# Building, probing and checking are not the cell's own time, but must end too.
-MIN_TIMEOUT_S = 60.0
+# Loading imports a framework and makes the inputs; references are float64, and a compiler may take
+# its time. None of that is the row's own time, but must end too.
+LOAD_TIMEOUT_S, CHECK_TIMEOUT_S, BUILD_TIMEOUT_S = 600.0, 300.0, 600.0
+SHORT_TIMEOUT_S = 60.0
+_CLASS = re.compile(r"[A-Za-z_][\w.]*")
+_TIMEOUTS = {"first": "first_call", "compile": "compile", "build": "compile"}
 
 
-class ActiveCells(Protocol):
-    """Gives the cells that are still to be measured, of one runtime or of all."""
+class Failed(Exception):
+    """A request that gave no result: status and reason code of the row, the text, a signal.
 
-    def __call__(self, runtime: str | None = None) -> list[Cell]: ...
+    `is_shared` is True where it ends every variant of the worker.
+    """
 
-
-class FailCell(Protocol):
-    """Finishes a cell without times."""
-
-    def __call__(
-        self, cell: Cell, status: str, reason: str, signal_: int | None = None
-    ) -> None: ...
-
-
-class DeathCauses:
-    """Tells a worker that the system ended for want of memory from one that broke."""
-
-    def __init__(self) -> None:
-        self._system_kills = system_kills()
-
-    def status_of(self, error: WorkerDied | CellFailed) -> tuple[str, int | None]:
-        """The status that a failure gives its cell, and the signal that ended the worker."""
-        if isinstance(error, CellFailed):
-            return error.status, None
-        if error.signal == signal.SIGKILL and system_kills() != self._system_kills:
-            self._system_kills = system_kills()
-            return "oom", error.signal
-        return "error", error.signal
+    def __init__(self, status: str, reason: str, text: str, signal: int | None = None) -> None:
+        self.status = status
+        self.reason = reason
+        self.signal = signal
+        self.is_shared = False
+        super().__init__(text)
 
 
 class Crew:
-    """The workers of a config; whatever they do, it ends the cell asked about and no other."""
+    """Workers by name; one that dies or hangs is replaced when it is next asked.
+
+    A worker loads the case of `begin` when it is first asked, or by `hire` in the background.
+    `generation` counts the loads of a worker: what was built before is gone.
+    """
 
     def __init__(
         self,
-        config: Config,
-        settings: Settings,
+        suite: str,
+        threads: int,
         folder: Path,
-        active: ActiveCells,
-        fail: FailCell,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
-        self._config = config
-        self._settings = settings
+        self._suite = suite
+        self._threads = threads
         self._folder = folder
-        self._active = active
-        self.fail = fail
+        self._variables = variables or {}
+        self._kills = system_kills()
+        self._last: str | None = None
+        self._hired = 0
         self._workers: dict[str, WorkerProcess] = {}
+        # The workers that have been sent the case, and those whose answer is still to come.
+        self._loaded: set[str] = set()
+        self._loading: set[str] = set()
         self._generations: dict[str, int] = {}
-        self._last_runtime: str | None = None
-        self._causes = DeathCauses()
+        self._load: Message = {}
 
-    def hire(self, runtime: str) -> None:
-        """Start a runtime's worker; it loads in the background."""
-        self._generations[runtime] = self._generations.get(runtime, -1) + 1
-        log = self._folder / f"{runtime}-{self._generations[runtime]}.log"
-        try:
-            with signals_held():
-                worker = WorkerProcess(runtime, self._settings.threads, log)
-                self._workers[runtime] = worker
-        except CellFailed as error:
-            for cell in self._active(runtime):
-                self.fail(cell, error.status, str(error))
-            return
-        request = {"config": self._config.to_dict(), "seed": self._settings.seed}
-        # A worker that is dead already is found out by whoever waits for its answer.
-        with contextlib.suppress(WorkerDied):
-            worker.send({"request": "load", **request})
+    def begin(self, case: Case, seed: int, limit_bytes: int | None) -> None:
+        """Have workers load this case from now on, under a limit of memory."""
+        self._load = {
+            "request": "load",
+            "case": case.label,
+            "seed": seed,
+            "limit_bytes": limit_bytes,
+        }
+        self._loaded.clear()
 
-    def load_all(self) -> None:
-        """Wait until every worker has loaded."""
-        for runtime in list(self._workers):
-            self._load(runtime)
+    def generation(self, name: str) -> int:
+        """Return the number of a worker's load; -1 where none is there."""
+        return self._generations.get(name, -1) if name in self._loaded else -1
 
-    def _load(self, runtime: str) -> None:
-        """Wait until a worker has loaded; without it, none of its cells can run."""
-        try:
-            self._workers[runtime].receive()
-        except (WorkerDied, CellFailed) as error:
-            status, signal_ = self._causes.status_of(error)
-            self._workers.pop(runtime).kill()
-            for cell in self._active(runtime):
-                self.fail(cell, status, str(error), signal_)
+    def hire(self, name: str) -> None:
+        """Start a worker that is not there yet, and have it load in the background.
 
-    def _replace(self, runtime: str) -> None:
-        """A new worker for the cells that a dead one left behind; they are built when needed."""
-        self._workers.pop(runtime).kill()
-        if self._active(runtime):
-            self.hire(runtime)
-        if runtime in self._workers:
-            self._load(runtime)
-
-    def ask(self, cell: Cell, message: Message, timeout_s: float | None = None) -> Message | None:
-        """Send a request about a cell; None if that has ended the cell.
-
-        A cell that the present worker does not know is built first. The time counts as the
-        cell's own. None too for a cell that another cell's failure has ended meanwhile.
+        One that cannot, says so when it is first asked.
         """
-        runtime, request = cell.variant.runtime, message["request"]
-        if not cell.is_active or runtime not in self._workers:
-            return None
-        timeout_s = timeout_s or max(MIN_TIMEOUT_S, self._settings.budget_s)
-        start = time.monotonic()
+        with contextlib.suppress(RequestFailed, WorkerDied):
+            self._send_load(name)
+
+    def _send_load(self, name: str) -> None:
+        if name not in self._workers:
+            self._hired += 1
+            log = self._folder / f"{name}-{self._threads}-{self._hired}.log"
+            with signals_held():
+                self._workers[name] = WorkerProcess(
+                    self._suite, name, self._threads, log, self._variables
+                )
+        self._generations[name] = self._generations.get(name, -1) + 1
+        self._loaded.add(name)
+        self._loading.add(name)
+        self._workers[name].send(self._load)
+
+    def load(self, name: str) -> None:
+        """Wait until a worker has loaded the case; raises Failed, which ends all its variants."""
         try:
-            worker = self._workers[runtime]
-            self._settle(runtime)
-            if cell.generation != self._generations[runtime]:
-                build = {"request": "build", "variant": cell.variant.name}
-                cell.facts = worker.request(build, max(MIN_TIMEOUT_S, self._settings.budget_s))
-                cell.generation = self._generations[runtime]
-                cell.is_cold = True
-                if request == "build":
-                    return cell.facts
-            return worker.request({**message, "variant": cell.variant.name}, timeout_s)
-        except CellFailed as error:
-            self.fail(cell, error.status, str(error))
+            self._guarded(name, "load", LOAD_TIMEOUT_S, lambda: self._await_load(name))
+        except Failed as failed:
+            failed.is_shared = True
+            self.dismiss(name)
+            raise
+
+    def _await_load(self, name: str) -> Message:
+        if name not in self._loaded:
+            self._send_load(name)
+        if name in self._loading:
+            self._loading.discard(name)
+            self._workers[name].receive(LOAD_TIMEOUT_S)
+        return {}
+
+    def ask(self, name: str, message: Message, timeout_s: float) -> Message:
+        """Send a request to a worker that has loaded the case, and wait; raises Failed."""
+        self.load(name)
+        self._settle(name)
+        worker = self._workers[name]
+        return self._guarded(
+            name, message["request"], timeout_s, lambda: worker.request(message, timeout_s)
+        )
+
+    def ask_at_once(
+        self, messages: Mapping[str, Sequence[Message]], timeout_s: float
+    ) -> dict[str, list[Message]]:
+        """Send workers that are there their requests, one after another each and all at once.
+
+        Returns:
+            The replies of each worker, up to the first request that failed.
+        """
+        waiting = {name: list(own) for name, own in messages.items()}
+        replies: dict[str, list[Message]] = {name: [] for name in messages}
+        for name in messages:
+            self._send_next(name, waiting)
+        while waiting:
+            descriptors = {self._workers[name].descriptor: name for name in waiting}
+            ready, _, _ = select.select(list(descriptors), [], [], timeout_s)
+            # If none answers in time, none of them does
+            left_s = timeout_s if ready else 0.0
+            for name in [descriptors[descriptor] for descriptor in ready or descriptors]:
+                worker, message = self._workers[name], waiting[name].pop(0)
+                receive = partial(worker.receive, left_s)
+                try:
+                    reply = self._guarded(name, message["request"], timeout_s, receive)
+                except Failed:
+                    del waiting[name]
+                else:
+                    replies[name].append(reply)
+                    self._send_next(name, waiting)
+        return replies
+
+    def _send_next(self, name: str, waiting: dict[str, list[Message]]) -> None:
+        """Send a worker its next request; without one, or if it has gone, it waits no longer."""
+        worker = self._workers[name]
+        try:
+            if waiting[name]:
+                message = waiting[name][0]
+                worker.send(message)
+                return
+        except WorkerDied:
+            self.dismiss(name)
+        del waiting[name]
+
+    def _guarded(
+        self, name: str, request: str, timeout_s: float, ask: Callable[[], Message]
+    ) -> Message:
+        try:
+            return ask()
+        except RequestFailed as error:
+            raise Failed(error.status, reason_of(error.status, str(error)), str(error)) from None
         except WorkerDied as error:
-            status, signal_ = self._causes.status_of(error)
-            self.fail(cell, status, f"{error} during {request}", signal_)
-            self._replace(runtime)
+            self.dismiss(name)
+            raise self._death(error, request) from None
         except WorkerTimeout:
-            if cell.has_enough_rounds:
-                cell.is_spent = True
-            else:
-                budget = f"the {self._settings.budget_s:g} s budget of a cell"
-                self.fail(cell, "timeout", f"{request} took longer than {budget} allows")
-            self._replace(runtime)
-        finally:
-            cell.used_s += time.monotonic() - start
-        return None
+            self.dismiss(name)
+            text = f"{request} took longer than {timeout_s:g} s; the process was ended"
+            raise Failed("timeout", _TIMEOUTS.get(request, "budget"), text) from None
 
-    def release(self, cell: Cell) -> None:
-        """Have a cell that cannot stay give up its memory."""
-        if cell.is_evicted and cell.is_active:
-            self.ask(cell, {"request": "release"})
+    def _death(self, error: WorkerDied, request: str) -> Failed:
+        """Say how a worker ended; one that the system ended for want of memory did not break."""
+        text = f"{error} during {request}"
+        if error.signal is None:
+            return Failed("error", "ended", text)
+        if error.signal == signal.SIGKILL and system_kills() != self._kills:
+            self._kills = system_kills()
+            return Failed("oom", "killed", text, error.signal)
+        return Failed("error", signal.Signals(error.signal).name, text, error.signal)
 
-    def _settle(self, runtime: str) -> None:
-        """Before another runtime computes, wait until the last one's threads are parked."""
-        last = self._workers.get(self._last_runtime or "")
-        if last is not None and self._last_runtime != runtime:
+    def dismiss(self, name: str) -> None:
+        """End a worker, if it is there."""
+        with signals_held():
+            worker = self._workers.pop(name, None)
+            if worker is not None:
+                worker.kill()
+        self._loaded.discard(name)
+        self._loading.discard(name)
+        if self._last == name:
+            self._last = None
+
+    def _settle(self, name: str) -> None:
+        """Before another worker computes, wait until the last one's threads are parked."""
+        last = self._workers.get(self._last or "")
+        if last is not None and self._last != name:
             last.settle()
-        self._last_runtime = runtime
+        self._last = name
 
-    def calibrate(self, note: Callable[[str], None]) -> list[int] | None:
-        """Times in ns of a fixed matrix product, if a worker with the kernels is there."""
-        worker = self._workers.get("kernels")
-        if worker is None:
-            return None
-        self._settle("kernels")
+    def settle_all(self) -> None:
+        """Wait until the threads of all workers are parked."""
+        for worker in list(self._workers.values()):
+            worker.settle()
+        self._last = None
+
+    def calibrate(self, name: str, note: Callable[[str], None]) -> list[int] | None:
+        """Return times in ns of a fixed matrix product in a worker of our kernels; None if it
+        fails."""
         request = {"request": "calibrate", "count": CALIBRATION_CALLS}
         try:
-            samples: list[int] | None = worker.request(request, CALIBRATION_TIMEOUT_S)["samples_ns"]
-        except (WorkerDied, WorkerTimeout, CellFailed) as error:
-            note(f"calibration failed: {error}")
-            self._replace("kernels")
+            samples: list[int] | None = self.ask(name, request, SHORT_TIMEOUT_S)["samples_ns"]
+        except Failed as failed:
+            note(f"calibration failed: {failed}")
             return None
         return samples if samples and min(samples) > 0 else None
 
+    def drop_all(self) -> None:
+        """Have every worker forget its case; one that does not, ends."""
+        for name in list(self._workers):
+            if name in self._loaded:
+                try:
+                    self.ask(name, {"request": "drop"}, SHORT_TIMEOUT_S)
+                except Failed:
+                    self.dismiss(name)
+        self._loaded.clear()
+
     def close(self) -> None:
         """End every worker."""
-        with signals_held():
-            for worker in self._workers.values():
-                worker.kill()
-            self._workers.clear()
+        for name in list(self._workers):
+            self.dismiss(name)
+
+
+def reason_of(status: str, text: str) -> str:
+    """Return the reason code of a failure that a worker told in words, "Class: message"."""
+    if status == "oom":
+        return "cuda_oom" if "CUDA" in text else "alloc_failed"
+    if status == "unsupported":
+        code = text.partition(": ")[2].partition(":")[0].strip()
+        return code if code in REASONS["unsupported"] else "refused"
+    found = _CLASS.match(text)
+    return found.group() if found else "failed"

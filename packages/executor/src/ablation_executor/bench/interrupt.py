@@ -22,6 +22,10 @@ _held = 0
 _pending: int | None = None
 
 
+class UsageError(Exception):
+    """A request that cannot be carried out as written; the command ends with status 2."""
+
+
 class Interrupted(BaseException):
     """Ctrl-C, SIGTERM or SIGHUP; `number` is that of the signal."""
 

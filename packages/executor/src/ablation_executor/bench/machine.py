@@ -16,10 +16,11 @@ from ablation_kernels.limits import (
     read_text,
 )
 
-from .baselines import DISTRIBUTIONS
+from .children import told_by
 from .conditions import describe_power
 from .hardware import PROCESSORS, allowed_processors, cpu_info, describe_hardware, sysctl
-from .memory_room import machine_bound, memory_room
+from .memory_room import machine_bound
+from .runtimes import DISTRIBUTIONS
 
 
 def cpu_model() -> str:
@@ -63,6 +64,9 @@ def describe_machine() -> dict[str, Any]:
     quota = processor_quota()
     return {
         "cpu_model": cpu_model(),
+        # Of x86: a virtual machine's name says less
+        "cpu_family": parse_number(cpu_info("cpu family") or ""),
+        "cpu_model_number": parse_number(cpu_info("model") or ""),
         "cores": affinity_processors(),
         "memory_bytes": machine_bound().limit_bytes,
         "os": f"{platform.system()} {platform.release()}",
@@ -107,9 +111,25 @@ def git_sha() -> str | None:
     return f"{sha}-dirty" if is_dirty else sha
 
 
-def available_bytes(limit_bytes: int | None) -> int:
-    """Return the bytes of `memory_room`."""
-    return memory_room(limit_bytes).bytes
+def kernels_info() -> dict[str, Any]:
+    """Return build_info() of the kernels; empty when the wheel is not installed."""
+    try:
+        import ablation_kernels
+    except ImportError:
+        return {}
+    return dict(ablation_kernels.build_info())
+
+
+_CUDA_PROGRAM = """
+import json, torch
+print(json.dumps(torch.cuda.get_device_name() if torch.cuda.is_available() else None))
+"""
+
+
+def cuda_name() -> str | None:
+    """Return the name of the GPU that PyTorch would use, or None."""
+    name: str | None = told_by(_CUDA_PROGRAM)
+    return name
 
 
 def system_kills() -> int | None:

@@ -1,4 +1,4 @@
-"""The memory that cells may use: the least that any limit of the system leaves, by name.
+"""The memory that programs may use: the least that any limit of the system leaves, by name.
 
 Page cache counts as free, as it does in the system's own MemAvailable: the kernel gives it back
 before it ends a process. Swap does not count: what is swapped out cannot be timed.
@@ -78,7 +78,7 @@ def gibibytes(count: int) -> str:
 
 
 def memory_room(limit_bytes: int | None) -> Room:
-    """Return the memory that the cells of a config, or an implementation of a suite, may use.
+    """Return the memory that the programs of a case may use.
 
     The least of what is free on the machine, on the NUMA nodes that this process may use, in each
     control group from its own up to the root, and under the limits of a process; each less a

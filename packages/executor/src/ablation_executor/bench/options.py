@@ -1,4 +1,5 @@
-"""The command line: what may be asked for, and what is refused with the accepted range."""
+"""The command line, one for every suite: what may be asked for, and what is refused with what is
+accepted."""
 
 from __future__ import annotations
 
@@ -9,32 +10,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablation_kernels.limits import MAX_THREADS, affinity_processors, default_threads
+from ablation_report.rows import DEVICES
 
-from ..variants import LARGE_VARIANTS, LEAGUE, LEAGUE_SELECTION, VARIANTS
-from .baselines import BASELINE_NAMES, missing_reason
-from .cells import Settings, printed_name
-from .configs import CONFIGS, QUICK_CONFIGS, Config, UsageError, resolve_names
+from .case import Case, is_custom, parse_custom
+from .interrupt import UsageError
+from .names import one_name, resolve_names, split_names
+from .suite import Suite
+from .suites import DEFAULT, SUITES, find_suite
 
-DEFAULT_SAMPLES = 10
-DEFAULT_BUDGET_S = 300.0
-WARM_UP, WARM_UP_LONG, WARM_UP_QUICK = 5, 3, 3
+PROGRAM = "ablation-bench"
+ALL = "all"
+BUDGET_S, BUDGET_QUICK_S = 300.0, 30.0
+TIME_S, TIME_QUICK_S = 900.0, 60.0
 MAX_SAMPLES = 10_000
-MAX_BUDGET_S = 24 * 3600.0
+MAX_SECONDS = 24 * 3600.0
 MAX_SEED = 2**32 - 1
 MIN_MEMORY_BYTES, MAX_MEMORY_BYTES = 1 << 20, 1 << 50
 UNITS = {"": 0, "b": 0, "kib": 10, "mib": 20, "gib": 30, "tib": 40}
-
-VARIANT_NAMES = [variant.name for variant in VARIANTS]
-CONFIG_NAMES = [config.name for config in CONFIGS]
+# Words of a command after which every case has all variants that were named.
+NAMING = ("--variants", "--impls", "--all-variants")
 
 
 def max_threads() -> int:
-    """Threads that may be asked for: the machine's cores, at most what the kernels take."""
+    """Return the threads that may be asked for: the machine's cores, at most what the kernels
+    take."""
     return min(MAX_THREADS, max(os.cpu_count() or 1, affinity_processors()))
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """A parser of integers in [low, high]."""
+    """Make a parser of integers in [low, high]."""
 
     def parse(text: str) -> int:
         accepted = f"accepted: a whole number from {low} to {high}"
@@ -49,20 +53,29 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def thread_counts(text: str) -> list[int]:
+    """Parse a comma-separated list of numbers of threads."""
+    parse = whole_number(1, max_threads())
+    found = list(dict.fromkeys(parse(part) for part in split_names(text)))
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names no number of threads")
+    return found
+
+
 def seconds(text: str) -> float:
-    """A parser of budgets."""
-    accepted = f"accepted: seconds from 1 to {MAX_BUDGET_S:g}"
+    """Parse a number of seconds."""
+    accepted = f"accepted: seconds from 1 to {MAX_SECONDS:g}"
     try:
         value = float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number; {accepted}") from None
-    if not 1 <= value <= MAX_BUDGET_S:
+    if not 1 <= value <= MAX_SECONDS:
         raise argparse.ArgumentTypeError(f"{text} is out of range; {accepted}")
     return value
 
 
 def memory_size(text: str) -> int:
-    """A parser of sizes such as 8GiB or 512MiB; plain numbers are bytes."""
+    """Parse a size such as 8GiB or 512MiB; plain numbers are bytes."""
     accepted = "accepted: 1MiB to 1024TiB, as in 8GiB, 512MiB or a number of bytes"
     number = text.strip().lower().rstrip("bikmgt")
     unit = text.strip().lower()[len(number) :]
@@ -75,164 +88,208 @@ def memory_size(text: str) -> int:
     return value
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The argument parser of ablation-bench."""
+def find_named_suite(arguments: Sequence[str]) -> Suite:
+    """Return the suite that the words of a command name, the block if none; UsageError for an
+    unknown one."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, allow_abbrev=False, add_help=False)
+    parser.add_argument("--suite", default=DEFAULT)
+    named, _ = parser.parse_known_args(arguments)
+    return find_suite(one_name("suite", named.suite, list(SUITES)))
+
+
+def make_parser(suite: Suite) -> argparse.ArgumentParser:
+    """Make the argument parser of ablation-bench, with the options of a suite."""
     parser = argparse.ArgumentParser(
-        prog="ablation-bench",
+        prog=PROGRAM,
         allow_abbrev=False,
-        description="Measure a transformer block under every variant of the ablation ladder, "
-        "each checked against a float64 reference before it is timed.",
-        epilog="Names are taken without regard to case; --list prints them. Other suites: --suite "
-        "attention-sweep, lm-step, attention-backward or attention-parts, each with --help.",
+        description="Measure a suite: every variant is checked against a float64 reference before "
+        f"it is timed. This is the suite {suite.name}: {suite.what}",
+        epilog="Names are taken without regard to case; --list prints them.",
     )
     add = parser.add_argument
-    add("--configs", metavar="A,B", help="model sizes (default: all nine)")
-    add("--skip-large", action="store_true", help="leave out sizes with seq_len of 4096 and more")
-    add(
-        "--variants",
-        metavar="A,B",
-        help="variants, or league for those that its table compares "
-        f"(default: all {len(VARIANTS)}, {len(LARGE_VARIANTS)} for d_model >= 2048)",
-    )
-    add(
-        "--baselines",
-        metavar="A,B",
-        help="runtimes of the league to run beside, all or none (default: all; one that is not "
-        "installed tells how)",
-    )
-    add("--all-variants", action="store_true", help="all variants for large sizes too")
-    cores = max_threads()
-    threads = whole_number(1, cores)
+    add("--suite", metavar="NAME", help=f"{', '.join(SUITES)} (default: {DEFAULT})")
+    add("--device", metavar="NAME", help=f"{' or '.join(DEVICES)} (default: {DEVICES[0]})")
+    tiers = "tiers, all, or sizes as Q:K[:head_dim[:heads[:batch]]] (default: see --list)"
+    add("--tiers", metavar="A,B", help=tiers)
+    cases = "cases with all these words in their label: 'size=large autocast=none'"
+    add("--cases", metavar="A,B", help=f"{cases} (default: all of the tiers)")
+    suite.add_options(parser)
+    add("--variants", "--impls", metavar="A,B", help="variants (default: see --list)")
     usual = "all that affinity mask and quota allow"
-    add("--threads", type=threads, metavar="N", help=f"threads of each runtime (default: {usual})")
-    samples = whole_number(3, MAX_SAMPLES)
-    add("--samples", type=samples, metavar="N", help=f"rounds at least ({DEFAULT_SAMPLES})")
-    add(
-        "--budget",
-        type=seconds,
-        metavar="S",
-        help=f"seconds that one cell may use ({DEFAULT_BUDGET_S:g})",
-    )
-    add("--quick", action="store_true", help="the four small sizes, few warm-ups, no extra rounds")
-    add("--seed", type=whole_number(0, MAX_SEED), metavar="N", help="of weights and order (0)")
+    add("--threads", type=thread_counts, metavar="A,B", help=f"numbers of threads ({usual})")
+    samples = "rounds at least (default: as many as --time allows)"
+    add("--samples", type=whole_number(3, MAX_SAMPLES), metavar="N", help=samples)
+    budget = f"seconds that a row may use ({BUDGET_S:g}, quick {BUDGET_QUICK_S:g})"
+    add("--budget", type=seconds, metavar="S", help=budget)
+    time = f"seconds that the rounds of a case should take ({TIME_S:g}, quick {TIME_QUICK_S:g})"
+    add("--time", type=seconds, metavar="S", help=time)
+    add("--quick", action="store_true", help="a selection of cases, few warm-ups, no extra rounds")
+    add("--mem-limit", type=memory_size, metavar="SIZE", help="memory of a case's programs: 8GiB")
+    attempt = "run what is predicted not to fit into memory, too"
+    add("--force-attempt", action="store_true", help=attempt)
+    add("--seed", type=whole_number(0, MAX_SEED), metavar="N", help="of inputs and order (0)")
     add("--out", type=Path, metavar="DIR", help="the run's folder (default: data/runs/<time>-<id>)")
     add("--resume", type=Path, metavar="RUN", help="go on with a run that was cut short")
-    add("--mem-limit", type=memory_size, metavar="SIZE", help="memory of a config's cells: 8GiB")
-    add("--list", action="store_true", help="print configs and variants, and end")
+    listed = "print tiers and variants, or the cases that the other options choose, and end"
+    add("--list", action="store_true", help=listed)
     add("--no-color", action="store_true", help="no colors")
     return parser
 
 
 @dataclass(frozen=True)
 class Request:
-    """A checked request for a new run; `variants` None means the default of each config."""
+    """A checked request for a run of one suite; `names_all` is True where every case has all of the
+    named variants, not only its usual ones."""
 
-    configs: list[str]
-    variants: list[str] | None
-    baselines: list[str]
-    settings: Settings
+    suite: Suite
+    device: str
+    tiers: list[str]
+    threads: list[int]
+    cases: list[Case]
+    variants: list[str]
+    seed: int
+    is_quick: bool
+    samples: int | None
+    budget_s: float
+    time_s: float
+    memory_limit_bytes: int | None
+    forces_attempt: bool
 
 
-def split_names(text: str) -> list[str]:
-    """The names of a comma-separated list."""
-    return [name for name in (part.strip() for part in text.split(",")) if name]
+def names_all(words: Sequence[str]) -> bool:
+    """True for a command in which every case has all of the named variants."""
+    return any(word.partition("=")[0] in NAMING for word in words)
 
 
-def chosen_configs(options: argparse.Namespace) -> list[str]:
-    """Config names of a request; UsageError for unknown ones, or when none is left."""
-    if options.configs is not None:
-        names = resolve_names("config", split_names(options.configs), CONFIG_NAMES)
+def variants_of(suite: Suite, case: Case, names: Sequence[str], is_all: bool) -> list[str]:
+    """Return the names of a run that run in a case."""
+    usual = set(names if is_all else suite.usual_variants(case))
+    return [name for name in names if name in usual]
+
+
+def chosen_cases(
+    suite: Suite, options: argparse.Namespace, threads: Sequence[int]
+) -> tuple[list[str], list[Case]]:
+    """Return the tiers of a request, and their cases.
+
+    A quick run has its own selection, of which named tiers keep their part. UsageError for an
+    unknown tier, or for sizes that the suite does not take.
+    """
+    device, text = options.device, options.tiers
+    if text is None:
+        given = list(suite.tiers if options.quick else suite.default_tiers(device))
     else:
-        names = list(QUICK_CONFIGS if options.quick else CONFIG_NAMES)
-    if options.skip_large:
-        long = {config.name for config in CONFIGS if config.is_long}
-        names = [name for name in names if name not in long]
-        if not names:
-            raise UsageError("--skip-large leaves none of the named configs")
-    return names
+        given = list(suite.tiers) if text.casefold() == ALL else split_names(text)
+    names = [name for name in given if not is_custom(name)]
+    known = resolve_names("tier", names, list(suite.tiers)) if names else []
+    quick = suite.quick_cases(threads, device) if options.quick else []
+    tiers, cases = list(known), [case for case in quick if case.tier in known]
+    if not options.quick:
+        cases = [case for name in known for case in suite.cases(name, threads, device)]
+    elif known and not cases:
+        have = ", ".join(dict.fromkeys(case.tier for case in quick))
+        raise UsageError(f"--quick takes no case of {', '.join(known)}; it has cases of: {have}")
+    for name in given:
+        if is_custom(name):
+            tier, found = _custom(suite, name, threads, device)
+            tiers.append(tier)
+            cases += found
+    if not cases:
+        raise UsageError(f"no tier named\nvalid tiers: {', '.join(suite.tiers)}")
+    cases = suite.chosen_cases(options, list(dict.fromkeys(cases)), threads)
+    if options.cases is not None:
+        cases = labelled_cases(cases, options.cases)
+    return [name for name in tiers if any(case.tier == name for case in cases)], cases
 
 
-def chosen_variants(options: argparse.Namespace) -> list[str] | None:
-    """Variant names of a request; None for each config's default."""
-    if options.variants is not None and options.all_variants:
-        raise UsageError("--variants and --all-variants exclude each other")
-    if options.variants is not None:
-        if options.variants.strip().lower() == "league":
-            return list(LEAGUE_SELECTION)
-        return resolve_names("variant", split_names(options.variants), VARIANT_NAMES)
-    return VARIANT_NAMES if options.all_variants else None
+def _custom(suite: Suite, text: str, threads: Sequence[int], device: str) -> tuple[str, list[Case]]:
+    try:
+        custom = parse_custom(text)
+    except ValueError as error:
+        raise UsageError(f"argument --tiers: {error}") from None
+    found = suite.custom_cases(custom, threads, device)
+    if found is None:
+        valid = ", ".join(suite.tiers)
+        raise UsageError(f"{suite.name} takes no sizes, got {text!r}\nvalid tiers: {valid}")
+    return custom.name, found
 
 
-def chosen_baselines(options: argparse.Namespace) -> list[str]:
-    """Names of the league's runtimes that run beside the variants: all without the option."""
-    given = "all" if options.baselines is None else options.baselines.strip().lower()
-    if given in ("all", "none"):
-        return list(BASELINE_NAMES) if given == "all" else []
-    return resolve_names("baseline", split_names(given), BASELINE_NAMES)
+def labelled_cases(cases: Sequence[Case], text: str) -> list[Case]:
+    """Return those of the cases whose label has every word of one of the comma-separated parts, in
+    the order of the parts; UsageError for a part that fits none."""
+    found: dict[Case, None] = {}
+    for part in split_names(text):
+        words = set(part.casefold().split())
+        fitting = [case for case in cases if words <= set(case.label.casefold().split())]
+        if not fitting:
+            listed = " ".join(dict.fromkeys(word for case in cases for word in case.label.split()))
+            raise UsageError(f"--cases: no case has all of {part!r}\nwords of the cases: {listed}")
+        found.update(dict.fromkeys(fitting))
+    if not found:
+        raise UsageError("--cases names no words")
+    return list(found)
 
 
-def make_settings(
-    threads: int, seed: int, samples: int, budget_s: float, is_quick: bool, memory: int | None
-) -> Settings:
-    """Settings of a run; a quick one warms up less and never extends."""
-    warm_up = WARM_UP_QUICK if is_quick else WARM_UP
-    warm_up_long = min(warm_up, WARM_UP_LONG)
-    return Settings(threads, seed, samples, budget_s, warm_up, warm_up_long, not is_quick, memory)
-
-
-def make_request(options: argparse.Namespace) -> Request:
-    """The request of a new run, with defaults filled in."""
-    settings = make_settings(
-        options.threads or default_threads(),
-        options.seed or 0,
-        options.samples or DEFAULT_SAMPLES,
-        options.budget or DEFAULT_BUDGET_S,
-        options.quick,
-        options.mem_limit,
-    )
+def make_request(suite: Suite, options: argparse.Namespace, is_all: bool) -> Request:
+    """Make the request of a new run, with defaults filled in; UsageError for what it cannot be."""
+    options.device = one_name("device", options.device or DEVICES[0], list(suite.devices))
+    threads = options.threads or [default_threads()]
+    tiers, cases = chosen_cases(suite, options, threads)
+    given = None if options.variants is None else split_names(options.variants)
+    names = suite.chosen_variants(options, given)
+    used = {name for case in cases for name in variants_of(suite, case, names, is_all)}
+    budget_s, time_s = (BUDGET_QUICK_S, TIME_QUICK_S) if options.quick else (BUDGET_S, TIME_S)
     return Request(
-        chosen_configs(options), chosen_variants(options), chosen_baselines(options), settings
+        suite,
+        options.device,
+        tiers,
+        threads,
+        cases,
+        [name for name in names if name in used],
+        options.seed or 0,
+        options.quick,
+        options.samples,
+        options.budget or budget_s,
+        options.time or time_s,
+        options.mem_limit,
+        options.force_attempt,
     )
 
 
-def refuse_with_resume(options: argparse.Namespace) -> None:
+def refuse_with_resume(suite: Suite, options: argparse.Namespace) -> None:
     """A resumed run keeps its own settings: UsageError for options that would change them."""
-    fixed = ("configs", "variants", "baselines", "threads", "samples", "budget", "seed", "out")
-    switches = ("skip_large", "all_variants", "quick")
-    given = [name for name in fixed if getattr(options, name) is not None]
-    given += [name for name in switches if getattr(options, name)]
+    kept = ("suite", "resume", "mem_limit", "no_color", "list")
+    usual = vars(make_parser(suite).parse_args([]))
+    given = [
+        name
+        for name, value in vars(options).items()
+        if name not in kept and value != usual.get(name)
+    ]
     if given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
         raise UsageError(f"--resume goes on with the run's own settings; leave out {names}")
 
 
-def variants_of(config: Config, names: Sequence[str] | None) -> list[str]:
-    """The variants that run at a config."""
-    if names is not None:
-        return list(names)
-    return [name for name in VARIANT_NAMES if not config.is_large or name in LARGE_VARIANTS]
-
-
-def listing() -> str:
-    """What --list prints."""
-    lines = ["configs", "  name     d_model  heads  seq_len   GFLOP  variants"]
-    for config in CONFIGS:
-        count = len(variants_of(config, None))
-        lines.append(
-            f"  {config.name:<8} {config.d_model:>7} {config.n_heads:>6} {config.seq_len:>8} "
-            f"{config.flops / 1e9:>7.4g} {count:>9}"
-        )
-    lines.append("variants")
-    group = ""
-    for variant in (*VARIANTS, *LEAGUE):
+def listing(suite: Suite, options: argparse.Namespace, is_all: bool) -> str:
+    """Return what --list prints: the labels of the cases where some were asked for, or what the
+    suite has."""
+    if any((options.tiers, options.cases, options.quick)):
+        return "\n".join(case.label for case in make_request(suite, options, is_all).cases)
+    device = one_name("device", options.device or DEVICES[0], list(suite.devices))
+    threads = [default_threads()]
+    lines = [f"{suite.name}: {suite.what}", f"suites: {', '.join(SUITES)}", "tiers"]
+    usual = suite.default_tiers(device)
+    for name, what in suite.tiers.items():
+        count, mark = len(suite.cases(name, threads, device)), "*" if name in usual else " "
+        lines.append(f"{mark} {name:<12} {count:>4} cases  {what}")
+    quick = len(suite.quick_cases(threads, device))
+    lines += [f"  --quick      {quick:>4} cases", "* without --tiers"]
+    lines += [*suite.case_lines(), "variants"]
+    group: str | None = None
+    for variant in suite.variants(device):
         if variant.group != group:
             group = variant.group
-            lines.append(f"  {group}")
-        if variant.parent is None:
-            origin = "-"
-        else:
-            origin = f"{variant.parent}, other {variant.changed.replace('_', ' ')}"
-        lines.append(f"    {variant.name:<26} {printed_name(variant):<22} {origin}")
-        missing = missing_reason(variant.runtime)
-        lines += [f"      {missing}"] if missing else []
+            lines += [f"  {group}"]
+        published = f" (published as {variant.published_name})" if variant.published_name else ""
+        lines.append(f"    {variant.name:<30} {variant.what or variant.printed_name}{published}")
     return "\n".join(lines)

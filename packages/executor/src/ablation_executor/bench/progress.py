@@ -9,11 +9,15 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from .run_reading import Row
+from ablation_report.rows import Row
+
 from .terminal import printable
 
 PLAIN_EVERY_S = 15.0
 LIVE_EVERY_S = 0.2
+# What a run leaves out on purpose is in its tables; there may be hundreds.
+QUIET = ("ok", "skipped")
+SHORT_NAME = 16
 
 
 def duration(seconds: float) -> str:
@@ -24,28 +28,43 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def _said(row: Row) -> str:
+    """Say why a row is not ok."""
+    case = row["sizes"].get("config") or row["case"]
+    phase = "" if row["phase"] == "fwd" else f" {row['phase']}"
+    return f"{case} {row['variant']}{phase}: {row['status']}: {row['reason_text']}"
+
+
+def _placed(case: str, text: str) -> str:
+    """Write a text with its case, which comes last where it would leave no room for the text."""
+    return f"{case:<8} {text}" if len(case) <= SHORT_NAME else f"{text}  {case}"
+
+
 class Progress(Protocol):
     """Where a run tells what it is doing."""
 
-    def stage(self, config: str, what: str) -> None:
-        """A part of the work on a config begins."""
+    def stage(self, case: str, what: str) -> None:
+        """A part of the work on a case begins."""
 
-    def turn(self, config: str, variant: str, index: int, rounds: int, left_s: float) -> None:
+    def turn(self, case: str, variant: str, index: int, rounds: int, left_s: float) -> None:
         """A variant's turn in a round begins."""
 
     def finished(self, row: Row) -> None:
-        """A cell has its status."""
+        """A row has its status."""
+
+    def case_done(self, case: str, summary: str) -> None:
+        """Every row of a case has its status."""
 
     def note(self, text: str) -> None:
         """Something the user should know."""
 
 
 class PlainProgress:
-    """A line for each config, then one now and then, and one for each cell that failed."""
+    """A line for each case, then one now and then, and one for each row that failed."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._config = ""
+        self._case = ""
         self._start = self._last = time.monotonic()
 
     def _line(self, text: str, style: str = "") -> None:
@@ -53,25 +72,29 @@ class PlainProgress:
         self._console.print(Text(printable(f"[{elapsed}] {text}"), style=style), soft_wrap=True)
         self._last = time.monotonic()
 
-    def stage(self, config: str, what: str) -> None:
-        """A part of the work on a config begins."""
-        if config != self._config:
-            self._config = config
-            self._line(f"{config}: preparing")
+    def stage(self, case: str, what: str) -> None:
+        """A part of the work on a case begins."""
+        if case != self._case:
+            self._case = case
+            self._line(f"{case}: preparing")
         elif time.monotonic() - self._last > PLAIN_EVERY_S:
-            self._line(f"{config}: {what}")
+            self._line(f"{case}: {what}")
 
-    def turn(self, config: str, variant: str, index: int, rounds: int, left_s: float) -> None:
+    def turn(self, case: str, variant: str, index: int, rounds: int, left_s: float) -> None:
         """A variant's turn in a round begins."""
         if time.monotonic() - self._last > PLAIN_EVERY_S:
-            left = f", about {duration(left_s)} left for {config}" if left_s else ""
-            self._line(f"{config}: round {index + 1} of {rounds}, {variant}{left}")
+            left = f", about {duration(left_s)} left for {case}" if left_s else ""
+            self._line(f"{case}: round {index + 1} of {rounds}, {variant}{left}")
 
     def finished(self, row: Row) -> None:
-        """Cells that are not ok are told at once."""
-        if row["status"] != "ok":
-            reason = f"{row['config']} {row['variant']}: {row['status']}: {row['reason']}"
+        """Rows that are not ok are told at once."""
+        if row["status"] not in QUIET:
+            reason = _said(row)
             self._line(reason, "red")
+
+    def case_done(self, case: str, summary: str) -> None:
+        """Every row of a case has its status."""
+        self._line(f"{case}: {summary}")
 
     def note(self, text: str) -> None:
         """Something the user should know."""
@@ -98,20 +121,23 @@ class LiveProgress:
                 Text(printable(text), overflow="ellipsis", no_wrap=True), refresh=True
             )
 
-    def stage(self, config: str, what: str) -> None:
-        """A part of the work on a config begins."""
-        self._show(f"{config:<8} {what}", at_once=True)
+    def stage(self, case: str, what: str) -> None:
+        """A part of the work on a case begins."""
+        self._show(_placed(case, what), at_once=True)
 
-    def turn(self, config: str, variant: str, index: int, rounds: int, left_s: float) -> None:
+    def turn(self, case: str, variant: str, index: int, rounds: int, left_s: float) -> None:
         """A variant's turn in a round begins."""
         left = f"about {duration(left_s)} left" if left_s else ""
-        self._show(f"{config:<8} {variant:<26} round {index + 1:>3}/{rounds:<3} {left}")
+        self._show(_placed(case, f"{variant:<26} round {index + 1:>3}/{rounds:<3} {left}"))
 
     def finished(self, row: Row) -> None:
-        """Cells that are not ok are told at once, above the line."""
-        if row["status"] != "ok":
-            reason = f"{row['config']} {row['variant']}: {row['status']}: {row['reason']}"
+        """Rows that are not ok are told at once, above the line."""
+        if row["status"] not in QUIET:
+            reason = _said(row)
             self._console.print(Text(printable(reason), style="red"), soft_wrap=True)
+
+    def case_done(self, case: str, summary: str) -> None:
+        """Every row of a case has its status; the tables have the times."""
 
     def note(self, text: str) -> None:
         """Something the user should know."""

@@ -60,8 +60,8 @@ class WorkerTimeout(Exception):
     """The worker gave no answer in time."""
 
 
-class CellFailed(Exception):
-    """The worker answered that a cell cannot run; `status` is the cell's status."""
+class RequestFailed(Exception):
+    """The worker answered that a request failed; `status` is the row's status."""
 
     def __init__(self, status: str, reason: str) -> None:
         self.status = status
@@ -90,11 +90,12 @@ def thread_variables(threads: int) -> dict[str, str]:
     return dict.fromkeys(THREAD_VARIABLES, str(threads))
 
 
-def worker_command(runtime: str, threads: int, module: str) -> list[str]:
-    """The command line of a worker; `module` is below this package."""
+def worker_command(suite: str, worker: str, threads: int) -> list[str]:
+    """Return the command line of a worker."""
     replaced = os.environ.get(WORKER_VARIABLE)
-    what = [replaced] if replaced else ["-m", f"{__package__}.{module}"]
-    return [sys.executable, *what, "--runtime", runtime, "--threads", str(threads)]
+    what = [replaced] if replaced else ["-m", f"{__package__}.worker"]
+    names = ["--suite", suite, "--worker", worker, "--threads", str(threads)]
+    return [sys.executable, *what, *names]
 
 
 class WorkerProcess:
@@ -102,33 +103,38 @@ class WorkerProcess:
 
     def __init__(
         self,
-        runtime: str,
+        suite: str,
+        worker: str,
         threads: int,
         log: Path,
-        module: str = "worker",
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it, with `variables` beside those of this process.
+        """Start it, with `variables` besides those of this process.
 
-        Raises CellFailed if the system does not let it start.
+        Raises RequestFailed if the system does not let it start.
         """
-        self.runtime = runtime
         self._log = log
         given = {**thread_variables(threads), **(variables or {})}
-        command = worker_command(runtime, threads, module)
+        command = worker_command(suite, worker, threads)
         try:
             with log.open("wb") as errors:
                 self._process = children.start(
                     command, given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
                 )
         except OSError as error:
-            told = f"the {runtime} worker could not be started: {error.strerror or error}"
-            raise CellFailed("error", told) from None
+            told = f"the {worker} worker could not be started: {error.strerror or error}"
+            raise RequestFailed("error", told) from None
 
     @property
     def pid(self) -> int:
         """Process id."""
         return self._process.pid
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor that has data when the worker has answered, or has gone."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
 
     def send(self, message: Message) -> None:
         """Send a request; raises WorkerDied if the worker has gone."""
@@ -141,12 +147,12 @@ class WorkerProcess:
 
     def receive(self, timeout_s: float | None = None) -> Message:
         """Wait for the reply; raises WorkerDied, WorkerTimeout (the worker is killed) or
-        CellFailed."""
+        RequestFailed."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         (length,) = _LENGTH.unpack(self._read(_LENGTH.size, deadline))
         reply: Message = json.loads(self._read(length, deadline))
         if "failed" in reply:
-            raise CellFailed(reply["failed"], reply["reason"])
+            raise RequestFailed(reply["failed"], reply["reason"])
         return reply
 
     def request(self, message: Message, timeout_s: float | None = None) -> Message:
@@ -155,8 +161,7 @@ class WorkerProcess:
         return self.receive(timeout_s)
 
     def _read(self, count: int, deadline: float | None) -> bytes:
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
+        descriptor = self.descriptor
         parts = bytearray()
         while len(parts) < count:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())

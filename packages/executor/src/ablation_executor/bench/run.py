@@ -1,99 +1,70 @@
-"""A whole run: a new folder or one to go on with, config by config."""
+"""A whole run: a new folder or one to go on with, case by case."""
 
 from __future__ import annotations
 
-import math
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..variants import BY_NAME
-from .cells import RunIdentity, Settings
-from .children import told_by
+from ablation_report.rows import DAMAGED_NAME, HEADER_NAME, SCHEMA_VERSION, Header, Row, parse_label
+from ablation_report.rows import PROVIDERS as PROVIDER_KEYS
+from ablation_report.stats import median_time
+
+from .case import Case, case_of
+from .ceilings import measure_ceilings
+from .children import scratch_folder
 from .conditions import Watch, busy_warning
-from .configs import UsageError, find_config
-from .machine import describe_machine, git_sha, versions
-from .options import Request, make_settings, variants_of
+from .crew import Crew
+from .interrupt import UsageError, signals_held
+from .machine import cpu_model, cuda_name, describe_machine, git_sha, kernels_info, versions
+from .measurement import NO_DEVICE, Settings
+from .options import PROGRAM, Request, names_all, variants_of
 from .progress import Progress
-from .record import SCHEMA_VERSION, RunFolder, new_run_id, utc_now
-from .run_folder import Folder
-from .run_reading import DamagedLine
-from .schedule import ConfigRun
+from .run_folder import DamagedLine, RunFolder
+from .run_writing import new_run_id, utc_now
+from .schedule import CaseRun, Surroundings
+from .suite import Suite, Variant
+from .suites import SUITES, find_suite
 from .terminal import printable
 
 # Facts of the machine that a resumed run must share with the run so far.
 SAME_MACHINE = ("cpu_model", "cores", "arch", "os", "isa_flags", "processor_quota")
 SAME_BUILD = ("compiler", "flags", "sanitizer", "isa_used", "blas_library")
-CEILING_RATES = ("multiply_add_flops_per_s", "memory_bytes_per_s")
-PROVIDER_KEYS = ("simd", "parallel", "blas", "blas_core", "clock")
-
-
-def kernels_info() -> dict[str, Any]:
-    """build_info() of the kernels; empty when the wheel is not installed."""
-    try:
-        import ablation_kernels
-    except ImportError:
-        return {}
-    return dict(ablation_kernels.build_info())
-
-
-_CEILINGS_PROGRAM = """
-import dataclasses, json, sys, ablation_kernels
-ablation_kernels.set_num_threads(int(sys.argv[1]))
-print(json.dumps(dataclasses.asdict(ablation_kernels.measure_ceilings())))
-"""
-
-
-def measure_ceilings(threads: int, before: dict[str, Any] | None) -> dict[str, Any] | None:
-    """ablation_kernels.measure_ceilings() in a process of its own, or `before` where that fails.
-
-    The highest rates of both stand: on a shared machine a measurement can meet two cores that
-    share one, and a ceiling below what runs under it is none.
-    """
-    found: dict[str, Any] | None = told_by(_CEILINGS_PROGRAM, str(threads))
-    if found is None:
-        return before
-    if before is not None:
-        found.update({rate: max(found[rate], before[rate]) for rate in CEILING_RATES})
-        found["fork_join_ns"] = min(found["fork_join_ns"], before.get("fork_join_ns", math.inf))
-    return found
+# The ceilings are measured again after a case that took longer: the machine may have been busy.
+CEILINGS_AGAIN_S = 30.0
 
 
 class Run:
     """A run in its folder, new or resumed."""
 
-    def __init__(self, folder: RunFolder, settings: Settings, missing: list[tuple[str, list[str]]]):
+    def __init__(self, folder: RunFolder, suite: Suite) -> None:
         self.folder = folder
-        self.missing = missing
-        self._settings = settings
+        self._suite = suite
+        self._info: Header = folder.info
         self._elapsed_before = float(folder.info["elapsed_s"] or 0)
         self._start = time.monotonic()
+        self.missing = missing_rows(folder, suite)
 
     def measure(self, progress: Progress) -> None:
-        """Measure every missing cell; run.json is brought up to date whatever happens."""
-        info = self.folder.info
+        """Measure every missing row; run.json is brought up to date whatever happens."""
+        info = self._info
         if not self.missing:
             if info["finished_utc"] is None:
                 # Ended between its last row and its last word
                 info["finished_utc"] = utc_now()
                 self.folder.write_info()
             return
-        threads = self._settings.threads
+        threads = max(info["threads"], default=1)
         watch = Watch(info["machine"], info["sessions"], threads, progress.note)
-        self._measure_ceilings()
-        identity = RunIdentity(
-            info["run_id"], info["sessions"], self._settings.threads, self._settings.seed
-        )
         try:
-            for name, names in self.missing:
-                variants = [BY_NAME[variant] for variant in names]
-                config = find_config(name)
-                if (busy := busy_warning()) is not None:
-                    progress.note(f"{name}: {busy}")
-                write = self.folder.append
-                ConfigRun(config, variants, self._settings, identity, write, progress).run()
-                self._measure_ceilings()
+            if info["ceilings"] is None:
+                self._measure_ceilings(info["threads"])
+            self.folder.write_info()
+            with tempfile.TemporaryDirectory(prefix="run-", dir=scratch_folder()) as scratch:
+                self._measure_cases(progress, Path(scratch))
             info["finished_utc"] = utc_now()
         finally:
             warnings = watch.end()
@@ -102,96 +73,215 @@ class Run:
             for warning in warnings:
                 progress.note(warning)
 
-    def _measure_ceilings(self) -> None:
-        """Before the first config and after each."""
-        info = self.folder.info
-        info["ceilings"] = measure_ceilings(self._settings.threads, info["ceilings"])
-        self.folder.write_info()
+    def _measure_cases(self, progress: Progress, scratch: Path) -> None:
+        settings = make_settings(self._info)
+        crew: Crew | None = None
+        threads = 0
+        try:
+            for case, variants in self.missing:
+                if (busy := busy_warning()) is not None:
+                    progress.note(f"{case.name}: {busy}")
+                if crew is None or case.threads != threads or not self._suite.keeps_workers:
+                    if crew is not None:
+                        crew.close()
+                    threads = case.threads
+                    crew = Crew(self._suite.name, threads, scratch)
+                self._measure_case(case, variants, settings, crew, scratch, progress)
+        finally:
+            if crew is not None:
+                crew.close()
+
+    def _measure_case(
+        self,
+        case: Case,
+        variants: Sequence[Variant],
+        settings: Settings,
+        crew: Crew,
+        scratch: Path,
+        progress: Progress,
+    ) -> None:
+        info, start = self._info, time.monotonic()
+        done = self.folder.done()
+
+        def write(rows: Sequence[Row]) -> None:
+            keys = [(row["case"], row["variant"], row["phase"]) for row in rows]
+            self.folder.append([r for r, key in zip(rows, keys, strict=True) if key not in done])
+
+        around = Surroundings(
+            progress,
+            write,
+            {"run_id": info["run_id"], "session": info["sessions"]},
+            lambda: info["ceilings"],
+            lambda threads: self._measure_ceilings([threads]),
+        )
+        CaseRun(self._suite, case, variants, settings, crew, scratch, around).run()
+        rows = [row for row in self.folder.rows if row["case"] == case.label]
+        progress.case_done(case.name, summary(rows))
+        if time.monotonic() - start > CEILINGS_AGAIN_S and case.device == "cpu":
+            self._measure_ceilings([case.threads])
+
+    def _measure_ceilings(self, threads: Sequence[int]) -> None:
+        """Measure, and write before rows that they judge."""
+        self._info["ceilings"] = measure_ceilings(threads, self._info["ceilings"])
+        with signals_held():
+            self.folder.write_info()
 
 
-def new_run(request: Request, out: Path | None) -> Run:
-    """A new run in a new folder; UsageError if the folder cannot be used."""
-    run_id = new_run_id()
-    settings = request.settings
+def summary(rows: Sequence[Row]) -> str:
+    """Return the rows of a case in a line: the time of each, or its status."""
+    parts = []
+    for row in rows:
+        figure = f"{row['status']}/{row['reason']}"
+        if row["status"] == "ok":
+            figure = f"{median_time(row['samples_ns'], row['sample_rounds']) / 1e6:.3g} ms"
+        phase = f" {row['phase']}" if row["phase"] != "fwd" else ""
+        parts.append(f"{row['variant']}{phase} {figure}")
+    return ", ".join(parts)
+
+
+def make_header(request: Request) -> Header:
+    """Return what run.json holds at the start."""
     build_info = kernels_info()
-    info: dict[str, Any] = {
+    suite = request.suite
+    variants = {variant.name: variant for variant in suite.variants(request.device)}
+    phases = [phase for name in request.variants for phase in variants[name].phases]
+    return {
         "schema_version": SCHEMA_VERSION,
-        "run_id": run_id,
+        "run_id": new_run_id(),
+        "suite": suite.name,
         "created_utc": utc_now(),
         "finished_utc": None,
         "elapsed_s": None,
-        "command": ["ablation-bench", *sys.argv[1:]],
+        "command": [PROGRAM, *sys.argv[1:]],
         "versions": versions(),
         "machine": describe_machine(),
         "providers": {key: build_info.get(key) for key in PROVIDER_KEYS},
         "build_info": build_info,
         "ceilings": None,
-        "threads": settings.threads,
-        "seed": settings.seed,
-        "samples": settings.samples,
-        "budget_s": settings.budget_s,
-        "configs": request.configs,
+        "device": request.device,
+        "tiers": request.tiers,
+        "cases": [case.label for case in request.cases],
         "variants": request.variants,
-        "baselines": request.baselines,
+        "phases": list(dict.fromkeys(phases)),
+        "baseline": suite.baseline,
+        "twins": [list(pair) for pair in suite.twins],
+        "threads": request.threads,
+        "seed": request.seed,
+        "quick": request.is_quick,
+        "samples": request.samples,
+        "budget_s": request.budget_s,
+        "time_s": request.time_s,
+        "limits": {
+            "memory_limit_bytes": request.memory_limit_bytes,
+            "forces_attempt": request.forces_attempt,
+        },
         "git_sha": git_sha(),
         "sessions": 1,
     }
-    folder = RunFolder.create(out or Path("data") / "runs" / run_id, info)
-    return Run(folder, settings, missing_cells(folder))
 
 
-def missing_cells(folder: RunFolder) -> list[tuple[str, list[str]]]:
-    """The cells of a run without a row: config and its variants, configs without any left out."""
+def make_settings(info: Header) -> Settings:
+    """Return the settings that run.json tells, with the device of this machine."""
+    name = cuda_name() if info["device"] == "cuda" else cpu_model()
+    return Settings(
+        info["seed"],
+        info["quick"],
+        info["samples"],
+        info["budget_s"],
+        info["time_s"],
+        info["limits"]["memory_limit_bytes"],
+        info["limits"]["forces_attempt"],
+        has_device=name is not None,
+        device_name=name or NO_DEVICE,
+    )
+
+
+def new_run(request: Request, out: Path | None) -> Run:
+    """Begin a run in a new folder; UsageError if the folder cannot be used."""
+    info = make_header(request)
+    path = out or Path("data") / "runs" / info["run_id"]
+    return Run(RunFolder.create(path, info), request.suite)
+
+
+def missing_rows(folder: RunFolder, suite: Suite) -> list[tuple[Case, list[Variant]]]:
+    """Return the cases of a run with the variants that lack a row of some phase, cases with the
+    same number of threads together."""
     done, info = folder.done(), folder.info
+    variants = {variant.name: variant for variant in suite.variants(info["device"])}
+    is_all = names_all(info["command"])
     missing = []
-    for name in info["configs"]:
-        names = [
-            variant
-            for variant in (*variants_of(find_config(name), info["variants"]), *info["baselines"])
-            if (name, variant) not in done
+    for label in info["cases"]:
+        case = case_of(label)
+        lacking = [
+            variants[name]
+            for name in variants_of(suite, case, info["variants"], is_all)
+            if any((label, name, phase) not in done for phase in variants[name].phases)
         ]
-        if names:
-            missing.append((name, names))
-    return missing
+        if lacking:
+            missing.append((case, lacking))
+    order = list(dict.fromkeys(case.threads for case, _ in missing))
+    return sorted(missing, key=lambda part: order.index(part[0].threads))
 
 
-def resume_run(path: Path, memory_limit_bytes: int | None, progress: Progress) -> Run:
+def resume_run(
+    path: Path, suite: Suite | None, memory_limit_bytes: int | None, progress: Progress
+) -> Run:
     """Go on with a run under its own settings.
 
     Damaged lines are told and set aside. Raises UsageError for a folder without a run, one that
-    another bench is at work on, a damaged header, another schema version, another machine or other
-    versions than those the run began with.
+    another bench is at work on, a damaged header, another schema version, another suite, another
+    machine or other versions than those the run began with.
     """
     folder, damaged = RunFolder.open(path)
     try:
         info = folder.info
         for line in damaged:
             progress.note(moved_aside(folder, line))
+        found = _suite_of(path, info, suite)
         refuse_other_machine(info)
-        settings = make_settings(
-            info["threads"],
-            info["seed"],
-            info["samples"],
-            info["budget_s"],
-            "--quick" in info["command"],
-            memory_limit_bytes,
-        )
-        missing = missing_cells(folder)
-        if missing:
+        if memory_limit_bytes is not None:
+            info["limits"]["memory_limit_bytes"] = memory_limit_bytes
+        run = Run(folder, found)
+        if run.missing:
             info["sessions"] += 1
             info["finished_utc"] = None
             folder.write_info()
     except BaseException:
         folder.close()
         raise
-    return Run(folder, settings, missing)
+    return run
 
 
-def moved_aside(folder: Folder, line: DamagedLine) -> str:
-    """What is told of a line that is no row of the run."""
-    name = folder.schema.damaged_name
+def _suite_of(path: Path, info: Header, named: Suite | None) -> Suite:
+    """Return the suite of a run; UsageError for another one, and for a header that names what its
+    suite does not have."""
+    if named is not None and info["suite"] != named.name:
+        raise UsageError(f"{path} holds a run of {info['suite']}, not of {named.name}")
+    if info["suite"] not in SUITES:
+        raise UsageError(f"{path} holds a run of {info['suite']!r}: suites: {', '.join(SUITES)}")
+    suite = find_suite(info["suite"])
+    known = {variant.name for variant in suite.variants(info["device"])}
+    damaged = f"{path / HEADER_NAME} is damaged: column"
+    for name in info["variants"]:
+        if name not in known:
+            raise UsageError(f"{damaged} variants: unknown {name!r}")
+    for label in info["cases"]:
+        told = parse_label(label)
+        if (told["suite"], told["device"]) != (info["suite"], info["device"]):
+            raise UsageError(f"{damaged} cases: {label!r} is no case of {suite.name} on its device")
+    for name in ("budget_s", "time_s"):
+        if not info[name]:
+            raise UsageError(f"{damaged} {name}: {info[name]}, expected a number above 0")
+    for name in ("samples", "sessions"):
+        if info[name] is not None and info[name] < 1:
+            raise UsageError(f"{damaged} {name}: {info[name]}, expected 1 and more")
+    return suite
+
+
+def moved_aside(folder: RunFolder, line: DamagedLine) -> str:
+    """Say that a line is no row of the run, and where it is now."""
     return printable(
-        f"{folder.rows_path} line {line.number}: {line.reason}; moved to {name}, "
+        f"{folder.rows_path} line {line.number}: {line.reason}; moved to {DAMAGED_NAME}, "
         "what it is of will be measured again unless another line has it"
     )
 

@@ -1,4 +1,4 @@
-"""A run's folder, the same for every suite: run.json and a file of rows, one JSON object a line.
+"""A run's folder: run.json and rows.jsonl, one JSON object a line.
 
 A folder has one owner at a time, from before it is first read. Who goes on with a run first judges
 its files.
@@ -7,13 +7,24 @@ its files.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from .configs import UsageError
-from .interrupt import signals_held
+from ablation_report.reading import SchemaError, peek_header, read_header, read_lines
+from ablation_report.rows import (
+    DAMAGED_NAME,
+    HEADER_COLUMNS,
+    HEADER_NAME,
+    KEY,
+    ROWS_NAME,
+    Header,
+    Row,
+    row_faults,
+)
+
+from .interrupt import UsageError, signals_held
 from .run_lock import RunLock
-from .run_reading import HEADER_NAME, DamagedLine, Header, Row, Schema, read_header, read_rows
 from .run_writing import (
     FaultyRows,
     append_lines,
@@ -28,13 +39,20 @@ from .run_writing import (
 from .terminal import quoted, shown
 
 
-class Folder:
+@dataclass(frozen=True)
+class DamagedLine:
+    """A line of a file of rows that is no row of the run."""
+
+    number: int
+    reason: str
+    data: bytes
+
+
+class RunFolder:
     """A run's folder, owned by this process until `close`.
 
     `info` is what run.json holds, `rows` what the file of rows holds.
     """
-
-    schema: Schema
 
     def __init__(self, path: Path, info: Header, rows: list[Row], lock: RunLock) -> None:
         self.path = path
@@ -45,7 +63,7 @@ class Folder:
     @property
     def rows_path(self) -> Path:
         """The file of rows."""
-        return self.path / self.schema.rows_name
+        return self.path / ROWS_NAME
 
     @classmethod
     def create(cls, path: Path, info: Header) -> Self:
@@ -54,7 +72,7 @@ class Folder:
         Raises UsageError if the folder cannot be made or written, if the disk is full, and if it
         holds a run or anything else; what is there stays as it is.
         """
-        missing = [name for name in cls.schema.header if name not in info]
+        missing = [name for name in HEADER_COLUMNS if name not in info]
         if missing:
             raise ValueError(f"{HEADER_NAME} would lack {missing}")
         try:
@@ -84,13 +102,13 @@ class Folder:
             raise UsageError(f"{path} holds no run (no {HEADER_NAME})")
         lock = RunLock(path)
         try:
-            info = read_header(path / HEADER_NAME, cls.schema)
+            info = _read_header(path)
             prove_writable(path)
-            rows, damaged = read_rows(path / cls.schema.rows_name, cls.schema, info)
+            rows, damaged = _read_rows(path / ROWS_NAME, info)
             if damaged:
-                aside = path / cls.schema.damaged_name
+                aside = path / DAMAGED_NAME
                 append_lines(aside, b"".join(line.data + b"\n" for line in damaged))
-            leave_out(path / cls.schema.rows_name, {line.number for line in damaged})
+            leave_out(path / ROWS_NAME, {line.number for line in damaged})
         except BaseException:
             lock.release()
             raise
@@ -109,7 +127,8 @@ class Folder:
         sound: list[Row] = []
         faulty: list[tuple[Row, str]] = []
         for row in rows:
-            problem = self.schema.row_problem(row) or json_problem(row)
+            faults = [f"column {name}: {fault}" for name, fault in row_faults(row).items()]
+            problem = faults[0] if faults else json_problem(row)
             if problem is None:
                 sound.append(row)
             else:
@@ -120,10 +139,10 @@ class Folder:
                 self.rows.extend(sound)
             if faulty:
                 data = b"".join(as_it_is(row) for row, _ in faulty)
-                append_lines(self.path / self.schema.damaged_name, data)
+                append_lines(self.path / DAMAGED_NAME, data)
         if faulty:
-            name = shown(self.path / self.schema.damaged_name)
-            told = [f"{_said(row, self.schema)}: {problem}" for row, problem in faulty]
+            name = shown(self.path / DAMAGED_NAME)
+            told = [f"{_said(row)}: {problem}" for row, problem in faulty]
             raise FaultyRows(f"rows that break the schema, kept in {name}: {'; '.join(told)}")
 
     def write_info(self) -> None:
@@ -133,11 +152,46 @@ class Folder:
 
     def done(self) -> set[tuple[Any, ...]]:
         """The keys of every recorded row."""
-        return {tuple(row[name] for name in self.schema.key) for row in self.rows}
+        return {tuple(row[name] for name in KEY) for row in self.rows}
 
 
-def _said(row: Row, schema: Schema) -> str:
-    return " ".join(str(row.get(name)) for name in schema.key)
+def _read_header(path: Path) -> Header:
+    """Read a run's header; UsageError, by file and column, for one that cannot be gone on with."""
+    file = path / HEADER_NAME
+    try:
+        if peek_header(file).get("schema_version") == 1:
+            raise UsageError(
+                f"{shown(path)} was recorded by an older version: ablation-report reads it, but it "
+                "cannot be gone on with; measure it anew"
+            )
+        return read_header(file)
+    except SchemaError as error:
+        raise UsageError(str(error)) from None
+
+
+def _read_rows(file: Path, header: Header) -> tuple[list[Row], list[DamagedLine]]:
+    """Read the rows of a file, and the lines that are none of the run's.
+
+    UsageError for a file in another encoding or of another schema version: those rows are not
+    damaged.
+    """
+    rows: list[Row] = []
+    damaged: list[DamagedLine] = []
+    try:
+        for line in read_lines(file, header):
+            if line.row is not None:
+                rows.append(line.row)
+                continue
+            problem = line.problems[0]
+            column = "" if problem.column is None else f"column {problem.column}: "
+            damaged.append(DamagedLine(line.number, f"{column}{problem.message}", line.content))
+    except SchemaError as error:
+        raise UsageError(str(error)) from None
+    return rows, damaged
+
+
+def _said(row: Row) -> str:
+    return " ".join(str(row.get(name)) for name in KEY)
 
 
 def _refuse_filled(path: Path) -> None:

@@ -17,7 +17,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .configs import UsageError
+from .interrupt import UsageError
 from .terminal import printable
 
 LOCK_NAME = ".ablation-bench.lock"

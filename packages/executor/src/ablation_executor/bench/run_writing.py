@@ -9,16 +9,29 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Container, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .configs import UsageError
-from .run_reading import Row
+from .interrupt import UsageError
+
+Row = dict[str, Any]
 
 # Enough for the rows of the largest run; a disk with less is refused before measuring.
 DISK_PROBE_BYTES = 1 << 20
+
+
+def utc_now() -> str:
+    """Return the time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def new_run_id() -> str:
+    """Return a name for a run: the time, and six random characters; nothing about the host."""
+    return f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%SZ')}-{secrets.token_hex(3)}"
 
 
 class FaultyRows(ValueError):

@@ -11,15 +11,15 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from .configs import UsageError
 from .interrupt import (
     EXIT_FAILED,
     EXIT_USAGE,
     Interrupted,
+    UsageError,
     end_at_once,
     raise_when_asked_to_end,
 )
-from .run_folder import Folder
+from .run_folder import RunFolder
 from .run_writing import FaultyRows, RowsNotWritten
 from .terminal import printable_lines, quoted, shown
 
@@ -29,13 +29,11 @@ _FIRST_SIGNAL = 128
 
 @dataclass(frozen=True)
 class Session:
-    """A run that is there to be measured: what does that, what prints its tables, and the words
-    before the folder in the command that goes on with it."""
+    """A run that is there to be measured: what does that, and what prints its tables."""
 
-    folder: Folder
+    folder: RunFolder
     measure: Callable[[], None]
     print_tables: Callable[[], None]
-    resume: str
 
 
 def carry_out(begin: Callable[[], Session], close_progress: Callable[[], None]) -> int:
@@ -83,9 +81,9 @@ def _tell(session: Session, status: int) -> int:
             status = status or EXIT_FAILED
     print(f"rows: {shown(folder.rows_path)}")
     if status > _FIRST_SIGNAL:
-        print(f"interrupted; go on with: {PROGRAM} {session.resume} {quoted(folder.path)}")
+        print(f"interrupted; go on with: {PROGRAM} --resume {quoted(folder.path)}")
     elif folder.info["finished_utc"] is None:
-        tell_error(f"not finished; go on with: {PROGRAM} {session.resume} {quoted(folder.path)}")
+        tell_error(f"not finished; go on with: {PROGRAM} --resume {quoted(folder.path)}")
     wrong = any(row["status"] in ("incorrect", "error") for row in folder.rows)
     return status or (EXIT_FAILED if wrong else 0)
 

@@ -1,13 +1,14 @@
-"""One worker: a process in which one runtime builds, checks and times variants on request.
+"""One worker: a process in which a suite builds, checks and times programs on request.
 
 The parent asks, the worker answers; between requests it blocks in a read. Requests are methods of
-`Worker` by name, and what differs between torch and our runtimes is behind `Runtime`.
+`Worker` by name.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import gc
 import os
 import resource
@@ -16,65 +17,22 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from time import perf_counter_ns
-from typing import Any, BinaryIO, Protocol
+from time import perf_counter_ns, process_time_ns
+from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
-from .baselines import BASELINE_NAMES, make_runtime
-from .check import Reference, Verdict, block_reference, compare
-from .configs import PROBES, Config
+from ablation_report.rows import CATEGORIES
+
+from .case import case_of
+from .memory import give_back
+from .memory_room import process_bytes
 from .protocol import SETTLE_CALLS_NS, Message, receive, send
-from .weights import make_input, make_weights
+from .suite import Loaded, Profile, Program, Suite, Verdict
+from .suites import find_suite
 
-PARTS = ("attention", "layer_norm", "linear", "element_wise", "movement")
-
-
-class ProfileSamples(Protocol):
-    """What a profiled call gives: see `profile_parts` for how it is used."""
-
-    @property
-    def ops(self) -> list[dict[str, Any]]:
-        """name, op, category and kernel of each call."""
-
-    @property
-    def times_ns(self) -> npt.NDArray[np.int64]:
-        """(repeat, calls) nanoseconds."""
-
-    @property
-    def total_ns(self) -> list[int]:
-        """Nanoseconds of each whole call."""
-
-
-class Runner(Protocol):
-    """One variant of one config, ready to be called with its input."""
-
-    def __call__(self) -> Any:
-        """One call; the result is the runtime's own kind of array."""
-
-    def output(self, result: Any) -> npt.NDArray[Any]:
-        """The result as a numpy array."""
-
-    def profile(self, repeat: int) -> ProfileSamples | None:
-        """`repeat` calls with a clock around each operation; None where there is no breakdown."""
-
-    def facts(self) -> dict[str, Any]:
-        """Build facts of the row: bytes, kernels, calls, clock reads."""
-
-
-class Prepared(Protocol):
-    """One config with its weights made and its graph exported."""
-
-    def build(self, variant: str) -> Runner:
-        """Build one variant."""
-
-
-class Runtime(Protocol):
-    """What a worker process is made of."""
-
-    def prepare(self, config: Config, weights: Any, x: npt.NDArray[Any]) -> Prepared:
-        """Take a config's weights and input, and export if need be."""
+FILL_SIZE = 512
+_INHERITED_DATA_LIMIT = resource.getrlimit(resource.RLIMIT_DATA)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -87,7 +45,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def failure(error: BaseException) -> Message:
-    """The reply that tells why a request failed, as a cell's status and reason."""
+    """Return the reply that says why a request failed, as the status and reason of a row."""
     reason = f"{type(error).__name__}: {error}".strip()
     if is_out_of_memory(error):
         return {"failed": "oom", "reason": reason}
@@ -95,56 +53,11 @@ def failure(error: BaseException) -> Message:
     return {"failed": "unsupported" if unsupported else "error", "reason": reason}
 
 
-def profile_parts(profile: ProfileSamples) -> list[dict[str, int]]:
-    """Per profiled call: its total, the five categories, and dispatch as what is left.
-
-    The six parts sum to the total exactly.
-    """
-    categories = [op["category"] for op in profile.ops]
-    unknown = set(categories) - set(PARTS)
-    if unknown:
-        raise ValueError(f"unknown categories {sorted(unknown)}")
-    entries = []
-    for times, total in zip(profile.times_ns, profile.total_ns, strict=True):
-        parts = dict.fromkeys(PARTS, 0)
-        for category, time_ns in zip(categories, times.tolist(), strict=True):
-            parts[category] += int(time_ns)
-        dispatch = int(total) - sum(parts.values())
-        entries.append({"total": int(total), **parts, "dispatch": dispatch})
-    return entries
-
-
-class _Cell:
-    """A variant under measurement."""
-
-    def __init__(self, build: Callable[[], Runner]) -> None:
-        start = perf_counter_ns()
-        self._build = build
-        self._runner: Runner | None = build()
-        self.build_ns = perf_counter_ns() - start
-        self.facts = self._runner.facts()
-        self.output: Any = None
-        self.op_times: list[list[int]] = []
-        self.ops: list[dict[str, Any]] = []
-
-    def runner(self, touch: bool = True) -> Runner:
-        """The runner; if its memory was given up, built again and (to `touch` it) called once."""
-        if self._runner is None:
-            self._runner = self._build()
-            if touch:
-                self._runner()
-        return self._runner
-
-    def release(self) -> None:
-        """Give up the runner's memory until it is next needed."""
-        self._runner = None
-
-
 class Answers:
     """Answers the parent's requests; a method `do_<request>` for each."""
 
     def handle(self, message: Message) -> Message:
-        """Answer one request; a failure becomes a reply that tells it."""
+        """Answer one request; a failure becomes a reply that says so."""
         arguments = dict(message)
         name = arguments.pop("request")
         try:
@@ -155,166 +68,289 @@ class Answers:
             return failure(error)
 
 
+class _Entry:
+    """A variant's program; `program` is None while its memory is given up."""
+
+    def __init__(self, build: Callable[[], Program]) -> None:
+        self._build = build
+        self.program: Program | None = build()
+        self.ops: list[dict[str, Any]] = []
+        self.op_times: list[list[int]] = []
+
+    def get(self) -> Program:
+        """Return the program; built again if it was released."""
+        if self.program is None:
+            self.program = self._build()
+        return self.program
+
+
 class Worker(Answers):
-    """Builds, checks and times the variants of one config."""
+    """Builds, checks and times the variants of one worker's name, of one case at a time."""
 
-    def __init__(self, runtime: Runtime, calibrate: Callable[[int], list[int]] | None) -> None:
-        self._runtime = runtime
+    def __init__(
+        self, suite: Suite, name: str, calibrate: Callable[[int], list[int]] | None = None
+    ) -> None:
+        self._suite = suite
+        self._name = name
         self._calibrate = calibrate
-        self._prepared: Prepared | None = None
-        self._prepare_ns = 0
-        self._seed = 0
-        self._probes: list[tuple[Prepared, Reference]] | None = None
-        self._cells: dict[str, _Cell] = {}
+        self._loaded: Loaded | None = None
+        self._entries: dict[str, _Entry] = {}
 
-    def do_load(self, config: dict[str, Any], seed: int) -> Message:
-        """Make the weights and the input, and export."""
-        size = Config.from_dict(config)
-        self._seed = seed
-        weights = make_weights(size, seed)
-        x = make_input(size, seed)
-        start = perf_counter_ns()
-        self._prepared = self._runtime.prepare(size, weights, x)
-        self._prepare_ns = perf_counter_ns() - start
+    def do_load(self, case: str, seed: int, limit_bytes: int | None) -> Message:
+        """Load the case of a label, under a limit of memory; what was loaded before is dropped."""
+        self.do_drop()
+        limit_data(limit_bytes)
+        self._loaded = self._suite.load(self._name, case_of(case), seed)
         gc.collect()
         gc.freeze()
-        return {"prepare_ns": self._prepare_ns}
+        return {}
 
     def do_build(self, variant: str) -> Message:
-        """Build a variant without running it."""
-        prepared = self._prepared
-        if prepared is None:
+        """Build a variant; what it needs now that it is built, where it knows."""
+        loaded = self._loaded
+        if loaded is None:
             raise RuntimeError("build before load")
-        cell = self._cells[variant] = _Cell(lambda: prepared.build(variant))
+        entry = self._entries[variant] = _Entry(lambda: loaded.build(variant))
+        program = entry.get()
+        needs, facts = program.needs(), program.built_facts()
         gc.collect()
-        return {**cell.facts, "build_ns": self._prepare_ns + cell.build_ns}
+        told = None if needs is None else [needs.resident_bytes, needs.transient_bytes]
+        return {"needs": told, "facts": facts}
+
+    def do_compile(self, variant: str) -> Message:
+        """Compile, and the time of that; null where nothing is compiled."""
+        program = self._program(variant)
+        if type(program).compile is Program.compile:
+            return {"compile_ns": None}
+        start = perf_counter_ns()
+        program.compile()
+        return {"compile_ns": perf_counter_ns() - start}
 
     def do_probe(self, variant: str) -> Message:
-        """Run the variant on the probes and tell the first that is wrong."""
-        if self._probes is None:
-            self._probes = []
-            for config in PROBES:
-                weights, x = make_weights(config, self._seed), make_input(config, self._seed)
-                prepared = self._runtime.prepare(config, weights, x)
-                self._probes.append((prepared, block_reference(config, weights, x)))
-        for config, (prepared, reference) in zip(PROBES, self._probes, strict=True):
-            runner = prepared.build(variant)
-            # The second call meets memory that the first has used.
-            for call in ("first", "second"):
-                verdict = compare(runner.output(runner()), reference)
-                if not verdict.is_right:
-                    return verdict_message(verdict, f"{config.name}, {call} call: ")
-        return {"reason": None}
+        """Run the small cases that are hard to get right."""
+        return verdict_message(self._program(variant).probe(), "probe: ")
 
-    def do_first(self, variant: str) -> Message:
-        """The first call; its output is kept for `check`."""
-        cell = self._cells[variant]
-        runner = cell.runner(touch=False)
+    def do_first(self, variant: str, phase: str) -> Message:
+        """Time the first call of a phase; `check` may compare its result."""
+        program = self._program(variant)
+        prepared = program.prepare(phase)
+        program.synchronize()
+        call = program.caller(phase)
         start = perf_counter_ns()
-        result = runner()
-        first_call_ns = perf_counter_ns() - start
-        cell.output = runner.output(result)
-        return {"first_call_ns": first_call_ns}
+        result = call(prepared)
+        program.synchronize()
+        elapsed = perf_counter_ns() - start
+        program.keep_output(phase, result)
+        return {"first_call_ns": elapsed}
 
-    def do_check(self, variant: str, reference: str) -> Message:
-        """Compare the first call's output with the reference file."""
-        cell = self._cells[variant]
-        output, cell.output = cell.output, None
-        return verdict_message(compare(output, Reference.load(Path(reference))), "")
+    def do_check(self, variant: str, phases: list[str], reference: str | None) -> Message:
+        """Compare the case's own outputs with the reference."""
+        path = None if reference is None else Path(reference)
+        verdict = self._program(variant).check(phases, path)
+        gc.collect()
+        return verdict_message(verdict, "")
 
-    def do_warm(self, variant: str, count: int) -> Message:
-        """Calls that are not samples; their times only choose how a turn is made."""
-        return {"samples_ns": timed_calls(self._cells[variant].runner(), count, None)}
+    def do_warm(
+        self, variant: str, phase: str, count: int, least_ns: int, limit_ns: int
+    ) -> Message:
+        """Make at least `count` calls and `least_ns` of them, unless they pass `limit_ns`; their
+        times only choose how a turn is made."""
+        program, samples = self._program(variant), []
+        start = perf_counter_ns()
+        while True:
+            samples += timed_calls(program, phase, 1, None)[0]
+            spent = perf_counter_ns() - start
+            if spent > limit_ns or (len(samples) >= count and spent >= least_ns):
+                return {"samples_ns": samples}
+
+    def do_start(self, variant: str, phase: str) -> Message:
+        """Count from the next call of a phase on."""
+        self._program(variant).start_timing(phase)
+        return {}
 
     def do_turn(
-        self, variant: str, discard: int, count: int, limit_ns: int, profile: int
+        self, variant: str, phase: str, discard: int, count: int, limit_ns: int, profile: int
     ) -> Message:
-        """A turn: discarded calls, timed calls until the limit, then profiled calls.
+        """Take a turn: discarded calls, timed calls until the limit, then profiled calls.
 
         Profiled calls run a loop of their own, so as many of them are discarded before it counts.
         """
-        cell = self._cells[variant]
-        runner = cell.runner()
-        settle_calls(runner, discard)
-        samples = timed_calls(runner, count, limit_ns)
-        entries: list[dict[str, int]] = []
+        entry = self._entries[variant]
+        is_released = entry.program is None
+        program = entry.get()
+        if is_released:
+            # Memory that was never touched would show in the first sample
+            timed_calls(program, phase, 1, None)
+        settle_calls(program, phase, discard)
+        samples, cpu_ns = timed_calls(program, phase, count, limit_ns)
+        parts: dict[str, list[int]] = {}
         if profile:
-            taken = runner.profile(discard + profile)
+            taken = program.profile(phase, discard + profile)
             if taken is not None:
-                entries = profile_parts(taken)[discard:]
-                cell.ops = taken.ops
-                cell.op_times.extend(taken.times_ns[discard:].tolist())
-        return {"samples_ns": samples, "profile": entries}
+                parts = {name: times[discard:] for name, times in profile_parts(taken).items()}
+                entry.ops = taken.ops
+                entry.op_times.extend(list(map(int, row)) for row in taken.times_ns[discard:])
+        return {
+            "samples_ns": samples,
+            "cpu_ns": cpu_ns,
+            "event_ns": program.event_ns(phase),
+            "profile": parts,
+        }
 
-    def do_finish(self, variant: str) -> Message:
-        """Per-op medians and the peak memory of this process; the variant's memory is freed."""
-        cell = self._cells.pop(variant)
-        medians = [int(median(times)) for times in zip(*cell.op_times, strict=True)]
-        ops = [{**op, "median_ns": value} for op, value in zip(cell.ops, medians, strict=False)]
-        return {"ops": ops or None, "peak_rss_bytes": peak_rss_bytes()}
+    def do_memory(self, variant: str, phase: str) -> Message:
+        """Measure the memory of a phase."""
+        return self._program(variant).memory(phase)
+
+    def do_finish(self, variant: str, phase: str) -> Message:
+        """Return what only the program knows, the median of each operation, and the peak memory of
+        this process."""
+        entry = self._entries[variant]
+        facts = self._program(variant).facts(phase)
+        medians = [int(median(times)) for times in zip(*entry.op_times, strict=True)]
+        ops = [{**op, "median_ns": value} for op, value in zip(entry.ops, medians, strict=False)]
+        return {"facts": facts, "ops": ops or None, "process_peak": peak_rss_bytes()}
 
     def do_release(self, variant: str) -> Message:
         """Give up a variant's memory until its next request."""
-        self._cells[variant].release()
+        self._entries[variant].program = None
         return {}
 
-    def do_drop(self, variant: str) -> Message:
-        """Forget a variant."""
-        self._cells.pop(variant, None)
+    def do_drop(self, variant: str | None = None) -> Message:
+        """Forget a variant, or the case and all that was built, and give the memory back."""
+        if variant is not None:
+            self._entries.pop(variant, None)
+        else:
+            self._entries.clear()
+            self._loaded = None
+            gc.unfreeze()
+        give_back()
         return {}
 
     def do_calibrate(self, count: int) -> Message:
-        """Times of a fixed matrix product; null where there are no kernels."""
+        """Time a fixed matrix product; null where there are no kernels."""
         return {"samples_ns": self._calibrate(count) if self._calibrate else None}
+
+    def _program(self, variant: str) -> Program:
+        return self._entries[variant].get()
 
 
 def verdict_message(verdict: Verdict, prefix: str) -> Message:
-    """The reply that tells a verdict; `prefix` stands before its reason."""
-    return {
-        "max_abs_error": verdict.max_abs_error,
-        "tolerance": verdict.tolerance,
-        "worst_ratio": verdict.worst_ratio,
-        "checked_rows": verdict.checked_rows,
-        "reason": None if verdict.reason is None else prefix + verdict.reason,
-    }
+    """Return the reply that tells a verdict; `prefix` stands before its reason."""
+    fields = dataclasses.asdict(verdict)
+    reason = None if verdict.reason is None else prefix + verdict.reason
+    return {**fields, "reason": reason}
 
 
-def timed_calls(runner: Callable[[], Any], count: int, limit_ns: int | None) -> list[int]:
-    """Nanoseconds of up to `count` calls, stopping after the call that passes the limit.
+def profile_parts(profile: Profile) -> dict[str, list[int]]:
+    """Return nanoseconds by part for each profiled call: the total, the five categories, and
+    dispatch as what is left, so that the six parts sum to the total exactly."""
+    categories = [op["category"] for op in profile.ops]
+    if unknown := set(categories) - set(CATEGORIES):
+        raise ValueError(f"unknown categories {sorted(unknown)}")
+    parts: dict[str, list[int]] = {name: [] for name in ("total", *CATEGORIES, "dispatch")}
+    for times, total in zip(profile.times_ns, profile.total_ns, strict=True):
+        sums = dict.fromkeys(CATEGORIES, 0)
+        for category, time_ns in zip(categories, times, strict=True):
+            sums[category] += int(time_ns)
+        entry = {"total": int(total), **sums, "dispatch": int(total) - sum(sums.values())}
+        for name, value in entry.items():
+            parts[name].append(value)
+    return parts
 
-    The result is dropped outside the clock.
+
+def timed_calls(
+    program: Program, phase: str, count: int, limit_ns: int | None
+) -> tuple[list[int], list[int]]:
+    """Return wall and processor nanoseconds of up to `count` calls, stopping after the call that
+    passes the limit.
+
+    What a call needs is made, and its result dropped, outside the clock. Processor time is that of
+    all threads, waiting ones that spin included: a mean, since its clock costs as much as a short
+    call and is read before the first call and after the last.
     """
+    call = _timed(program, phase)
+    is_prepared = type(program).prepare is not Program.prepare
     samples: list[int] = []
-    spent = 0
+    spent = apart = 0
+    prepared = None
+    begin = process_time_ns()
     while len(samples) < count and (limit_ns is None or spent < limit_ns):
+        if is_prepared:
+            before = process_time_ns()
+            prepared = program.prepare(phase)
+            program.synchronize()
+            apart += process_time_ns() - before
         start = perf_counter_ns()
-        result = runner()
+        result = call(prepared)
         elapsed = perf_counter_ns() - start
         del result
+        prepared = None
         samples.append(elapsed)
         spent += elapsed
-    return samples
+    used = process_time_ns() - begin - apart
+    return samples, [max(0, used // max(1, len(samples)))] * len(samples)
 
 
-def settle_calls(runner: Callable[[], Any], count: int) -> None:
-    """`count` calls that are not counted, or as many as fill SETTLE_CALLS_NS; none if it is 0."""
+def _timed(program: Program, phase: str) -> Callable[[Any], Any]:
+    """Return what stands between the two clock reads; it waits for the device where there is one to
+    wait for."""
+    call, wait = program.caller(phase), program.synchronize
+    if type(program).synchronize is Program.synchronize:
+        return call
+
+    def call_and_wait(prepared: Any) -> Any:
+        result = call(prepared)
+        wait()
+        return result
+
+    return call_and_wait
+
+
+def settle_calls(program: Program, phase: str, count: int) -> None:
+    """Make `count` calls that are not counted, or as many as fill SETTLE_CALLS_NS; none if it is
+    0."""
     start = perf_counter_ns()
     done = 0
     while done < count or (count > 0 and perf_counter_ns() - start < SETTLE_CALLS_NS):
-        runner()
+        timed_calls(program, phase, 1, None)
         done += 1
 
 
-def clock_read_ns(count: int = 2000) -> float:
-    """Mean cost of one read of Python's clock, in nanoseconds."""
-    start = perf_counter_ns()
-    for _ in range(count):
-        perf_counter_ns()
-    return (perf_counter_ns() - start) / count
+def limit_data(extra_bytes: int | None) -> None:
+    """Let this process take `extra_bytes` beyond what it has now; no limit for None.
+
+    RLIMIT_DATA, since an allocation beyond it fails with an error that can be told, where memory
+    that runs out ends a process. Not RLIMIT_AS: address space that is only reserved costs nothing.
+    The limit that the process was started with stays the highest.
+    """
+    soft, hard = _INHERITED_DATA_LIMIT
+    if extra_bytes is not None:
+        now = process_bytes("VmData")
+        if now is None:
+            return
+        most = now + extra_bytes
+        soft = most if soft == resource.RLIM_INFINITY else min(soft, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def fill_libraries() -> None:
+    """Make one product, after which threads and work space of the libraries are there: they belong
+    to the process, and not to the case that happens to be first.
+
+    By PyTorch where a suite has imported it, or else by our kernels.
+    """
+    shape = (FILL_SIZE, FILL_SIZE)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        ones = torch.ones(shape)
+        ones @ ones
+    elif "ablation_kernels" in sys.modules:
+        array = np.ones(shape, np.float32)
+        sys.modules["ablation_kernels"].matmul(array, array, kernel="blas_parallel")
 
 
 def peak_rss_bytes() -> int:
-    """Largest resident size of this process so far."""
+    """Return the largest resident size of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -327,7 +363,7 @@ def serve(worker: Answers, requests: BinaryIO, replies: BinaryIO) -> None:
 
 
 def open_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """The pipes to the parent; whatever prints to standard output goes to standard error."""
+    """Return the pipes to the parent; what prints to standard output goes to standard error."""
     requests = os.fdopen(os.dup(0), "rb")
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -341,27 +377,26 @@ def prefer_to_be_killed() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Serve one runtime over standard input and output."""
+    """Serve one worker of a suite over standard input and output."""
     parser = argparse.ArgumentParser(prog="ablation_executor.bench.worker")
-    runtimes = ("torch", "numpy", "kernels", *BASELINE_NAMES)
-    parser.add_argument("--runtime", required=True, choices=runtimes)
+    parser.add_argument("--suite", required=True)
+    parser.add_argument("--worker", required=True)
     parser.add_argument("--threads", type=int, required=True)
     options = parser.parse_args(arguments)
     requests, replies = open_pipes()
     prefer_to_be_killed()
-    if options.runtime in BASELINE_NAMES:
-        serve(Worker(make_runtime(options.runtime, options.threads), None), requests, replies)
-    elif options.runtime == "torch":
-        from .torch_runtime import TorchRuntime
+    suite = find_suite(options.suite)
+    suite.start(options.worker, options.threads)
+    fill_libraries()
+    calibrate: Callable[[int], list[int]] | None = None
+    origins = {
+        variant.origin for variant in suite.variants("cpu") if variant.worker == options.worker
+    }
+    if "ablation" in origins:
+        from .calibration import calibrate as calibrate_kernels
 
-        serve(Worker(TorchRuntime(options.threads), None), requests, replies)
-    else:
-        from .calibration import calibrate
-        from .graph_runtime import GraphRuntime
-
-        runtime = GraphRuntime(options.runtime, options.threads)
-        has_kernels = options.runtime == "kernels"
-        serve(Worker(runtime, calibrate if has_kernels else None), requests, replies)
+        calibrate = calibrate_kernels
+    serve(Worker(suite, options.worker, calibrate), requests, replies)
 
 
 if __name__ == "__main__":

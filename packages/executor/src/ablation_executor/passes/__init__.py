@@ -18,24 +18,28 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from types import ModuleType
 
 from ..ir import Graph
 from ..rewrite import RewriteLog
-from .absorb_into_matmul import absorb_into_matmul
-from .direct_layout import direct_layout
-from .fold_constants import fold_constants
-from .fuse_activation import fuse_activation
-from .fuse_attention import fuse_attention
-from .fuse_bias_relu import fuse_bias_relu
-from .fuse_matmul_add import fuse_matmul_add
-from .fuse_rms_norm import fuse_rms_norm
-from .fuse_rotary import fuse_rotary
-from .fuse_silu_mul import fuse_silu_mul
-from .merge_qkv import merge_qkv
+from . import (
+    absorb_into_matmul,
+    direct_layout,
+    fold_constants,
+    fuse_activation,
+    fuse_attention,
+    fuse_bias_relu,
+    fuse_matmul_add,
+    fuse_rms_norm,
+    fuse_rotary,
+    fuse_silu_mul,
+    merge_qkv,
+)
 
 Pass = Callable[[Graph, RewriteLog], Graph]
 
-PIPELINE: tuple[Pass, ...] = (
+# Each module has a function of its name.
+PIPELINE: tuple[ModuleType, ...] = (
     absorb_into_matmul,
     fold_constants,
     fuse_matmul_add,
@@ -49,7 +53,11 @@ PIPELINE: tuple[Pass, ...] = (
     merge_qkv,
 )
 
-PASSES: dict[str, Pass] = {function.__name__: function for function in PIPELINE}
+PASSES: dict[str, Pass] = {
+    name: getattr(module, name)
+    for module in PIPELINE
+    for name in [module.__name__.rpartition(".")[2]]
+}
 DEFAULT_PASSES: tuple[str, ...] = tuple(PASSES)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..constants import Constants, frozen
-from ..interpret import run_node
+from ..interpreter import run_node
 from ..ir import Graph, Node, Value
 from ..rewrite import RewriteLog, RuleEntry
 

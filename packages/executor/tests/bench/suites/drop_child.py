@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from ablation_executor.bench.suites.case import make_case
-from ablation_executor.bench.suites.suite import Suite
-from ablation_executor.bench.suites.worker import SuiteWorker
+from ablation_executor.bench.case import make_case
+from ablation_executor.bench.suite import Suite
+from ablation_executor.bench.worker import Worker
 
 BLOCK_BYTES, BLOCKS = 64 * 1024, 4096
 
@@ -32,9 +32,9 @@ def main() -> None:
         stays.append(blocks.pop())
         return SimpleNamespace(blocks=blocks)
 
-    worker = SuiteWorker(cast(Suite, SimpleNamespace(load=load)), "holder", None)
+    worker = Worker(cast(Suite, SimpleNamespace(load=load)), "holder")
     case = make_case("attention-sweep", "cpu", (1, 1, 8, 8, 8))
-    worker.do_load(case.to_dict(), 0, None)
+    worker.do_load(case.label, 0, None)
     before = resident_bytes()
     worker.do_drop()
     told = {"held_bytes": BLOCK_BYTES * BLOCKS, "given_back_bytes": before - resident_bytes()}

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ablation_executor.bench.suites import memory
-from ablation_executor.bench.suites.memory import MIB, measure
+from ablation_executor.bench import memory
+from ablation_executor.bench.memory import MIB, measure
 
 SIDE = 2048
 FLOATS = 64 * MIB // 4

@@ -18,7 +18,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from ablation_executor.bench.suites.memory import (
+from ablation_executor.bench.memory import (
     KIB,
     MIB,
     c10_trace,
@@ -116,10 +116,10 @@ def test_a_process_without_the_variables_measures_no_hwm(monkeypatch: pytest.Mon
     assert reading.hwm_peak_bytes is None
     assert reading.hwm_reason is not None and "MALLOC_" in reading.hwm_reason
     columns = reading.columns()
-    assert columns["mem_method"] == "c10_trace"
-    assert columns["mem_op_peak_bytes"] == columns["mem_out_bytes"] == SIZE
-    assert columns["mem_scratch_bytes"] == 0
-    assert columns["mem_disagree"] is columns["mem_saved_bytes"] is None
+    assert columns["method"] == "c10_trace"
+    assert columns["peak"] == columns["out"] == SIZE
+    assert columns["scratch"] == 0
+    assert columns["disagree"] is columns["saved"] is None
 
 
 @pytest.mark.parametrize(

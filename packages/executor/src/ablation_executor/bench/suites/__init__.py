@@ -1,2 +1,25 @@
-"""Suites beside the block ablation: attention alone, its backward, its parts, and a step of a
-language model."""
+"""The registry of suites, a line each. Importing it loads no suite and no framework."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..suite import Suite
+
+DEFAULT = "block"
+# The name of a suite to the package below this one whose attribute SUITE is the suite.
+SUITES: dict[str, str] = {
+    DEFAULT: "block",
+    "attention-sweep": "attention_sweep",
+    "lm-step": "lm_step",
+    "attention-backward": "attention_backward",
+    "attention-parts": "attention_parts",
+}
+
+
+def find_suite(name: str) -> Suite:
+    """Import the suite of exactly this name; KeyError if there is none."""
+    suite: Suite = import_module(f".{SUITES[name]}", __name__).SUITE
+    return suite

@@ -1,0 +1,70 @@
+"""What the command line asks for, carried out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from .interrupt import EXIT_USAGE, UsageError
+from .options import (
+    Request,
+    find_named_suite,
+    listing,
+    make_parser,
+    make_request,
+    names_all,
+    refuse_with_resume,
+)
+from .progress import make_progress
+from .run import Run, new_run, resume_run
+from .run_folder import RunFolder
+from .session import Session, carry_out, tell_error
+from .terminal import printable_lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; see `session.carry_out`."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        suite = find_named_suite(given)
+        options = make_parser(suite).parse_args(given)
+        request: Request | None = None
+        if options.list:
+            print(listing(suite, options, names_all(given)))
+            return 0
+        if options.resume is not None:
+            refuse_with_resume(suite, options)
+        else:
+            request = make_request(suite, options, names_all(given))
+    except UsageError as error:
+        tell_error(str(error))
+        return EXIT_USAGE
+    console = Console(no_color=options.no_color or None)
+    progress = make_progress(console)
+
+    def begin() -> Session:
+        if request is None:
+            named = suite if options.suite is not None else None
+            run: Run = resume_run(options.resume, named, options.mem_limit, progress)
+        else:
+            run = new_run(request, options.out)
+        folder = run.folder
+        return Session(folder, lambda: run.measure(progress), lambda: print_run(folder, console))
+
+    return carry_out(begin, progress.close)
+
+
+def print_run(folder: RunFolder, console: Console) -> None:
+    """Print every table of a run, as the report does."""
+    # Here, since they bring polars
+    from ablation_report.run import Run as Recorded
+    from ablation_report.tables import run_tables
+
+    recorded = Recorded(folder.path.name, folder.path, folder.info, tuple(folder.rows))
+    for table in run_tables(recorded) if folder.rows else ():
+        # Names and reasons of a run that is gone on with may be anybody's
+        text = Text(printable_lines(table.text()) + "\n")
+        console.print(text, soft_wrap=True, highlight=False)

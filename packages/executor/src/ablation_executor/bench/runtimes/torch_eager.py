@@ -1,0 +1,161 @@
+"""PyTorch eager, and an fx loop with a clock around each node for the breakdown."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import fx, nn
+
+from ..suite import Profile
+from . import adapter
+from .adapter import Model, Runner, as_tensors, clock_read_ns
+
+MOVEMENT = {"view", "reshape", "transpose", "permute", "contiguous"}
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One traced node, ready to be called on the environment of results."""
+
+    name: str
+    op: str
+    category: str
+    call: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    last_uses: tuple[str, ...]
+
+
+def _category(node: fx.Node, module: nn.Module | None, op: str) -> str:
+    """The part of the breakdown of one node; a Linear's bias cannot be told from its product."""
+    if isinstance(module, nn.LayerNorm):
+        return "layer_norm"
+    if isinstance(module, nn.Linear):
+        return "linear"
+    if op in MOVEMENT:
+        return "movement"
+    if op in ("matmul", "softmax", "truediv", "scaled_dot_product_attention"):
+        return "attention"
+    mask = [part for part in node.all_input_nodes if part.op == "get_attr"]
+    return "attention" if mask else "element_wise"
+
+
+def _method(name: str) -> Callable[..., Any]:
+    return lambda value, *args, **kwargs: getattr(value, name)(*args, **kwargs)
+
+
+def _steps(traced: fx.GraphModule) -> list[_Step]:
+    """The nodes that compute something, in order, each with the results it is the last to use."""
+    modules = dict(traced.named_modules())
+    nodes = [
+        node for node in traced.graph.nodes if node.op not in ("placeholder", "output", "get_attr")
+    ]
+    last: dict[str, str] = {}
+    for node in nodes:
+        for used in node.all_input_nodes:
+            if used.op != "get_attr":
+                last[used.name] = node.name
+    steps = []
+    for node in nodes:
+        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        call: Callable[..., Any]
+        if module is not None:
+            call, op = module, type(module).__name__
+        elif node.op == "call_method":
+            call, op = _method(str(node.target)), str(node.target)
+        else:
+            call, op = node.target, node.target.__name__
+            if call is operator.truediv:
+                op = "truediv"
+        used_last = tuple(name for name, user in last.items() if user == node.name)
+        category = _category(node, module, op)
+        steps.append(_Step(node.name, op, category, call, node.args, node.kwargs, used_last))
+    return steps
+
+
+class TorchRunner(Runner):
+    """A module with its inputs."""
+
+    is_traced = True
+
+    def __init__(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        super().__init__(
+            (lambda _: module(inputs[0])) if len(inputs) == 1 else (lambda _: module(*inputs)),
+            lambda result: result.numpy(),
+        )
+        self._module = module
+        self._inputs = inputs
+        self._steps: list[_Step] | None = None
+        self._constants: dict[str, Any] = {}
+        self._input_names: list[str] = []
+
+    def _trace(self) -> list[_Step]:
+        if self._steps is None:
+            traced = fx.symbolic_trace(self._module)
+            for node in traced.graph.nodes:
+                if node.op == "placeholder":
+                    self._input_names.append(node.name)
+                elif node.op == "get_attr":
+                    self._constants[node.name] = getattr(traced, str(node.target))
+            self._steps = _steps(traced)
+        return self._steps
+
+    def profile(self, repeat: int) -> Profile:
+        """Make `repeat` calls of the traced module, node by node, each node between two clock
+        reads."""
+        steps = self._trace()
+        times = np.zeros((repeat, len(steps)), dtype=np.int64)
+        totals = []
+        for row in times:
+            start = perf_counter_ns()
+            self._run(steps, row)
+            totals.append(perf_counter_ns() - start)
+        ops = [{"name": s.name, "op": s.op, "category": s.category, "kernel": None} for s in steps]
+        return Profile(ops, times.tolist(), totals)
+
+    def _run(self, steps: list[_Step], row: npt.NDArray[np.int64]) -> None:
+        given = dict(zip(self._input_names, self._inputs, strict=True))
+        values: dict[str, Any] = {**given, **self._constants}
+
+        def find(node: fx.Node) -> Any:
+            return values[node.name]
+
+        for index, step in enumerate(steps):
+            args = fx.map_arg(step.args, find)
+            kwargs = fx.map_arg(step.kwargs, find)
+            start = perf_counter_ns()
+            result = step.call(*args, **kwargs)
+            row[index] = perf_counter_ns() - start
+            values[step.name] = result
+            del args, kwargs, result
+            for name in step.last_uses:
+                del values[name]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the calls of the breakdown and what their clock costs."""
+        n_calls = len(self._trace())
+        return {"n_calls": n_calls, "timing_overhead_ns": n_calls * clock_read_ns() * 2}
+
+
+class Adapter(adapter.Adapter):
+    """PyTorch eager on the CPU, always in inference mode."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._inference_mode = torch.inference_mode()
+        self._inference_mode.__enter__()
+
+    def close(self) -> None:
+        """Leave inference mode."""
+        self._inference_mode.__exit__(None, None, None)
+
+    def build(self, model: Model, options: Any = None) -> TorchRunner:
+        """Wrap the module; torch shares the memory of the inputs."""
+        return TorchRunner(model.make_module(), as_tensors(model.inputs))

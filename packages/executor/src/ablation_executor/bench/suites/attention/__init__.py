@@ -1,0 +1,1 @@
+"""What the suites that measure attention have in common: inputs, references, limits, kernels."""

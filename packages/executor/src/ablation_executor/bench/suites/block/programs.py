@@ -1,0 +1,179 @@
+"""The programs of the block: a rung of the ladder in its runtime, with weights and input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ...runtimes import adapter
+from ...runtimes.adapter import Model, Runner
+from ...suite import Loaded, Needs, Profile, Program, Verdict
+from .check import Reference, block_reference, compare
+from .configs import PROBES, Config, peak_activation_bytes
+from .jax_block import block
+from .ladder import BY_NAME, Rung
+from .weights import Array, make_input, make_weights
+
+OURS = ("kernels", "numpy")
+
+
+def options_of(rung: Rung) -> Any:
+    """Return what our adapter takes for a rung; None for other runtimes."""
+    if rung.runtime not in OURS:
+        return None
+    from ...runtimes.ours import Options
+
+    return Options(rung.executor, rung.passes, rung.kernels, rung.share_rows)
+
+
+class BlockInputs:
+    """Weights and input of a config; what a runtime copies is given up."""
+
+    def __init__(self, config: Config, seed: int) -> None:
+        self.config = config
+        self.weights: dict[str, Array] = make_weights(config, seed)
+        self.x = make_input(config, seed)
+        self._model: Model | None = None
+
+    def model(self, rung: Rung) -> Model:
+        """Return what a runtime is given; our variants share one, as they do its export.
+
+        RuntimeError where the weights were given up.
+        """
+        if rung.runtime in OURS:
+            self._model = self._model or self._make("manual", arrays=self.weights)
+            return self._model
+        if not self.weights:
+            raise RuntimeError(f"{rung.name} of {self.config.name} is built already")
+        if rung.runtime != "jax":
+            return self._make(rung.module)
+        taken = {name: array.T.copy() for name, array in self.weights.items()}
+        return self._make("manual", parameters=taken, function=partial(block, self.config))
+
+    def _make(self, kind: str, **others: Any) -> Model:
+        def make_module() -> Any:
+            from .models import make_module
+
+            return make_module(self.config, self.weights, kind)
+
+        return Model(make_module, (self.x,), self.release, **others)
+
+    def release(self) -> None:
+        """Give up the weights, which the runtime has copied."""
+        self.weights = {}
+
+
+class BlockProgram(Program):
+    """A rung that is built."""
+
+    def __init__(
+        self, rung: Rung, config: Config, runner: Runner, probes: Callable[[], Verdict]
+    ) -> None:
+        self._rung = rung
+        self._config = config
+        self._runner = runner
+        self._probes = probes
+        self._output: Array | None = None
+        self.is_traced = runner.is_traced
+
+    def probe(self) -> Verdict:
+        """Run the probes by the same rung."""
+        return self._probes()
+
+    def keep_output(self, phase: str, result: Any) -> None:
+        """Keep the first call's output."""
+        self._output = self._runner.output(result)
+
+    def check(self, phases: Sequence[str], reference: Path | None) -> Verdict:
+        """Compare the first call's output with the reference file."""
+        output, self._output = self._output, None
+        if output is None or reference is None:
+            raise RuntimeError("check without a first call, or without a reference")
+        return compare(output, Reference.load(reference))
+
+    def call(self, phase: str, prepared: Any) -> Any:
+        """Make one call."""
+        return self._runner.call(prepared)
+
+    def caller(self, phase: str) -> Callable[[Any], Any]:
+        """Return the runner's own call, without a frame around it."""
+        return self._runner.call
+
+    def profile(self, phase: str, repeat: int) -> Profile | None:
+        """Make `repeat` calls with a clock around each operation."""
+        return self._runner.profile(repeat)
+
+    def memory(self, phase: str) -> dict[str, Any]:
+        """Measure a call; the result of a runtime that writes it to a place of its own counts as
+        nothing, since it was there before."""
+        from ...memory import measure
+
+        call = self._runner.call
+        is_fresh = self.is_traced or self._rung.runtime in (
+            *OURS,
+            "torch-compile",
+            "torch-compile-max",
+        )
+
+        def called(prepared: Any) -> Any:
+            result = call(prepared)
+            return result if is_fresh else None
+
+        reading = measure(called, is_traced=self.is_traced)
+        if not reading.method:
+            return {"details": {"mem_failed": reading.hwm_reason}}
+        return reading.columns()
+
+    def needs(self) -> Needs:
+        """Return bytes besides the weights, which the worker holds; the activations of a runtime
+        that plans nothing are a formula."""
+        is_manual = self._rung.module == "manual" or self._rung.runtime != "torch"
+        return self._runner.needs() or Needs(0, peak_activation_bytes(self._config, is_manual))
+
+    def built_facts(self) -> dict[str, Any]:
+        """Return what the runtime knows; the weights in their own type otherwise."""
+        facts = self._runner.facts()
+        memory = {"weights": self._config.weights_bytes, **facts.get("memory", {})}
+        return {**facts, "memory": memory}
+
+
+class BlockLoaded(Loaded):
+    """A config in a worker: its weights, its input, and the probes once they are asked for."""
+
+    def __init__(self, runtime: adapter.Adapter, config: Config, seed: int) -> None:
+        self._runtime = runtime
+        self._seed = seed
+        self._inputs = BlockInputs(config, seed)
+        self._references: list[Reference] | None = None
+        self._probe_inputs: list[BlockInputs] = []
+
+    def build(self, variant: str) -> BlockProgram:
+        """Build a rung."""
+        rung = BY_NAME[variant]
+        runner = self._runtime.build(self._inputs.model(rung), options_of(rung))
+        return BlockProgram(rung, self._inputs.config, runner, partial(self._probe, rung))
+
+    def _probe(self, rung: Rung) -> Verdict:
+        if self._references is None:
+            self._probe_inputs = [BlockInputs(config, self._seed) for config in PROBES]
+            self._references = [
+                block_reference(inputs.config, inputs.weights, inputs.x)
+                for inputs in self._probe_inputs
+            ]
+        for inputs, reference in zip(self._probe_inputs, self._references, strict=True):
+            runner = self._runtime.build(inputs.model(rung), options_of(rung))
+            # The second call meets memory that the first has used.
+            for call in ("first", "second"):
+                verdict = compare(runner.output(runner.call(None)), reference)
+                if verdict.reason is not None:
+                    verdict.reason = f"{inputs.config.name}, {call} call: {verdict.reason}"
+                    return verdict
+        return Verdict()
+
+
+def write_reference(config: Config, seed: int, path: Path) -> None:
+    """Compute the reference of a config and write it."""
+    inputs = BlockInputs(config, seed)
+    block_reference(config, inputs.weights, inputs.x).save(path)

@@ -1,0 +1,37 @@
+"""A/A twins: one program under two names, each in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ..suite import Variant
+
+SUFFIX = "_again"
+
+
+def twins_of(*names: str) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of names of `Suite.twins`."""
+    return tuple((name, name + SUFFIX) for name in names)
+
+
+def with_twins(variants: Iterable[Variant], twins: Sequence[tuple[str, str]]) -> list[Variant]:
+    """Return the variants, each one that has a twin followed by it."""
+    listed: list[Variant] = []
+    for variant in variants:
+        listed.append(variant)
+        for name, twin in twins:
+            if name == variant.name:
+                listed.append(_again(variant, twin))
+    return listed
+
+
+def _again(variant: Variant, twin: str) -> Variant:
+    what = f"{variant.name} once more: what the two differ by is noise"
+    # An empty worker and printed name become the twin's own.
+    return replace(variant, name=twin, worker="", printed_name="", published_name=None, what=what)
+
+
+def program_name(name: str) -> str:
+    """Return the name of the program that a variant runs: a twin runs that of the other."""
+    return name.removesuffix(SUFFIX)

@@ -1,0 +1,236 @@
+"""Graph + kernels + plan -> a native program that runs without torch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter_ns
+from typing import Any
+
+import numpy as np
+
+import ablation_kernels
+
+from .constants import Constants
+from .ir import Array, Graph, GraphBuilder, Value
+from .memory import Plan, plan_greedy, plan_naive, storage_roots
+from .ops import OPS, categories
+from .profile import OpTime, Profile
+from .selection import call_attributes, scratch_requirements, select_kernels
+from .stages import Stage, row_stages
+
+PLANS: dict[str, Callable[[Graph, Mapping[str, int], Sequence[Stage]], Plan]] = {
+    "greedy": plan_greedy,
+    "naive": plan_naive,
+}
+
+
+class CompiledProgram:
+    """A graph as one native loop over planned memory; call it with the graph's inputs.
+
+    `graph` is what runs, `kernels` the kernel of each node by name, `memory` the plan, `calls` what
+    is run, in order, `stages` the names of those that share a fork-join; sizes are in bytes,
+    `packed_weights_bytes` that of the constants that kernels
+    laid out anew, each counted once. `graph` has let go of the arrays of these constants: to read
+    one, or to compile, interpret or rewrite `graph`, raises ReleasedConstantError. The program is
+    the model as it was exported, whatever is done to the module afterwards. It lives in this
+    process: pickle raises TypeError. Two threads that call one program take turns.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        kernels: dict[str, str],
+        memory: Plan,
+        threads: int,
+        stages: Sequence[Stage] = (),
+    ) -> None:
+        self.graph = graph
+        self.kernels = kernels
+        self.memory = memory
+        self.threads = threads
+        self.stages = tuple(stages)
+        self.calls = op_times(graph, kernels)
+        self.arena_bytes = memory.arena_bytes
+        self.attention_scratch_bytes = memory.attention_scratch_bytes
+        self.constant_bytes = sum(value.nbytes for value in _read_constants(graph))
+        self._program = ablation_kernels.Program(
+            *_program_arguments(graph, kernels, memory),
+            memory.arena_bytes,
+            _stage_arguments(self.calls, stages),
+        )
+        self.packed_weights_bytes: int = self._program.packed_bytes
+        _release_constants(graph, self._program.released_constants)
+        self._run = self._program.run
+        self._has_one_output = len(graph.outputs) == 1
+
+    def __call__(self, *inputs: Any, out: Any = None) -> Any:
+        """Run once: one NumPy array, or a list of them where the graph has several outputs.
+
+        Takes float32 C-contiguous arrays or CPU tensors without a copy, of the graph's input
+        shapes; `out` is the array (or list of arrays) to write. TypeError or ValueError names the
+        input that does not fit.
+        """
+        for given in inputs:
+            if type(given) is not np.ndarray:
+                inputs = tuple(map(_detached, inputs))
+                break
+        if out is None:
+            results = self._run(inputs)
+        else:
+            results = self._run(inputs, [out] if self._has_one_output else out)
+        return results[0] if self._has_one_output else results
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a CompiledProgram cannot be copied or pickled: it is native code over memory of this"
+            " process; accepted: the graph that was given to compile(), compiled again"
+        )
+
+    def profile(self, *inputs: Any, repeat: int = 10) -> Profile:
+        """Run `repeat` times with a clock read around each call of the same loop."""
+        times = np.zeros((repeat, len(self.calls)), np.int64)
+        totals = np.zeros(repeat, np.int64)
+        run_timed = self._program.run_timed
+        inputs = tuple(map(_detached, inputs))
+        for row in range(repeat):
+            start = perf_counter_ns()
+            _, per_call, _ = run_timed(inputs)
+            totals[row] = perf_counter_ns() - start
+            times[row] = per_call
+        return Profile(self.calls, times, totals)
+
+
+def compile(
+    graph: Graph,
+    *,
+    kernels: Mapping[str, str] | None = None,
+    threads: int | None = None,
+    plan: str = "greedy",
+    share_rows: bool = True,
+) -> CompiledProgram:
+    """Make a graph runnable, as it is given: `optimize` rewrites it first, for the fastest program.
+
+    `kernels` names a kernel for an op ({"attention": "flash_simd_parallel"}); other ops take the
+    best for their shapes. `threads` sets the kernels' thread count, which is the process's; None
+    keeps it. `plan` is greedy or naive. `share_rows` lets short calls whose rows are independent
+    share one fork-join (see `stages`). ValueError for an unknown op, kernel or plan.
+    """
+    if plan not in PLANS:
+        near = difflib.get_close_matches(plan, PLANS, n=1, cutoff=0.0)[0]
+        raise ValueError(f"unknown plan {plan!r}; did you mean {near!r}? Plans: {', '.join(PLANS)}")
+    if threads is not None:
+        ablation_kernels.set_num_threads(threads)
+    threads = ablation_kernels.get_num_threads()
+    graph = own_outputs(graph)
+    # What passes have left unread would live as long as the program.
+    graph.constants = Constants({value: graph.constants[value] for value in _read_constants(graph)})
+    selected = select_kernels(graph, kernels)
+    stages = row_stages(graph, selected) if share_rows and threads > 1 else []
+    memory = PLANS[plan](graph, scratch_requirements(graph, selected, threads), stages)
+    return CompiledProgram(graph, selected, memory, threads, stages)
+
+
+def _detached(given: Any) -> Any:
+    """A tensor without its gradient; others as they are. The kernels check its memory."""
+    return given.detach() if hasattr(given, "detach") else given
+
+
+def op_times(graph: Graph, kernels: Mapping[str, str]) -> list[OpTime]:
+    """What a profile says of each call, in running order."""
+    category = categories(graph)
+    return [
+        OpTime(node.name, node.op, category[node], kernels[node.name])
+        for node in graph.nodes
+        if node.name in kernels
+    ]
+
+
+def own_outputs(graph: Graph) -> Graph:
+    """A copy in which a call writes each output to memory of its own.
+
+    An output that is an input, a constant, a reshape of one, or memory of another output is copied.
+    """
+    graph = graph.copy()
+    roots = storage_roots(graph)
+    taken: set[Value] = {*graph.inputs, *graph.constants}
+    for position, value in enumerate(graph.outputs):
+        if roots[value] in taken:
+            graph.outputs[position] = _append_copy(graph, value)
+        else:
+            taken.add(roots[value])
+    return graph
+
+
+def _append_copy(graph: Graph, value: Value) -> Value:
+    """Copy a value at the end of the graph: a permutation that changes nothing, of one axis."""
+    builder = GraphBuilder(graph)
+    flat = builder.node("reshape", [value], {"shape": (value.size,)})
+    copy = builder.node("permute", [flat], {"perm": (0,)}, name=f"{value.name}.copy")
+    return builder.node("reshape", [copy], {"shape": value.shape})
+
+
+def _read_constants(graph: Graph) -> list[Value]:
+    read = {value for node in graph.nodes for value in node.inputs}
+    return [value for value in graph.constants if value in read]
+
+
+def _release_constants(graph: Graph, numbers: Sequence[int]) -> None:
+    """Let go of constants by their numbers in `_program_arguments`."""
+    constants = _read_constants(graph)
+    for number in numbers:
+        graph.constants.release(constants[number - len(graph.inputs)])
+
+
+def _program_arguments(
+    graph: Graph, kernels: Mapping[str, str], memory: Plan
+) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """The values and calls of a native program, values numbered in the order of the list."""
+    roots = storage_roots(graph)
+    values: list[tuple[Any, ...]] = []
+    numbers: dict[Value, int] = {}
+
+    def define(value: Value, entry: tuple[Any, ...]) -> None:
+        numbers[value] = len(values)
+        values.append(entry)
+
+    for value in graph.inputs:
+        define(value, ("input", value.shape))
+    for value in _read_constants(graph):
+        define(value, ("constant", _constant(graph.constants[value])))
+    owner = {}
+    for value in graph.outputs:
+        define(value, ("output", value.shape))
+        owner[roots[value]] = value
+    for node in graph.nodes:
+        if not OPS[node.op].is_alias and node.output in memory.offsets:
+            offset = memory.offsets[node.output]
+            define(node.output, ("arena", node.output.shape, offset))
+    for node in graph.nodes:
+        if node.output not in numbers:
+            source = owner.get(roots[node.output], roots[node.output])
+            if source in numbers:
+                define(node.output, ("alias", node.output.shape, numbers[source]))
+    calls: list[tuple[Any, ...]] = [
+        (
+            kernels[node.name],
+            [None if value is None else numbers[value] for value in node.inputs],
+            numbers[node.output],
+            call_attributes(node),
+            memory.scratch_offsets.get(node.name, 0),
+            node.name,
+        )
+        for node in graph.nodes
+        if node.name in kernels
+    ]
+    return values, calls
+
+
+def _stage_arguments(calls: Sequence[OpTime], stages: Sequence[Stage]) -> list[tuple[int, int]]:
+    """First call and number of calls of each stage."""
+    position = {call.name: index for index, call in enumerate(calls)}
+    return [(position[stage[0]], len(stage)) for stage in stages]
+
+
+def _constant(array: Array) -> Array:
+    return np.ascontiguousarray(array, dtype=np.float32).reshape(array.shape)
