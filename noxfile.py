@@ -35,6 +35,8 @@ BUILD_BACKENDS = (*BUILD_TOOLS, "hatchling")
 LINT_TOOLS = ("ruff", "mypy", "clang-format", "codespell", "check-jsonschema", "zizmor")
 # What mypy reads to know the types that the packages take from others; torch is left out on purpose
 TYPED_DEPENDENCIES = ("numpy", "polars", "altair", "psutil", "rich", "pytest", "nox", "packaging")
+# What the extra `bench` brings besides the report
+BENCH_TOOLS = ("psutil", "rich", "torch")
 SITE_TOOLS = ("zensical", "mkdocstrings-python", "vl-convert-python")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Marks the built site: nothing without it is deleted
@@ -140,8 +142,11 @@ def tests(session: nox.Session) -> None:
         (i for i, word in enumerate(session.posargs) if word not in PACKAGES), len(session.posargs)
     )
     chosen = tuple(session.posargs[:count]) or PACKAGES
-    others = {"executor": "torch", "report": "zensical"}
-    install_packages(session, chosen, "pytest", *(others[n] for n in chosen if n in others))
+    others = {"executor": BENCH_TOOLS, "report": ("zensical",)}
+    # The bench writes rows by the report's schema
+    needed = tuple(name for name in PACKAGES if name in chosen or "executor" in chosen)
+    extra = (tool for name in chosen for tool in others.get(name, ()))
+    install_packages(session, needed, "pytest", *extra)
     failed = []
     for name in chosen:
         try:
@@ -181,16 +186,16 @@ def lint(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure the ladder, the main job: `nox -s bench -- --configs Toy,Small`.
 
-    Or a suite beside it: `nox -s bench -- --suite attention-sweep --quick`.
+    Or another suite: `nox -s bench -- --suite attention-sweep --quick`.
     """
-    install_packages(session, ("executor",), "torch")
+    install_packages(session, ("executor", "report"), *BENCH_TOOLS)
     session.run("python", "-m", "ablation_executor.bench", *session.posargs)
 
 
 @nox.session(requires=["wheel"])
 def league(session: nox.Session) -> None:
     """Measure the best of ours against other runtimes: `nox -s league -- --configs Toy,Small`."""
-    install_packages(session, ("executor",), "torch")
+    install_packages(session, ("executor", "report"), *BENCH_TOOLS)
     pip_install(session, "-e", "packages/executor[baselines]")
     # Other variants that the caller names win; a resumed run has its own
     chosen = () if "--resume" in session.posargs else ("--variants", "league")
@@ -207,11 +212,22 @@ def report(session: nox.Session) -> None:
         session.run("python", "-m", "ablation_report", "check", "data/published", "data/runs")
 
 
+def committed_runs(session: nox.Session) -> tuple[list[str], list[str]]:
+    """Return the run folders that git tracks, and those that lie beside them."""
+    listed = session.run("git", "ls-files", "data/runs", external=True, silent=True, log=False)
+    tracked = {"/".join(line.split("/")[:3]) for line in str(listed).splitlines()}
+    found = sorted(path for path in (ROOT / "data" / "runs").iterdir() if path.is_dir())
+    names = [path.relative_to(ROOT).as_posix() for path in found]
+    return [n for n in names if n in tracked], [n for n in names if n not in tracked]
+
+
 @nox.session(requires=["wheel"])
 def docs(session: nox.Session) -> None:
-    """Build the site into site/ from the committed rows, strictly; `-- serve` serves it then.
+    """Build the site into site/ from the committed rows; `-- --mine` adds your own, `-- serve`.
 
-    The reference is read from the installed wheels, so that it shows what a user gets.
+    `--mine` shows the runs below data/runs that git does not track as those of your machine;
+    `serve` serves the site. The blocks of README.md are written anew; in CI they have to be
+    current. The reference is read from the installed wheels, so that it shows what a user gets.
     """
     site = ROOT / "site"
     if site.is_symlink() or (site.exists() and not (site / SITE_MARK).is_file()):
@@ -219,10 +235,16 @@ def docs(session: nox.Session) -> None:
     install_wheels(session, *SITE_TOOLS)
     folder = BUILD / "docs"
     config = str(folder / "zensical.toml")
+    tracked, own = committed_runs(session)
+    readme = ROOT / "README.md"
+    before = readme.read_bytes()
     session.run(
-        *("python", "-m", "ablation_report", "site", "data/published", "data/runs"),
-        *("--out", str(folder / "pages")),
+        *("python", "-m", "ablation_report", "site", "data/published", *tracked),
+        *("--mine", *(own if "--mine" in session.posargs else ())),
+        *("--readme", "README.md", "--out", str(folder / "pages")),
     )
+    if "CI" in os.environ and readme.read_bytes() != before:
+        session.error("README.md: its blocks are not those of the rows; run nox -s docs, commit it")
     # Zensical writes beside its configuration and takes no path that leads upwards
     session.run("zensical", "build", "--strict", "--clean", "-f", config)
     # Before it is moved: a session that is killed leaves nothing unmarked

@@ -20,8 +20,11 @@ STYLE_LOADS = re.compile(r"""(?:url\(\s*["']?|@import\s+["'])((?:https?:)?//[^"'
 # Functions that the reference must show, by distribution; those of the kernels are native
 DOCUMENTED = {
     "ablation-kernels": ("ablation_kernels.softmax", "ablation_kernels.Program.run_timed"),
-    "ablation-executor": ("ablation_executor.export.export", "ablation_executor.compile.compile"),
-    "ablation-report": ("ablation_report.load.load", "ablation_report.sources.gather"),
+    "ablation-executor": (
+        "ablation_executor.exporter.export",
+        "ablation_executor.compiler.compile",
+    ),
+    "ablation-report": ("ablation_report.run.Run.compare", "ablation_report.load.gather"),
 }
 
 
