@@ -73,11 +73,6 @@ def all_visible(value: Any) -> Any:
     return value
 
 
-def terminal_text(text: str) -> str:
-    """Write lines of text for a terminal: `visible`, but with line breaks kept."""
-    return "\n".join(map(visible, text.split("\n")))
-
-
 def html_text(text: str) -> str:
     """Write text for HTML that no Markdown is read in, between tags and in quoted attributes."""
     return html.escape(visible(text))

@@ -45,7 +45,6 @@ BLOCK_TWINS = [
     ["attention-flash-parallel", "flash-layernorm"],
 ]
 _ORIGINS = {"kernels": "ablation", "torch-compile": "inductor", "torch-compile-max": "inductor"}
-_CONTROL = ("schema_version", "run_id")
 
 # Column of the file to the place in a row of v2; a second entry is its own column there.
 _SAME = (

@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablation_report.rows import DEVICES, DTYPE_BYTES, make_label, parse_label
+from ablation_report.rows import (
+    DEVICES,
+    DTYPE_BYTES,
+    attention_pairs,
+    make_label,
+    parse_label,
+)
 
 Scalar = int | float | bool | str
 
@@ -149,10 +155,7 @@ class Case:
     @property
     def pairs(self) -> int:
         """Pairs of a query and a key that it sees, in one head, counted exactly."""
-        if not self.causal:
-            return int(self.Nq * self.Nk)
-        seen = min(self.Nq, self.Nk)
-        return int(seen * (seen + 1) // 2 + (self.Nq - seen) * self.Nk)
+        return attention_pairs({"Nq": self.Nq, "Nk": self.Nk, "causal": self.causal})
 
     @property
     def flops_useful(self) -> int:

@@ -1,4 +1,4 @@
-"""What a run tells while it works: one live line on a terminal, plain lines elsewhere."""
+"""What a run prints while it works: one live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _placed(case: str, text: str) -> str:
 
 
 class Progress(Protocol):
-    """Where a run tells what it is doing."""
+    """Where a run says what it is doing."""
 
     def stage(self, case: str, what: str) -> None:
         """A part of the work on a case begins."""
@@ -87,7 +87,7 @@ class PlainProgress:
             self._line(f"{case}: round {index + 1} of {rounds}, {variant}{left}")
 
     def finished(self, row: Row) -> None:
-        """Rows that are not ok are told at once."""
+        """Rows that failed are printed at once."""
         if row["status"] not in QUIET:
             reason = _said(row)
             self._line(reason, "red")
@@ -131,7 +131,7 @@ class LiveProgress:
         self._show(_placed(case, f"{variant:<26} round {index + 1:>3}/{rounds:<3} {left}"))
 
     def finished(self, row: Row) -> None:
-        """Rows that are not ok are told at once, above the line."""
+        """Rows that failed are printed at once, above the line."""
         if row["status"] not in QUIET:
             reason = _said(row)
             self._console.print(Text(printable(reason), style="red"), soft_wrap=True)

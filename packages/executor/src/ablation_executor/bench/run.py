@@ -181,7 +181,7 @@ def make_header(request: Request) -> Header:
 
 
 def make_settings(info: Header) -> Settings:
-    """Return the settings that run.json tells, with the device of this machine."""
+    """Return the settings in run.json, with the device of this machine."""
     name = cuda_name() if info["device"] == "cuda" else cpu_model()
     return Settings(
         info["seed"],
@@ -228,7 +228,7 @@ def resume_run(
 ) -> Run:
     """Go on with a run under its own settings.
 
-    Damaged lines are told and set aside. Raises UsageError for a folder without a run, one that
+    Damaged lines are named and set aside. Raises UsageError for a folder without a run, one that
     another bench is at work on, a damaged header, another schema version, another suite, another
     machine or other versions than those the run began with.
     """

@@ -37,7 +37,8 @@ class Finding:
     """A claim that every run of a suite is asked for.
 
     `key` is its file and anchor; `claim` a sentence that can be true or false; `published` what the
-    published text said of it, in our words, or None for a question of this project.
+    published text said of it, in our words, or None for a question of this project. One that
+    `is_target` asks whether this project reached a speed that it set itself; pages leave it out.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Finding:
     claim: str
     published: str | None
     evaluate: Callable[[Run], Outcome]
+    is_target: bool = False
 
 
 def not_measured(what: str, rows: Iterable[Row] = ()) -> Outcome:

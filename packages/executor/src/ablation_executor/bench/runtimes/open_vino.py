@@ -48,11 +48,12 @@ class Adapter(adapter.Adapter):
         compiled = self._core.compile_model(converted, "CPU", self._properties)
         del converted, module
         gc.collect()
-        request = compiled.create_infer_request()
-        for index, array in enumerate(model.inputs):
+        request, inputs = compiled.create_infer_request(), model.inputs
+        for index, array in enumerate(inputs):
             request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
 
-        def call(_: Any) -> Any:
+        # The request reads the arrays where they lie, and does not own them
+        def call(_: Any, owned: Any = inputs) -> Any:
             request.infer()
             return request
 

@@ -37,4 +37,5 @@ FINDING = Finding(
     f"PyTorch's at N of {MIN_LENGTH} and more: it is at least {SPEED_UP} times as fast.",
     published=None,
     evaluate=evaluate,
+    is_target=True,
 )

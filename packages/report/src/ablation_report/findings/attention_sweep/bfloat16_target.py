@@ -31,4 +31,5 @@ FINDING = Finding(
     f"SDPA at N of {MIN_LENGTH} and more: it is at least {SPEED_UP:.0f} times as fast.",
     published=None,
     evaluate=evaluate,
+    is_target=True,
 )

@@ -39,4 +39,5 @@ FINDING = Finding(
     f"at least {SPEED_UP} times as fast.",
     published=None,
     evaluate=evaluate,
+    is_target=True,
 )

@@ -28,7 +28,7 @@ def findings_page(finding: Finding) -> str:
 def ask(runs: Iterable[Run]) -> list[tuple[Finding, Run, Outcome]]:
     """Ask runs for the findings that readers have a use for: not whether this project has reached
     what it set out for."""
-    return [said for said in evaluate_all(runs) if not said[0].key.endswith("_target")]
+    return [said for said in evaluate_all(runs) if not said[0].is_target]
 
 
 def findings_block(inputs: Inputs, suite: str = BLOCK, root: str = "") -> str:
