@@ -24,6 +24,8 @@ FILES = (
     "test_rotary.py",
     "test_attention.py",
     "test_attention_backward.py",
+    "test_matmul_packed.py",
+    "test_matmul_strassen.py",
 )
 
 

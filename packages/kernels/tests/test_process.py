@@ -151,7 +151,9 @@ def test_a_handler_of_the_application_can_still_wait_for_its_thread() -> None:
 
 
 INTERRUPT = """
-import ablation_kernels, numpy as np, threading
+import ablation_kernels, numpy as np, signal, threading
+# A shell starts what it runs in the background with this signal ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 a = np.ones((600, 600), np.float32)
 where = {where!r}
 

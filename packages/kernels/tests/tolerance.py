@@ -59,6 +59,32 @@ def matmul(length: int, magnitude: Array) -> Array:
     return np.asarray(1.2 * _sum_growth(length) * UNIT * magnitude + TINY)
 
 
+def product(
+    kernel: str,
+    a: reference.AnyArray,
+    b: reference.AnyArray,
+    magnitude: Array,
+    transpose_b: bool = False,
+    alpha: float = 1.0,
+) -> Array:
+    """What the kernel of a product may be off by: element by element, or by norms for Strassen's.
+
+    One level of Strassen's computes a block of the output from up to four products of half the
+    length, of sums of up to two rows and columns: 2 x 2 + 2 + 2 + 2 x 2 = 12 times what the largest
+    rows and columns give (the 12 of Higham, Accuracy and Stability, 2nd edition, 23.2.2); each
+    further level does so once more. Two roundings more for the sums, five for the output's.
+    """
+    length = a.shape[-1]
+    allowed = matmul(length, magnitude)
+    if "strassen" not in kernel:
+        return allowed
+    levels = 2 if "twice" in kernel else 1
+    rows = np.linalg.norm(reference.float64(a), axis=-1).max(initial=0.0)
+    columns = np.linalg.norm(reference.float64(b), axis=-1 if transpose_b else -2)
+    growth = 12**levels * (_sum_growth(-(-length // 2**levels)) + 7 * levels)
+    return np.asarray(allowed + 1.2 * growth * UNIT * abs(alpha) * rows * columns.max(initial=0.0))
+
+
 def softmax(x: reference.AnyArray, expected: Array) -> Array:
     """x - max is rounded, and exp makes that error a relative one; then a sum and a division."""
     wide = reference.float64(x)

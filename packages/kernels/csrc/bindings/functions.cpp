@@ -153,6 +153,14 @@ std::int64_t scratch_bytes(const std::string& kernel_name, nb::handle shapes,
     return kernel.scratch(call_of_shapes(find_op(kernel.op), shapes, attributes, constants), n);
 }
 
+std::int64_t packed_bytes(const std::string& kernel_name, nb::handle shapes,
+                          const nb::dict& attributes, nb::handle constants) {
+    const KernelInfo& kernel = find_kernel(kernel_name);
+    const PackInfo* info = find_pack(kernel);
+    const Call call = call_of_shapes(find_op(kernel.op), shapes, attributes, constants);
+    return info == nullptr ? 0 : info->bytes(call);
+}
+
 nb::tuple infer_shape(const std::string& op, nb::handle shapes, const nb::dict& attributes) {
     return shape_to_tuple(
         call_of_shapes(find_op(op), shapes, attributes, nb::tuple()).output.shape);
@@ -175,6 +183,8 @@ void bind_functions(nb::module_& module) {
                "Like call; returns the result and the shape of each input, () for an absent one.");
     module.def("scratch_bytes", &scratch_bytes, nb::arg("kernel"), nb::arg("shapes"),
                nb::arg("attributes"), nb::arg("threads"), nb::arg("constants") = nb::tuple());
+    module.def("packed_bytes", &packed_bytes, nb::arg("kernel"), nb::arg("shapes"),
+               nb::arg("attributes"), nb::arg("constants") = nb::tuple());
     module.def("infer_shape", &infer_shape, nb::arg("op"), nb::arg("shapes"),
                nb::arg("attributes"));
     module.def("best_kernel", &best_kernel_name, nb::arg("op"), nb::arg("shapes"),

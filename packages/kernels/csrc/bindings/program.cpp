@@ -11,11 +11,35 @@ namespace ablation {
 
 namespace {
 
+class PyWorkspace {
+  public:
+    PyWorkspace() : workspace_(std::make_shared<Workspace>()) {}
+
+    const std::shared_ptr<Workspace>& get() const { return workspace_; }
+    // The GIL, which who builds a program holds, keeps both as they are.
+    std::int64_t arena_bytes() const { return workspace_->arena_bytes(); }
+    std::int64_t packed_bytes() const { return workspace_->packed().bytes(); }
+
+  private:
+    std::shared_ptr<Workspace> workspace_;
+};
+
+std::shared_ptr<Workspace> workspace_from(nb::handle workspace) {
+    if (workspace.is_none()) return nullptr;
+    const PyWorkspace* found = nullptr;
+    if (!nb::try_cast(workspace, found)) {
+        raise_type_error(Argument{"Program", "workspace"}.prefix() + "is " + type_of(workspace) +
+                         "; accepted: a Workspace or None");
+    }
+    return found->get();
+}
+
 /// A Program, with the Python objects whose memory its constants are.
 class PyProgram {
   public:
-    PyProgram(nb::handle values, nb::handle calls, nb::handle arena_bytes, nb::handle stages)
-        : PyProgram(as_integer({"Program", "arena_bytes"}, arena_bytes),
+    PyProgram(nb::handle values, nb::handle calls, nb::handle arena_bytes, nb::handle stages,
+              nb::handle workspace)
+        : PyProgram(as_integer({"Program", "arena_bytes"}, arena_bytes), workspace_from(workspace),
                     describe(values, calls, stages)) {}
 
     nb::list run(nb::handle inputs, nb::handle outputs) {
@@ -56,10 +80,12 @@ class PyProgram {
     }
 
   private:
-    PyProgram(std::int64_t arena_bytes, Description description)
+    PyProgram(std::int64_t arena_bytes, std::shared_ptr<Workspace> workspace,
+              Description description)
         : constants_(std::move(description.constants)),
           specs_(std::move(description.values)),
-          program_(specs_, description.calls, arena_bytes, description.stages) {
+          program_(specs_, description.calls, arena_bytes, description.stages,
+                   std::move(workspace)) {
         release_copied_constants();
     }
 
@@ -70,20 +96,20 @@ class PyProgram {
         nb::list results;
     };
 
-    /// A constant that the program reads only in a copy may be freed by its owner.
+    /// A constant that the program reads only in a copy of its own may be freed by its owner.
     void release_copied_constants() {
         std::vector<Array> kept;
         std::size_t constant = 0;
         for (std::size_t value = 0; value < specs_.size(); ++value) {
             ValueSpec& spec = specs_[value];
             if (spec.storage != Storage::constant) continue;
-            const bool is_read = program_.reads_constant(static_cast<int>(value));
-            if (is_read && !spec.is_borrowed) {
+            const bool is_kept = program_.keeps_constant(static_cast<int>(value));
+            if (is_kept && !spec.is_borrowed) {
                 kept.push_back(std::move(constants_[constant]));
             } else {
                 spec.data = nullptr;
             }
-            if (!is_read) released_.append(value);
+            if (!is_kept) released_.append(value);
             ++constant;
         }
         constants_ = std::move(kept);
@@ -182,6 +208,21 @@ class PyProgram {
 }  // namespace
 
 void bind_program(nb::module_& module) {
+    nb::class_<PyWorkspace>(
+        module, "Workspace",
+        "Memory that programs share which are built with `Program(..., workspace=...)` and take "
+        "turns.\n\n"
+        "One arena, as large as the largest of them asks for. Of a constant that nobody can write "
+        "to, one packed copy for all calls that read it alike, whichever program makes them. A "
+        "packed copy, and the array that it was made from, live as long as a program uses the "
+        "copy; the arena lives as long as the workspace or one of its programs.\n\n"
+        "Programs of one workspace that are called by several threads wait for one another, and "
+        "so does one that is built meanwhile.")
+        .def(nb::init<>())
+        .def_prop_ro("arena_bytes", &PyWorkspace::arena_bytes,
+                     "Size of the arena in bytes: the largest that a program was built with.")
+        .def_prop_ro("packed_bytes", &PyWorkspace::packed_bytes,
+                     "Bytes of all packed copies that programs share now, each counted once.");
     nb::class_<PyProgram>(
         module, "Program",
         "A planned sequence of kernel calls over one arena.\n\n"
@@ -201,29 +242,37 @@ void bind_program(nb::module_& module) {
         "the program. It packs a constant matrix of a packed kernel once, whatever the number of "
         "calls, and copies every other array, except a read-only NumPy array that owns its memory "
         "(or a view of one), which it reads in place.\n\n"
-        "Scratch and worker slots are sized for get_num_threads() at construction. Raises "
-        "ValueError that names the call or value.")
-        .def(nb::init<nb::handle, nb::handle, nb::handle, nb::handle>(), nb::arg("values").none(),
-             nb::arg("calls").none(), nb::arg("arena_bytes").none(),
-             nb::arg("stages").none() = nb::tuple())
-        .def("run", &PyProgram::run, nb::arg("inputs").none(),
-             nb::arg("outputs").none() = nb::none(),
-             "Runs the calls and returns the output arrays. inputs: float32 arrays in the order of "
-             "the input values; outputs: arrays to write, or None for new NumPy arrays.\n\n"
-             "The loop allocates nothing and releases the GIL. Two threads that run one program "
-             "take turns.")
+        "Scratch and worker slots are sized for get_num_threads() at construction: with fewer "
+        "threads set since then the program runs on those, with more run() raises ValueError.\n\n"
+        "workspace: a Workspace whose arena and packed copies the program shares, or None for "
+        "memory of its own. Constants that are copied or packed because others may write to them "
+        "are not shared.\n\n"
+        "Raises ValueError that names the call or value.")
+        .def(nb::init<nb::handle, nb::handle, nb::handle, nb::handle, nb::handle>(),
+             nb::arg("values").none(), nb::arg("calls").none(), nb::arg("arena_bytes").none(),
+             nb::arg("stages").none() = nb::tuple(), nb::arg("workspace").none() = nb::none())
+        .def(
+            "run", &PyProgram::run, nb::arg("inputs").none(),
+            nb::arg("outputs").none() = nb::none(),
+            "Runs the calls and returns the output arrays. inputs: float32 arrays in the order of "
+            "the input values; outputs: arrays to write, or None for new NumPy arrays.\n\n"
+            "The loop allocates nothing and releases the GIL. Two threads that run one program, or "
+            "programs of one workspace, take turns.")
         .def("run_timed", &PyProgram::run_timed, nb::arg("inputs").none(),
              nb::arg("outputs").none() = nb::none(),
              "Like run, with a clock read around each call. Returns (outputs, int64 nanoseconds "
              "per call, nanoseconds of the whole loop).")
-        .def_prop_ro("arena_bytes", &PyProgram::arena_bytes, "Size of the arena in bytes.")
+        .def_prop_ro("arena_bytes", &PyProgram::arena_bytes,
+                     "Bytes of the arena that the program uses.")
         .def_prop_ro("packed_bytes", &PyProgram::packed_bytes,
-                     "Bytes of constants kept once more in a kernel's own layout.")
+                     "Bytes of constants that the program reads in a kernel's own layout, each "
+                     "counted once; copies that a workspace shares among programs count in each.")
         .def_prop_ro("copied_bytes", &PyProgram::copied_bytes,
                      "Bytes of constants that the program copied because others may write to them.")
         .def_prop_ro("released_constants", &PyProgram::released_constants,
                      "Ids of the constants that are read only in such a layout: the program does "
-                     "not keep their arrays alive.")
+                     "not keep their arrays alive. With a workspace it keeps the arrays whose "
+                     "packed copies it shares: these are not among them.")
         .def_prop_ro("n_calls", &PyProgram::n_calls, "Number of calls.")
         .def_prop_ro("call_names", &PyProgram::call_names, "Name of each call, in order.");
 }

@@ -1,12 +1,10 @@
 #include "program.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstring>
 #include <map>
 #include <mutex>
-#include <new>
+#include <utility>
 
 #include "check.h"
 #include "clock.h"
@@ -16,9 +14,6 @@
 namespace ablation {
 
 namespace {
-
-// Below this the page tables cost less than a huge page wastes.
-constexpr std::int64_t kHugePagesFrom = std::int64_t{4} << 20;
 
 std::string value_name(int value) { return "value " + std::to_string(value); }
 
@@ -64,15 +59,16 @@ void check_aliasing(const std::vector<ValueSpec>& values, const CallSpec& spec, 
 }
 
 /// Gives the call its scratch inside the arena, apart from all that the call reads and writes.
-void place_scratch(const Arena& arena, std::int64_t offset, std::int64_t bytes, Call& call) {
+void place_scratch(std::byte* arena, std::int64_t arena_bytes, std::int64_t offset,
+                   std::int64_t bytes, Call& call) {
     const std::string needs = "needs " + std::to_string(bytes) + " bytes of scratch";
     if (bytes < 0) throw ValueError(needs + "; accepted: 0 or more");
     if (bytes == 0) return;
-    if (offset < 0 || offset % kAlignment != 0 || offset > arena.bytes() - bytes) {
+    if (offset < 0 || offset % kAlignment != 0 || offset > arena_bytes - bytes) {
         throw ValueError(needs + " at offset " + std::to_string(offset) + "; the arena has " +
-                         std::to_string(arena.bytes()));
+                         std::to_string(arena_bytes));
     }
-    std::byte* const begin = arena.data() + offset;
+    std::byte* const begin = arena + offset;
     const auto overlaps = [begin, bytes](const TensorView& view) {
         if (view.data == nullptr) return false;
         const auto* data = reinterpret_cast<const std::byte*>(view.data);
@@ -99,29 +95,22 @@ int root_of(const std::vector<ValueSpec>& values, int value) {
     return value;
 }
 
-Arena::Arena(std::int64_t bytes) : bytes_(bytes) {
-    if (bytes < 0)
-        throw ValueError("Program: argument 'arena_bytes' is negative; accepted: 0 or more");
-    if (bytes == 0) return;
-    void* memory = mmap(nullptr, static_cast<std::size_t>(bytes), PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw std::bad_alloc();
-#if defined(MADV_HUGEPAGE)
-    if (bytes >= kHugePagesFrom) madvise(memory, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
-#endif
-    data_ = static_cast<std::byte*>(memory);
-}
-
-Arena::~Arena() {
-    if (data_ != nullptr) munmap(data_, static_cast<std::size_t>(bytes_));
-}
-
 Program::Program(const std::vector<ValueSpec>& values, const std::vector<CallSpec>& calls,
-                 std::int64_t arena_bytes, const std::vector<StageSpec>& stages)
-    : arena_(arena_bytes),
-      read_(values.size(), false),
+                 std::int64_t arena_bytes, const std::vector<StageSpec>& stages,
+                 std::shared_ptr<Workspace> workspace)
+    : is_shared_(workspace != nullptr),
+      workspace_(is_shared_ ? std::move(workspace) : std::make_shared<Workspace>()),
+      arena_bytes_(arena_bytes),
+      kept_(values.size(), false),
       ordinal_(values.size()),
       threads_(num_threads()) {
+    const std::lock_guard<ForkSafeLock> turn(workspace_->lock());
+    // The workspace takes it once the program has turned out to be sound.
+    std::unique_ptr<Arena> larger;
+    if (arena_bytes < 0 || arena_bytes > workspace_->arena_bytes()) {
+        larger = std::make_unique<Arena>(arena_bytes);
+    }
+    arena_ = larger != nullptr ? larger->data() : workspace_->arena();
     std::vector<bool> written(values.size(), false);
     for (std::size_t index = 0; index < values.size(); ++index) {
         check_value(values, static_cast<int>(index), arena_bytes);
@@ -145,6 +134,7 @@ Program::Program(const std::vector<ValueSpec>& values, const std::vector<CallSpe
             reject_program(value_name(static_cast<int>(index)), "is an output that no call writes");
         }
     }
+    if (larger != nullptr) workspace_->replace_arena(std::move(larger));
 }
 
 TensorView Program::view(const std::vector<ValueSpec>& values, int value,
@@ -158,7 +148,7 @@ TensorView Program::view(const std::vector<ValueSpec>& values, int value,
         result.is_constant = true;
     }
     if (root.storage == Storage::arena) {
-        result.data = reinterpret_cast<float*>(arena_.data() + root.offset);
+        result.data = reinterpret_cast<float*>(arena_.load() + root.offset);
     }
     return result;
 }
@@ -167,6 +157,9 @@ void Program::bind(const std::vector<ValueSpec>& values, int value, TensorView& 
                    std::int64_t offset) {
     const int root = root_of(values, value);
     const Storage storage = values[static_cast<std::size_t>(root)].storage;
+    if (storage == Storage::arena) {
+        arena_views_.push_back({&view, reinterpret_cast<std::byte*>(view.data) - arena_});
+    }
     if (storage != Storage::input && storage != Storage::output) return;
     bindings_.push_back(
         {&view, offset, ordinal_[static_cast<std::size_t>(root)], storage == Storage::output});
@@ -180,6 +173,7 @@ void Program::bind_call(const std::vector<ValueSpec>& values, const CallSpec& sp
              row_offset(whole.inputs[slot], call.inputs[slot], first_row));
     }
     bind(values, spec.output, call.output, row_offset(whole.output, call.output, first_row));
+    if (call.scratch != nullptr) arena_scratches_.push_back({&call, call.scratch - arena_});
 }
 
 void Program::add_step(const std::vector<ValueSpec>& values, const CallSpec& spec,
@@ -232,7 +226,8 @@ void Program::add_step(const std::vector<ValueSpec>& values, const CallSpec& spe
         }
         check_aliasing(values, spec, op, slots, step.call);
         pack(values, kernel, spec, step.call);
-        place_scratch(arena_, spec.scratch_offset, kernel.scratch(step.call, threads_), step.call);
+        place_scratch(arena_, arena_bytes_, spec.scratch_offset,
+                      kernel.scratch(step.call, threads_), step.call);
     } catch (const ValueError& error) {
         reject_program(where, error.what());
     }
@@ -247,20 +242,17 @@ void Program::pack(const std::vector<ValueSpec>& values, const KernelInfo& kerne
     for (std::size_t slot = 0; slot < spec.inputs.size(); ++slot) {
         const bool packed = bytes > 0 && slots.names[slot] == info->slot;
         if (spec.inputs[slot] == -1) continue;
-        if (!packed) {
-            read_[static_cast<std::size_t>(root_of(values, spec.inputs[slot]))] = true;
-            continue;
-        }
-        auto found = std::ranges::find_if(packed_, [&](const Packed& other) {
-            return other.pack == info->pack && info->is_shared(other.call, call);
-        });
-        if (found == packed_.end()) {
-            packed_.push_back({info->pack, call, std::make_unique<Arena>(bytes)});
-            found = packed_.end() - 1;
-            info->pack(call, reinterpret_cast<float*>(found->memory->data()));
+        const auto root = static_cast<std::size_t>(root_of(values, spec.inputs[slot]));
+        const bool is_borrowed = values[root].is_borrowed;
+        if (!packed || (is_shared_ && !is_borrowed)) kept_[root] = true;
+        if (!packed) continue;
+        PackedConstants& copies = is_borrowed ? borrowed_ : workspace_->packed();
+        const auto copy = copies.find_or_pack(*info, call, bytes);
+        if (std::ranges::find(packed_, copy) == packed_.end()) {
+            packed_.push_back(copy);
             packed_bytes_ += bytes;
         }
-        call.packed = reinterpret_cast<float*>(found->memory->data());
+        call.packed = copy->data();
         call.inputs[slot].data = nullptr;
     }
 }
@@ -288,15 +280,27 @@ void Program::copy_borrowed(const std::vector<ValueSpec>& values,
     }
 }
 
-bool Program::reads_constant(int value) const { return read_[static_cast<std::size_t>(value)]; }
+bool Program::keeps_constant(int value) const { return kept_[static_cast<std::size_t>(value)]; }
+
+// Absolute, and the arena last: a child made by fork that finds half of it done does it again.
+void Program::move_to(std::byte* arena) {
+    for (const ArenaView& moved : arena_views_) {
+        moved.view->data = reinterpret_cast<float*>(arena + moved.offset);
+    }
+    for (const ArenaScratch& moved : arena_scratches_) moved.call->scratch = arena + moved.offset;
+    arena_.store(arena, std::memory_order_release);
+}
 
 std::int64_t Program::run(std::span<float* const> inputs, std::span<float* const> outputs,
                           std::int64_t* times_ns) {
-    const std::lock_guard<ForkSafeLock> turn(running_);
+    const std::lock_guard<ForkSafeLock> turn(workspace_->lock());
     if (num_threads() > threads_) {
         throw ValueError("Program: built for " + std::to_string(threads_) +
                          " threads but set_num_threads(" + std::to_string(num_threads()) +
                          ") was called since; build it again");
+    }
+    if (arena_.load(std::memory_order_relaxed) != workspace_->arena()) {
+        move_to(workspace_->arena());
     }
     for (const Binding& binding : bindings_) {
         float* data = binding.is_output ? outputs[binding.index] : inputs[binding.index];

@@ -2,15 +2,16 @@
 // them.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "fork_safe_lock.h"
 #include "table.h"
 #include "types.h"
+#include "workspace.h"
 
 namespace ablation {
 
@@ -46,21 +47,6 @@ struct StageSpec {
 /// The value whose memory a value is: itself unless it is an alias.
 int root_of(const std::vector<ValueSpec>& values, int value);
 
-/// Zero-filled pages that the system provides on first touch.
-class Arena {
-  public:
-    explicit Arena(std::int64_t bytes);
-    ~Arena();
-    Arena(const Arena&) = delete;
-    Arena& operator=(const Arena&) = delete;
-    std::byte* data() const { return data_; }
-    std::int64_t bytes() const { return bytes_; }
-
-  private:
-    std::byte* data_ = nullptr;
-    std::int64_t bytes_ = 0;
-};
-
 class Program {
   public:
     /// Checks every call against its op's shape rule, every offset against the arena, that no value
@@ -69,27 +55,32 @@ class Program {
     /// of now.
     /// A stage is refused as well where the rows of one thread would overlap what another reads or
     /// writes.
+    /// Without a workspace the program has one of its own. With one it shares the arena and the
+    /// packed copies of constants that are not borrowed, and waits for the program that runs in it.
     Program(const std::vector<ValueSpec>& values, const std::vector<CallSpec>& calls,
-            std::int64_t arena_bytes, const std::vector<StageSpec>& stages = {});
+            std::int64_t arena_bytes, const std::vector<StageSpec>& stages = {},
+            std::shared_ptr<Workspace> workspace = nullptr);
 
     /// Runs all calls in order. inputs and outputs: one pointer per input and output value, in
     /// their order. times_ns: nanoseconds of each call, or null. Returns the nanoseconds of the
-    /// loop (0 without times). Allocates nothing. Two threads that run one program take turns: they
-    /// share its arena.
+    /// loop (0 without times). Allocates nothing. Programs of one workspace take turns, and so do
+    /// two threads that run one program: they share an arena. Throws ValueError where num_threads()
+    /// is larger than it was at construction.
     std::int64_t run(std::span<float* const> inputs, std::span<float* const> outputs,
                      std::int64_t* times_ns);
 
     std::span<const Shape> input_shapes() const { return input_shapes_; }
     std::span<const Shape> output_shapes() const { return output_shapes_; }
     std::span<const std::string> names() const { return names_; }
-    std::int64_t arena_bytes() const { return arena_.bytes(); }
-    /// Bytes of constants kept once more in a kernel's own layout, whatever the number of calls.
+    std::int64_t arena_bytes() const { return arena_bytes_; }
+    /// Bytes of constants that it reads in a kernel's own layout, each counted once.
     std::int64_t packed_bytes() const { return packed_bytes_; }
     /// Bytes of borrowed constants that run() reads, copied.
     std::int64_t copied_bytes() const { return copied_bytes_; }
-    /// Whether a call reads the elements of a constant as they were given, or as they were copied;
-    /// false for one that is read packed alone.
-    bool reads_constant(int value) const;
+    /// Whether the owner has to keep a constant that is not borrowed: a call reads the elements as
+    /// they were given, or a workspace knows the packed copy by their address. True as well for a
+    /// borrowed one that a call reads as it was copied.
+    bool keeps_constant(int value) const;
 
   private:
     struct Step {
@@ -110,6 +101,15 @@ class Program {
         std::size_t index;
         bool is_output;
     };
+    /// A view or a scratch in the arena, which is elsewhere once the workspace has a larger one.
+    struct ArenaView {
+        TensorView* view;
+        std::int64_t offset;  // bytes
+    };
+    struct ArenaScratch {
+        Call* call;
+        std::int64_t offset;
+    };
     /// What a call may read or write: bytes of a bound array, or addresses (space -1).
     struct Region {
         int space;
@@ -120,13 +120,6 @@ class Program {
     void add_step(const std::vector<ValueSpec>& values, const CallSpec& spec,
                   std::vector<bool>& written);
     TensorView view(const std::vector<ValueSpec>& values, int value, const Shape& shape) const;
-    /// A constant in a kernel's own layout, and the call as it was packed for.
-    struct Packed {
-        PackFunction pack;
-        Call call;
-        std::unique_ptr<Arena> memory;
-    };
-
     /// Puts the call's constant into its kernel's own layout, if the kernel has one.
     void pack(const std::vector<ValueSpec>& values, const KernelInfo& kernel, const CallSpec& spec,
               Call& call);
@@ -144,14 +137,21 @@ class Program {
     std::vector<Region> regions(const std::vector<ValueSpec>& values, const CallSpec& spec,
                                 const Call& call, const Call& whole, std::int64_t scratch_bytes,
                                 std::int64_t first_row) const;
+    void move_to(std::byte* arena);
     void run_stage(const Stage& stage, std::int64_t* times_ns);
 
-    Arena arena_;
-    std::vector<Packed> packed_;
+    bool is_shared_;
+    std::shared_ptr<Workspace> workspace_;
+    std::int64_t arena_bytes_;
+    std::atomic<std::byte*> arena_ = nullptr;  // where the views and scratches lie now
+    std::vector<ArenaView> arena_views_;
+    std::vector<ArenaScratch> arena_scratches_;
+    PackedConstants borrowed_;  // not shared: who owns the array may write to it
+    std::vector<std::shared_ptr<const PackedConstant>> packed_;
     std::int64_t packed_bytes_ = 0;
     std::vector<std::unique_ptr<Arena>> copied_;
     std::int64_t copied_bytes_ = 0;
-    std::vector<bool> read_;  // values whose own elements a step reads
+    std::vector<bool> kept_;  // see keeps_constant
     std::vector<Step> steps_;
     std::vector<Stage> stages_;
     std::vector<Binding> bindings_;
@@ -160,7 +160,6 @@ class Program {
     std::vector<Shape> output_shapes_;
     std::vector<std::size_t> ordinal_;  // position of an input or output value among its kind
     int threads_;
-    ForkSafeLock running_;
 };
 
 }  // namespace ablation

@@ -9,14 +9,16 @@
 // Aliasing
 //   output may be addend (a residual added in place); it must not overlap a, b or bias.
 // Scratch
-//   packed kernels: one copy of a block of a's rows per thread at most, and packed b where b is not
-//   a program's constant; the others none of the project's own (OpenBLAS keeps its packing
-//   buffers).
+//   packed and Strassen kernels: one copy of a block of a's rows, or sum of such blocks, per thread
+//   at most, and packed b where b is not a program's constant; the others none of the project's own
+//   (OpenBLAS keeps its packing buffers).
 // Cost
-//   2 M N K FLOPs a product; reads M K + K N (+ M N with an addend), writes M N elements.
+//   2 M N K FLOPs a product (7/8 of them for each level of Strassen's); reads M K + K N (+ M N with
+//   an addend), writes M N elements.
 // Values
-//   NaN and infinity in a, b, bias and addend propagate. With alpha = 0 the BLAS kernels read
-//   neither a nor b.
+//   NaN and infinity in a, b, bias and addend propagate; in a and b they reach further rows and
+//   columns in the Strassen kernels (strassen.cpp). With alpha = 0 the BLAS kernels read neither a
+//   nor b.
 #pragma once
 
 #include <cstdint>

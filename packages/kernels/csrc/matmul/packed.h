@@ -5,12 +5,24 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "core/types.h"
 
 namespace ablation {
 
-/// C = activation(alpha * A B + previous + bias) for a block of C; A and B are cut to a range of k.
+/// Where a product is written: C = activation(alpha * A B + previous + bias).
+struct PackedTarget {
+    float* c;               ///< row stride c_stride of the block
+    std::int64_t rows;      ///< of the block that exist in C, from the first on; none: 0 or less
+    std::int64_t columns;   ///< likewise
+    const float* previous;  ///< null, or what lies as C does: C itself, or an addend
+    const float* bias;      ///< null, or (columns,)
+    float alpha;
+    Activation activation;
+};
+
+/// A B for a block of rows and columns, A and B cut to a range of k, into each of its targets.
 struct PackedBlock {
     const float* a;  ///< (rows, depth), row stride a_stride
     std::int64_t a_stride;
@@ -22,12 +34,8 @@ struct PackedBlock {
     const float* next_a;  ///< null, or the same rows of A where the next range of k begins
     std::int64_t next_a_stride;
     std::int64_t columns;
-    float* c;  ///< (rows, columns), row stride c_stride
     std::int64_t c_stride;
-    const float* previous;  ///< null, or (rows, columns) with c_stride: C itself, or an addend
-    const float* bias;      ///< null, or (columns,)
-    float alpha;
-    Activation activation;
+    std::span<const PackedTarget> targets;  ///< one at least
 };
 
 /// The packed product of one instruction set.

@@ -2,7 +2,8 @@
 //
 // A panel of B stays in the second-level cache while all row tiles of A pass over it; the tile of C
 // stays in registers for the whole depth and is finished in its one write: previous sum or addend,
-// bias and activation cost no pass of their own.
+// bias and activation cost no pass of their own. A product that enters several blocks of C is
+// written to each from the same registers.
 #pragma once
 
 #include <algorithm>
@@ -45,31 +46,67 @@ struct Packed {
 
     /// The finished value of one vector of C.
     template <class Lanes>
-    static Float finish(const PackedBlock& block, Float sum, std::int64_t offset,
+    static Float finish(const PackedTarget& target, Float sum, std::int64_t offset,
                         std::int64_t column, Lanes lanes) {
-        Float value = V::mul(sum, V::set(block.alpha));
-        if (block.previous != nullptr) {
-            value = V::add(value, V::load(block.previous + offset, lanes));
+        Float value = V::mul(sum, V::set(target.alpha));
+        if (target.previous != nullptr) {
+            value = V::add(value, V::load(target.previous + offset, lanes));
         }
-        if (block.bias != nullptr) value = V::add(value, V::load(block.bias + column, lanes));
+        if (target.bias != nullptr) value = V::add(value, V::load(target.bias + column, lanes));
         return value;
     }
 
-    /// Rows that end inside the panel, and activations that are long: from sums in memory.
-    [[gnu::noinline]] static void write_slowly(const PackedBlock& block, const Place& place,
-                                               const float* sums, int rows) {
+    /// Tiles that C ends inside of, and activations that are long: from sums in memory.
+    [[gnu::noinline]] static void write_slowly(const PackedBlock& block, const PackedTarget& target,
+                                               const Place& place, const float* sums,
+                                               std::int64_t rows) {
         const std::int64_t columns =
-            std::min<std::int64_t>(Tile::columns, block.columns - place.column);
-        for (int i = 0; i < rows; ++i) {
+            std::min<std::int64_t>(Tile::columns, target.columns - place.column);
+        rows = std::min(rows, target.rows - place.row);
+        for (std::int64_t i = 0; i < rows; ++i) {
             const std::int64_t offset = (place.row + i) * block.c_stride + place.column;
             const auto write = [&](std::int64_t j, auto lanes) {
                 const Float sum = V::load(sums + i * Tile::columns + j, All{});
-                const Float value = finish(block, sum, offset + j, place.column + j, lanes);
-                V::store(block.c + offset + j, activate<V>(value, block.activation), lanes);
+                const Float value = finish(target, sum, offset + j, place.column + j, lanes);
+                V::store(target.c + offset + j, activate<V>(value, target.activation), lanes);
             };
             std::int64_t j = 0;
             for (; j + V::width <= columns; j += V::width) write(j, All{});
             if (j < columns) write(j, First{columns - j});
+        }
+    }
+
+    template <int rows>
+    static void write(const PackedBlock& block, const PackedTarget& target, const Place& place,
+                      const Float (&sums)[rows][Tile::vectors]) {
+        const bool whole =
+            place.column + Tile::columns <= target.columns && place.row + rows <= target.rows;
+        const bool short_activation =
+            target.activation == Activation::None || target.activation == Activation::relu;
+        if (!whole || !short_activation) {
+            alignas(kAlignment) float memory[rows * Tile::columns];
+#pragma GCC unroll 16
+            for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 8
+                for (int j = 0; j < Tile::vectors; ++j) {
+                    V::store(memory + i * Tile::columns + j * V::width, sums[i][j], All{});
+                }
+            }
+            return write_slowly(block, target, place, memory, rows);
+        }
+        // max(lowest, x) keeps x, and NaN.
+        const Float lowest =
+            V::set(target.activation == Activation::relu ? 0.0F : -__builtin_inff());
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; ++i) {
+            const std::int64_t offset = (place.row + i) * block.c_stride + place.column;
+#pragma GCC unroll 8
+            for (int j = 0; j < Tile::vectors; ++j) {
+                const std::int64_t shift = j * V::width;
+                const Float value =
+                    finish(target, sums[i][j], offset + shift, place.column + shift, All{});
+                V::store(target.c + offset + shift, V::max(lowest, value), All{});
+            }
         }
     }
 
@@ -83,40 +120,17 @@ struct Packed {
         }
         const PlainA a{block.a + place.row * block.a_stride, block.a_stride};
         // C is needed at the end only, but its rows lie too far apart for a hardware prefetch.
-        const float* c = block.c + place.row * block.c_stride + place.column;
-        const float* previous = block.previous == nullptr ? c : block.previous + (c - block.c);
-        const Ahead ahead{
-            place.panel, place.next_a, {c, block.c_stride}, {previous, block.c_stride}};
+        const PackedTarget& first = block.targets.front();
+        const PackedTarget& last = block.targets.back();
+        const std::int64_t offset = place.row * block.c_stride + place.column;
+        const float* other =
+            first.previous != nullptr && first.previous != first.c ? first.previous : last.c;
+        const Ahead ahead{place.panel,
+                          place.next_a,
+                          {first.c + offset, block.c_stride},
+                          {other + offset, block.c_stride}};
         multiply_accumulate<V>(sums, a, place.b, Tile::columns, block.depth, ahead);
-
-        const bool whole = place.column + Tile::columns <= block.columns;
-        const bool short_activation =
-            block.activation == Activation::None || block.activation == Activation::relu;
-        if (!whole || !short_activation) {
-            alignas(kAlignment) float memory[rows * Tile::columns];
-#pragma GCC unroll 16
-            for (int i = 0; i < rows; ++i) {
-#pragma GCC unroll 8
-                for (int j = 0; j < Tile::vectors; ++j) {
-                    V::store(memory + i * Tile::columns + j * V::width, sums[i][j], All{});
-                }
-            }
-            return write_slowly(block, place, memory, rows);
-        }
-        // max(lowest, x) keeps x, and NaN.
-        const Float lowest =
-            V::set(block.activation == Activation::relu ? 0.0F : -__builtin_inff());
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; ++i) {
-            const std::int64_t offset = (place.row + i) * block.c_stride + place.column;
-#pragma GCC unroll 8
-            for (int j = 0; j < Tile::vectors; ++j) {
-                const std::int64_t shift = j * V::width;
-                const Float value =
-                    finish(block, sums[i][j], offset + shift, place.column + shift, All{});
-                V::store(block.c + offset + shift, V::max(lowest, value), All{});
-            }
-        }
+        for (const PackedTarget& target : block.targets) write<rows>(block, target, place, sums);
     }
 
     template <std::size_t... rows>
@@ -133,7 +147,7 @@ struct Packed {
         // independent sums to hide the latency of a multiply-add.
         const std::int64_t tiles = (block.rows + Tile::rows - 1) / Tile::rows;
         const float* panel = block.b;
-        const Stream nothing{block.c, 0};
+        const Stream nothing{block.b, 0};
         // The last tiles ask for the next range of A, a row each.
         const std::int64_t panels = (block.columns + Tile::columns - 1) / Tile::columns;
         std::int64_t next_row = block.rows - panels * tiles;

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ablation_kernels import _native, teaching
-from ablation_kernels._native import Program
+from ablation_kernels._native import Program, Workspace
 from ablation_kernels.bfloat16 import (
     attention_bf16,
     attention_bf16_instruction_set,
@@ -53,6 +53,7 @@ from ablation_kernels.table import (
     measure_ceilings,
     op_table,
     ops,
+    packed_bytes,
     scratch_bytes,
     set_num_threads,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "KernelTime",
     "OpInfo",
     "Program",
+    "Workspace",
     "add",
     "attention",
     "attention_backward",
@@ -90,6 +92,7 @@ __all__ = [
     "mul",
     "op_table",
     "ops",
+    "packed_bytes",
     "permute",
     "relu",
     "rms_norm",

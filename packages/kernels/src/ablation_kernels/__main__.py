@@ -1,12 +1,15 @@
 """`python -m ablation_kernels`: what this wheel is, uses and can reach on this machine.
 
-`python -m ablation_kernels softmax 6144x512` times every kernel of an op side by side.
+`python -m ablation_kernels softmax 6144x512` times every kernel of an op side by side;
+`python -m ablation_kernels strassen 1024x4096` maps when Strassen's products pay, over every M, N
+and K of these sizes.
 """
 
 from __future__ import annotations
 
 import argparse
 
+from ablation_kernels import strassen
 from ablation_kernels.table import build_info, measure_ceilings, op_table, set_num_threads
 from ablation_kernels.timing import time_kernels
 
@@ -39,6 +42,23 @@ def print_times(op: str, shape: tuple[int, ...], rounds: int) -> None:
         )
 
 
+def print_map(sizes: tuple[int, ...], rounds: int) -> None:
+    """Print the times of Strassen's products over the packed one's, as measured and as expected."""
+    print("time over the packed product's, b a constant; error over the packed product's")
+    print(f"{'M':>6} {'N':>6} {'K':>6}  {'packed us':>10}  {'GFLOP/s':>7}", end="")
+    print("  one  expected  error    two  expected  error  chosen")
+    for found in strassen.measure_map(sizes, rounds):
+        m, n, k, packed_ns = found.m, found.n, found.k, found.times_ns[0]
+        print(
+            f"{m:6} {n:6} {k:6}  {packed_ns / 1e3:10.1f}  {2 * m * n * k / packed_ns:7.0f}", end=""
+        )
+        for levels in (1, 2):
+            expected = strassen.expected_ratio(m, n, k, levels)
+            error = found.errors[levels] / found.errors[0]
+            print(f"  {found.ratio(levels):5.3f}  {expected:6.3f}  {error:5.1f}", end="")
+        print(f"  {strassen.kernel_for(m, n, k) or strassen.PACKED}", flush=True)
+
+
 def shape_of(text: str) -> tuple[int, ...]:
     """ "6144x512" as (6144, 512)."""
     return tuple(int(size) for size in text.split("x"))
@@ -47,7 +67,9 @@ def shape_of(text: str) -> tuple[int, ...]:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m ablation_kernels", description=__doc__)
-    parser.add_argument("op", nargs="?", help="an op of the table; without it, the wheel itself")
+    parser.add_argument(
+        "op", nargs="?", help="an op of the table, or strassen; without it, the wheel itself"
+    )
     parser.add_argument("shape", nargs="?", type=shape_of, help="of the first input: 6144x512")
     parser.add_argument("--threads", type=int, help="default: the cores of this process")
     parser.add_argument("--rounds", type=int, default=20, help="calls of each kernel (20)")
@@ -61,6 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
             print_wheel()
         elif options.shape is None:
             parser.error("the following argument is required: shape, for example 6144x512")
+        elif options.op == "strassen":
+            print_map(options.shape, options.rounds)
         else:
             print_times(options.op, options.shape, options.rounds)
     except ValueError as error:

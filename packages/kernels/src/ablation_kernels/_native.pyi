@@ -35,6 +35,12 @@ def scratch_bytes(
     threads: int,
     constants: Sequence[str] = (),
 ) -> int: ...
+def packed_bytes(
+    kernel: str,
+    shapes: Sequence[Sequence[int] | None],
+    attributes: dict[str, Any],
+    constants: Sequence[str] = (),
+) -> int: ...
 def infer_shape(
     op: str, shapes: Sequence[Sequence[int] | None], attributes: dict[str, Any]
 ) -> tuple[int, ...]: ...
@@ -70,6 +76,13 @@ def teaching_attention(
     out: Any | None,
 ) -> tuple[Any, tuple[int, ...], int, tuple[int, list[tuple[str, int, int]]] | None]: ...
 
+class Workspace:
+    def __init__(self) -> None: ...
+    @property
+    def arena_bytes(self) -> int: ...
+    @property
+    def packed_bytes(self) -> int: ...
+
 class Program:
     def __init__(
         self,
@@ -77,6 +90,7 @@ class Program:
         calls: Sequence[tuple[Any, ...]],
         arena_bytes: int,
         stages: Sequence[tuple[int, int]] = (),
+        workspace: Workspace | None = None,
     ) -> None: ...
     def run(
         self, inputs: Sequence[Any], outputs: Sequence[Any] | None = None

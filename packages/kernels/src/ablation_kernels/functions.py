@@ -102,7 +102,9 @@ def matmul(
 
     a is (..., M, K). b is (K, N), used for every matrix of a, or (..., K, N) with the batch axes of
     a; with transpose_b its last two axes are (N, K). bias is (N,), addend has the output's shape
-    (..., M, N) and may be the array given as out.
+    (..., M, N) and may be the array given as out. The kernels strassen_simd and others of that name
+    are another arithmetic, with a larger error (see `ablation_kernels.strassen`): NaN or infinity
+    in a row of a or a column of b reaches other rows or columns of the output there.
     """
     attributes = {"transpose_b": transpose_b, "alpha": alpha, "activation": activation}
     return _call("matmul", (a, b, bias, addend), attributes, kernel, out)

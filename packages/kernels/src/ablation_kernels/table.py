@@ -170,6 +170,21 @@ def scratch_bytes(
     return _native.scratch_bytes(kernel, shapes, attributes or {}, threads, constants)
 
 
+def packed_bytes(
+    kernel: str,
+    shapes: Sequence[Sequence[int] | None],
+    attributes: dict[str, Any] | None = None,
+    *,
+    constants: Sequence[str] = (),
+) -> int:
+    """Bytes that a program takes to lay out a constant of a call anew; 0 where it packs none.
+
+    `constants` names the slots that the program gets as constants. Raises ValueError for an unknown
+    kernel or shapes that its op does not accept.
+    """
+    return _native.packed_bytes(kernel, shapes, attributes or {}, constants)
+
+
 def set_num_threads(n: int) -> None:
     """Sets how many threads parallel kernels use, the caller included: 1 to 1024.
 

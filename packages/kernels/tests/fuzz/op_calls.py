@@ -16,13 +16,17 @@ from fuzz.case import Chance
 
 @dataclass
 class Call:
-    """A right call of an op: arrays by slot, attributes, reference and tolerance."""
+    """A right call of an op: arrays by slot, attributes, reference and tolerance.
+
+    `other_allowed` is the tolerance of kernels of other arithmetic, where there are any.
+    """
 
     op: str
     arrays: dict[str, Float32]
     expected: Any
     allowed: Any
     attributes: dict[str, Any] = field(default_factory=dict)
+    other_allowed: Any = None
 
 
 def _binary(op: str, function: Callable[..., Any]) -> Callable[[Chance], Call]:
@@ -131,7 +135,11 @@ def _matmul(chance: Chance) -> Call:
     extra: dict[str, Any] = {name: arrays.get(name) for name in ("bias", "addend")}
     expected = reference.matmul(a, b, **extra, **attributes)
     allowed = tolerance.matmul(k, expected.magnitude)
-    return Call("matmul", arrays, expected.value, allowed, attributes)
+    call = Call("matmul", arrays, expected.value, allowed, attributes)
+    call.other_allowed = tolerance.product(
+        "matmul_strassen_twice", a, b, expected.magnitude, is_transposed, attributes["alpha"]
+    )
+    return call
 
 
 def _permute(chance: Chance) -> Call:

@@ -135,7 +135,8 @@ def make(chance: Chance) -> Case:
         if given.out is not None and not isinstance(result, tuple):
             assert result is given.out, "the result is not the array given as out"
         made = joined(result) if given.out_view is None else given.out_view
-        require_close(made, call.expected, call.allowed)
+        is_other = "strassen" in str(given.kernel)
+        require_close(made, call.expected, call.other_allowed if is_other else call.allowed)
 
     shapes = {name: x.shape for name, x in call.arrays.items()}
     types = {name: type(x).__name__ for name, x in given.arguments.items()}

@@ -13,6 +13,9 @@ import ablation_kernels
 from fuzz import foreign, hostile
 from fuzz.case import Case, Chance, Expected, require_close
 
+#: What half of the programs share.
+_WORKSPACE = ablation_kernels.Workspace()
+
 
 class _Chain:
     """relu(x @ weight + bias) + y, through an arena, with an alias and perhaps a stage."""
@@ -21,7 +24,11 @@ class _Chain:
         rows, depth, width = (min(chance.size(), 60) for _ in range(3))
         self.x, self.y = chance.array((rows, depth)), chance.array((1, rows, width))
         self.weight, self.bias = chance.array((depth, width)), chance.array((width,))
-        kernel = chance.choice(("matmul_scalar", "matmul_blas", "matmul_packed_simd"))
+        self.workspace: Any = _WORKSPACE if chance.is_one_of(2) else None
+        # Only what nobody can write to is packed for several programs
+        self.weight.flags.writeable = self.workspace is None
+        forms = ("scalar", "blas", "packed_simd", "strassen_simd_parallel")
+        kernel = f"matmul_{chance.choice(forms)}"
         shapes = [(rows, depth), (depth, width), (width,), None]
         constants = ("b", "bias")
         scratch = ablation_kernels.scratch_bytes(
@@ -45,12 +52,14 @@ class _Chain:
         self.stages: Any = [(0, 2)] if chance.is_one_of(4) else ()
         product = reference.matmul(self.x, self.weight, bias=self.bias, activation="relu")
         self.expected = product.value + reference.float64(self.y)
-        self.allowed = tolerance.matmul(
-            depth, product.magnitude + np.abs(reference.float64(self.y))
+        self.allowed = tolerance.product(
+            kernel, self.x, self.weight, product.magnitude + np.abs(reference.float64(self.y))
         )
 
     def build(self) -> ablation_kernels.Program:
-        return ablation_kernels.Program(self.values, self.calls, self.arena_bytes, self.stages)
+        return ablation_kernels.Program(
+            self.values, self.calls, self.arena_bytes, self.stages, self.workspace
+        )
 
 
 def _changed(chance: Chance, entry: Any) -> Any:
@@ -108,6 +117,8 @@ def described(chance: Chance) -> Case:
             )
         case 4:
             chain.values = hostile.honest(chance, chain.values)
+        case 5:
+            chain.workspace = hostile.junk(chance)
 
     def run() -> Any:
         program = chain.build()

@@ -1,12 +1,15 @@
-// Stress of a program's stages: threads that run rows of several calls between two joins.
+// Stress of programs: threads that run rows of several calls between two joins, and programs that
+// share a workspace.
 #pragma once
 
 #include <atomic>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <random>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "core/program.h"
@@ -16,12 +19,14 @@ namespace ablation {
 /// x + down(relu(up(norm(x)))) as one stage, as single calls, and from three callers at once.
 class StagedProgram {
   public:
-    explicit StagedProgram(const std::vector<StageSpec>& stages)
+    explicit StagedProgram(const std::vector<StageSpec>& stages,
+                           std::int64_t arena_bytes = 4 * kBlock,
+                           std::shared_ptr<Workspace> workspace = nullptr)
         : weight_(constant(kWidth, 1)),
           bias_(constant(kWidth, 2)),
           up_(constant(kWidth * kHidden, 3)),
           down_(constant(kWidth * kHidden, 4)),
-          program_(values(), calls(), 4 * kBlock, stages) {}
+          program_(values(), calls(), arena_bytes, stages, std::move(workspace)) {}
 
     std::vector<float> run(std::vector<float> x) {
         std::vector<float> out(x.size());
@@ -92,6 +97,30 @@ inline bool stages_from_several_threads(int rounds) {
     }
     for (std::thread& caller : callers) caller.join();
     return wrong == 0;
+}
+
+/// Programs of one workspace that threads build, run and drop, so that its arena grows meanwhile.
+inline bool workspace_of_several_threads(int rounds) {
+    const std::vector<StageSpec> stages = {{0, 3}};
+    const auto workspace = std::make_shared<Workspace>();
+    StagedProgram shared(stages, 4 * StagedProgram::kBlock, workspace);
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> callers;
+    for (unsigned seed = 10; seed < 13; ++seed) {
+        callers.emplace_back([&, seed] {
+            const auto x =
+                StagedProgram::constant(StagedProgram::kRows * StagedProgram::kWidth, seed);
+            StagedProgram apart({});
+            const std::vector<float> expected = apart.run(x);
+            for (int round = 0; round < rounds; ++round) {
+                const std::int64_t bytes = (4 + round) * StagedProgram::kBlock;
+                StagedProgram own(stages, bytes, workspace);
+                if (own.run(x) != expected || shared.run(x) != expected) ++wrong;
+            }
+        });
+    }
+    for (std::thread& caller : callers) caller.join();
+    return wrong == 0 && workspace->arena_bytes() == (3 + rounds) * StagedProgram::kBlock;
 }
 
 }  // namespace ablation

@@ -441,6 +441,7 @@ int run_all(int factor) {
     expect(kernels_from_several_threads(10 * factor), "kernels from several threads");
     expect(kernels_while_threads_change(10 * factor), "kernels while threads change");
     expect(stages_from_several_threads(30 * factor), "stages from several threads");
+    expect(workspace_of_several_threads(30 * factor), "workspace of several threads");
     expect(teaching_forms_on_threads(30 * factor), "teaching set");
     std::printf("%d passed, %d failed\n", passed, failed);
     return failed == 0 ? 0 : 1;
