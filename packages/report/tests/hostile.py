@@ -8,6 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from attribution_samples import SMALL_FACTORS, make_attribution_rows, run_of
 from samples import (
     label_of,
     make_attention_row,
@@ -110,6 +111,16 @@ def suite_run(folder: Path, suffix: str, suite: str, tier: str, fixed: set[str])
     return write_run(folder, rows, header_of(rows, suffix, twins=[]))
 
 
+def attribution_run(folder: Path, suffix: str) -> Path:
+    """A run of attribution; what links its rows keeps its words."""
+    rows = make_attribution_rows(factors=SMALL_FACTORS)
+    factors = run_of(rows, SMALL_FACTORS).header["factors"]
+    rows = spoil_rows(rows, suffix, {"variant", "points"})
+    twins = [["base", "base_again"], ["top", "top_again"]]
+    header = header_of(rows, suffix, baseline="base", twins=twins, factors=factors)
+    return write_run(folder, rows, header)
+
+
 def published_file(source: Path, out: Path, suffix: str, free: set[str]) -> Path:
     """A published file with a suffix behind the texts of these columns."""
     with source.open(encoding="utf-8", newline="") as file:
@@ -138,6 +149,7 @@ def write_all(folder: Path, published: Path, suffix: str, name: str) -> Path:
     runs.mkdir(parents=True)
     block_run(runs / f"a{name}", suffix, set())
     block_run(runs / f"b{name}", suffix, KNOWN)
+    attribution_run(runs / f"c{name}", suffix)
     suites = ("attention-sweep", "lm-step", "attention-backward", "attention-parts")
     for number, suite in enumerate(suites):
         suite_run(runs / f"d{number}{name}", suffix, suite, "cpu", set())

@@ -282,7 +282,7 @@ def present(name: str, n_rows: int) -> tuple[Json, list[Json]]:
     if key not in _READ:
         (run,) = read(DATA / "runs" / name)
         rows = [*run.rows[: n_rows // 2], *run.rows[-(n_rows // 2) :]]
-        header = {column: run.header[column] for column in HEADER_COLUMNS}
+        header = {name: run.header[name] for name in HEADER_COLUMNS if name in run.header}
         _READ[key] = header, [{column: row[column] for column in ROW_COLUMNS} for row in rows]
     return copy.deepcopy(_READ[key])
 

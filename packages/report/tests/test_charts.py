@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
+from attribution_samples import make_attribution_run
 from samples import make_attention_row, make_run, make_untimed
 from test_chart_rows import TIMES, make_ladder, make_rung
 
@@ -24,7 +25,8 @@ BY_KEY = {spec.key: spec for spec in CHARTS}
 LADDER = ("heatmap", "breakdown", "waterfall", "ratio")
 OF_BLOCK = ("heatmap", "scaling", "ceiling", "league", "breakdown", "waterfall", "ratio")
 AXIS_WITH_UNIT = re.compile(
-    r"\((µs|ms|s|ratio|%|GFLOP|bytes|MiB)\b|\(ratio\)|\(%\)|GFLOP/s|^sequence length \(log\)$"
+    r"\((µs|ms|s|ratio|%|GFLOP|bytes|MiB)\b|\(ratio\)|\(%\)|GFLOP/s"
+    r"|^sequence length \(log\)$|^programs, fastest first$"
 )
 
 
@@ -62,7 +64,7 @@ def ends_of(run: Run) -> list[str]:
 
 def all_cases(data: Gathered) -> Iterator[Case]:
     compared = against_published(published_block(data))
-    for run in data.runs:
+    for run in (*data.runs, make_attribution_run()):
         for spec in [*charts_of(run), *([compared] if run.suite == BLOCK else [])]:
             for case in ends_of(run) if spec.per_case else [None]:
                 yield Case(spec, run, case)
@@ -89,7 +91,7 @@ def encodings(drawn: Any) -> Iterator[dict[str, Any]]:
     if isinstance(drawn, dict):
         if "encoding" in drawn:
             yield drawn["encoding"]
-        for name in ("layer", "spec"):
+        for name in ("layer", "spec", "vconcat"):
             yield from encodings(drawn.get(name))
     elif isinstance(drawn, list):
         for part in drawn:
@@ -165,7 +167,8 @@ def _drawn(frame: pl.DataFrame) -> pl.Expr:
         return pl.col("ratio").is_not_null()
     if "ratio" in frame.columns:
         return pl.col("label").is_not_null()
-    times = (name for name in frame.columns if name.startswith(("time_", "step_ms")))
+    starts = ("time_", "step_ms", "worth", "together", "end_")
+    times = (name for name in frame.columns if name.startswith(starts))
     return pl.col(next(times, "measured_mib")).is_not_null()
 
 
@@ -177,7 +180,7 @@ def test_a_run_without_any_time_says_so_in_every_chart() -> None:
         assert "6 oom" in why_not or "ceiling" in why_not
         assert is_sentence(draw(*case), why_not)
         frame = charts.rows(*case)
-        known = {"gflop", "n_sizes"}
+        known = {"gflop", "layers", "n_sizes"}
         for name, dtype in frame.schema.items():
             if dtype.is_numeric() and name not in known:
                 assert frame[name].null_count() == frame.height, (case.spec.key, name)
@@ -241,7 +244,7 @@ def test_a_variant_without_a_time_keeps_its_row_and_its_status() -> None:
         (row,) = frame.filter(pl.col("variant") == "passes-fold").to_dicts()
         assert (row["status"], row["reason"]) == ("oom (predicted)", "predicted in words")
         numbers = {name for name, value in row.items() if isinstance(value, float | int)}
-        assert numbers <= {"gflop", "n_sizes"}, case.spec.key
+        assert numbers <= {"gflop", "layers", "n_sizes"}, case.spec.key
     (text,) = charts.rows(BY_KEY["heatmap"], run).filter(variant="passes-fold")["text"]
     assert text == "oom"
 

@@ -177,7 +177,7 @@ def test_a_slower_kernel_is_named() -> None:
     assert {name for name, change in changes.items() if change.verdict == "slower"} == both.keys()
     slowed = changes["attention-fused-parallel"]
     assert slowed.ratio is not None
-    assert slowed.ratio.median == pytest.approx(1.1, rel=0.01)
+    assert slowed.ratio.value == pytest.approx(1.1, rel=0.01)
     assert slowed.kernels == ("attention_fused_simd_parallel",)
 
 
@@ -253,11 +253,11 @@ def test_without_controls_the_fixed_product_stands_in() -> None:
 
 
 def test_what_most_ratios_have_in_common() -> None:
-    assert common_change([1.2]).median == 1.2
+    assert common_change([1.2]).value == 1.2
     found = common_change([1.0, 1.01, 1.02, 1.5, 1.6])
-    assert (found.median, found.low, found.high, found.n) == (1.01, 1.0, 1.02, 5)
+    assert (found.value, found.low, found.high, found.n) == (1.01, 1.0, 1.02, 5)
     # As many here as there, as far apart: those nearer to 1
-    assert common_change([0.5, 0.5, 1.1, 1.1]).median == 1.1
+    assert common_change([0.5, 0.5, 1.1, 1.1]).value == 1.1
     with pytest.raises(ValueError, match="no ratio"):
         common_change([])
 
@@ -278,7 +278,7 @@ def test_a_machine_that_slows_a_suite_is_taken_out() -> None:
     changes = compare_runs(
         suite_run(suite_rows(1000, 1000), "a"), suite_run(suite_rows(1200, 1200), "b")
     )
-    assert [change.ratio.median for change in changes.rows if change.ratio] == [1, 1, 1, 1]
+    assert [change.ratio.value for change in changes.rows if change.ratio] == [1, 1, 1, 1]
     assert list(changes.machine.values()) == [pytest.approx(1.2)]
     assert changes.processes == ()
 
@@ -353,6 +353,9 @@ def quick_pairs() -> list[Changes]:
     return [compared(*pair) for pair in itertools.combinations(folders, 2)]
 
 
+PACKED = {f"beyond-{name}" for name in ("packed", "epilogues", "attention", "layout", "qkv")}
+
+
 @recorded
 def test_recorded_runs_of_the_same_code_are_hardly_ever_called_different() -> None:
     pairs = quick_pairs()
@@ -360,26 +363,38 @@ def test_recorded_runs_of_the_same_code_are_hardly_ever_called_different() -> No
     rows = [change for pair in pairs for change in pair.rows]
     called = [change for change in rows if change.verdict in ("slower", "faster")]
     assert len(rows) == 500
-    assert len(called) == 16
+    assert len(called) == 37
+    # In two of the five runs one process gave the rows that pack weights at Toy a fifth more time:
+    # docs/method.md says so
+    state = [c for c in called if c.row["variant"] in PACKED and c.row["case"].endswith("=Toy")]
+    assert len(state) == 30 and len(called) - len(state) <= 0.02 * len(rows)
     whole = [process for pair in pairs for process in pair.processes]
     assert not [process for process in whole if process.verdict in ("slower", "faster")]
 
 
 @recorded
 def test_a_machine_that_changed_moved_single_rows_as_far_as_the_method_says() -> None:
-    """Why the machine's change is part of the floor: docs/method.md quotes these two."""
+    """Why times are low quantiles: docs/method.md quotes these two."""
     gathered = gather(*(RUNS / f"2026-11-21-zen5-quick-{name}" for name in "ac"))
     a, c = (gathered.run(f"2026-11-21-zen5-quick-{name}") for name in "ac")
     (small,) = (case for case in a.cases if case.endswith("config=Small"))
-    ratios = {True: [], False: []}  # type: dict[bool, list[float]]
+    controls: dict[str, list[float]] = {"time": [], "median": []}
+    ours: dict[str, list[float]] = {"time": [], "median": []}
     for row in a.by_case[small]:
-        times = a.time(row), c.time(c.row(small, row["variant"]))
-        if times[0] and times[1]:
-            ratios[row["origin"] == "ablation"].append(times[1].median / times[0].median)
-    ours, common = ratios[True], statistics.median(ratios[True])
-    assert 1.2 < statistics.median(ratios[False]) < 1.3
-    assert min(ours) / common == pytest.approx(5 / 6, rel=0.02)
-    assert max(ours) / common == pytest.approx(5 / 4, rel=0.02)
+        other = c.row(small, row["variant"])
+        times, medians = (a.time(row), c.time(other)), (a.median(row), c.median(other))
+        if times[0] and times[1] and medians[0] and medians[1]:
+            told = ours if row["origin"] == "ablation" else controls
+            told["time"].append(times[1].value / times[0].value)
+            told["median"].append(medians[1] / medians[0])
+    # By medians the machine is a quarter slower, and single rows a sixth below to a quarter above
+    # what most changed by; by the first quartile it is the same, and single rows are not
+    assert 1.2 < statistics.median(controls["median"]) < 1.3
+    assert 0.98 < statistics.median(controls["time"]) < 1.02
+    common = statistics.median(ours["median"])
+    assert min(ours["median"]) / common == pytest.approx(5 / 6, rel=0.02)
+    assert max(ours["median"]) / common == pytest.approx(5 / 4, rel=0.02)
+    assert min(ours["time"]) > 0.98 and max(ours["time"]) == pytest.approx(1.31, rel=0.01)
 
 
 @recorded

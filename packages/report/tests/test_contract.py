@@ -78,6 +78,7 @@ def test_a_damaged_row_is_refused_by_its_place_or_read_as_it_stands(
             continue
         # What may stand there is given as it stands, and nothing else has changed
         assert len(run.rows) == len(rows), (seed, told)
-        found = {name: run.rows[line][name] for name in ROW_COLUMNS}
+        row = run.rows[line]
+        found = {name: row[name] for name in ROW_COLUMNS if name in row}
         assert found == written, (seed, told)
     assert refused > N_DAMAGES / N_GROUPS / 4

@@ -63,7 +63,8 @@ def test_sound_rows_and_headers_pass(make: Any) -> None:
     header = make_header([row])
     assert rows.header_faults(header) == {} and rows.place_faults(row, header) == {}
     assert rows.row_faults(make_untimed(row)) == {}
-    assert set(row) == set(rows.ROW_COLUMNS) and set(header) == set(rows.HEADER_COLUMNS)
+    required = {name for name, column in rows.HEADER_COLUMNS.items() if not column.is_optional}
+    assert set(row) == set(rows.ROW_COLUMNS) and set(header) == required
 
 
 @pytest.mark.parametrize(
@@ -145,6 +146,8 @@ def test_a_rate_is_impossible_only_beyond_a_known_ceiling() -> None:
     ceilings = {"1": {"multiply_add_flops_per_s": 50e9}}
     fast = make_attention_row(samples=[1] * 6)
     assert "an impossible rate" in rows.rate_faults(fast, ceilings)["samples_ns"]
+    nominal = fast | {"factors": {"arithmetic": "other"}}
+    assert rows.rate_faults(nominal, ceilings) == {}
     assert rows.rate_faults(fast, None) == {}
     assert rows.rate_faults(fast | {"dtype": "bfloat16"}, ceilings) == {}
     autocast = fast | {"sizes": fast["sizes"] | {"autocast": "bfloat16"}}

@@ -26,7 +26,7 @@ def time_of(run: Run) -> Any:
 
     def time_ns(row: Row) -> float | None:
         time = run.time(row)
-        return time.median if time else None
+        return time.value if time else None
 
     return time_ns
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from samples import make_header, make_row, make_timed, make_untimed, write_run
 
-from ablation_report.charts import CHARTS
-from ablation_report.load import Gathered, gather
+from ablation_report.charts import charts_of
+from ablation_report.load import Gathered, gather, read
 from ablation_report.rows import ROWS_NAME
 from ablation_report.site import write_pages
 from ablation_report.site.blocks import BLOCKS, MARK, fill
@@ -135,7 +135,7 @@ def test_all_oom_draws_no_chart_and_says_why(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [make_untimed(make_row())])
     build(tmp_path / "pages", run)
     page = (tmp_path / "pages/configs/toy.md").read_text("utf-8")
-    assert page.count("*Not drawn: ") == sum(spec.per_case for spec in CHARTS)
+    assert page.count("*Not drawn: ") == sum(spec.per_case for spec in charts_of(read(run)[0]))
     assert "vega-chart" not in page
 
 
@@ -231,7 +231,7 @@ def test_a_kernel_has_its_idea_its_neighbors_and_its_time(tmp_path: Path) -> Non
 
 
 def test_a_chart_cannot_end_its_own_script() -> None:
-    html = fragment("chart-x", CHARTS[0], {"title": "</script><script>"})
+    html = fragment("chart-x", "A title", "A caption", {"title": "</script><script>"})
     content = html.partition('data-chart="chart-x">')[2].partition("</script>")[0]
     assert json.loads(content) == {"title": "</script><script>"}
 

@@ -1,10 +1,11 @@
 """The command line: `show` prints a run, `findings` what the rows say of each claim, `compare` two
-runs row by row, `agree` their orders, `export` a summary of many runs, `site` writes the pages of
-the site; `check` validates files.
+runs row by row, `agree` their orders, `evidence` how often verdicts are wrong, `counters` what
+programs count, `export` a summary of many runs, `site` writes the pages of the site; `check`
+validates files.
 
-Exit status: 0, all was read and done; 1, a path is missing, holds nothing to read, or a file
-breaks a rule; 2, what was asked for cannot be done; 3 and 4, what `compare --fail-on` looks for;
-130 after Ctrl-C; 141 where the reader of the output went away.
+Exit status: 0, all was read and done; 1, a path is missing, holds nothing to read, a file breaks a
+rule, or `counters` found a change; 2, what was asked for cannot be done; 3 and 4, what `compare
+--fail-on` looks for; 130 after Ctrl-C; 141 where the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -72,7 +73,9 @@ def _run(options: argparse.Namespace) -> int:
         **dict.fromkeys(("show", "attention"), _show),
         "check": _check,
         "agree": _agree,
+        "evidence": _evidence,
         "compare": _compare,
+        "counters": _counters,
         "findings": _findings,
         "export": _export,
         "site": _site,
@@ -131,6 +134,29 @@ def _compare(options: argparse.Namespace) -> int:
     return 4 if any(process.verdict in failing for process in changes.processes) else 0
 
 
+def _counters(options: argparse.Namespace) -> int:
+    """Print which counters of programs changed between two runs, and which factor did it; 1 if
+    one did."""
+    from ablation_report.attribution.change import counter_changes
+    from ablation_report.attribution.points import places_of
+    from ablation_report.tables.counters import changes_text
+
+    first, second = _pair(options)
+    for run in (first, second):
+        if not places_of(run):
+            raise UsageError(
+                f"{run.path}: no program with points of factors; expected suite attribution"
+            )
+    changes = counter_changes(first, second)
+    print(changes_text(first, second, changes))
+    if options.out is not None:
+        from ablation_report.tables.attribution_rows import changes_frame
+        from ablation_report.tables.summary import write_summary
+
+        write_summary(changes_frame(changes.programs), options.out, "csv")
+    return 0 if changes.is_equal else EXIT_REFUSED
+
+
 def _findings(options: argparse.Namespace) -> int:
     """Print what every run says of every claim; 1 if one could not be read."""
     from ablation_report.findings.text import findings_text
@@ -142,8 +168,23 @@ def _findings(options: argparse.Namespace) -> int:
     return EXIT_REFUSED if gathered.problems else 0
 
 
+def _evidence(options: argparse.Namespace) -> int:
+    """Print how often the verdicts of some runs are wrong, and how far the runs agree; 1 if one
+    could not be read."""
+    from ablation_report.evidence import evidence
+    from ablation_report.evidence.tables import evidence_tables
+
+    gathered = gather(*options.paths)
+    tables = evidence_tables(evidence(gathered.runs))
+    text = "\n\n".join(table.text() for table in tables)
+    print(text or "no recorded run has a program under two names")
+    for told in (*gathered.problems, *gathered.notes):
+        print(told, file=sys.stderr)
+    return EXIT_REFUSED if gathered.problems else 0
+
+
 def _export(options: argparse.Namespace) -> int:
-    """Write the summary of many runs as CSV, Parquet or Markdown."""
+    """Write the rows of many runs, or their attribution, as CSV, Parquet or Markdown."""
     from ablation_report.tables.summary import frame_csv, frame_markdown, summarize, write_summary
 
     if options.out is None and options.format == "parquet":
@@ -153,7 +194,12 @@ def _export(options: argparse.Namespace) -> int:
         raise SchemaError(gathered.problems)
     for note in gathered.notes:
         print(note, file=sys.stderr)
-    frame = summarize(gathered.runs)
+    if options.attribution:
+        from ablation_report.tables.attribution_rows import attribution_frame
+
+        frame = attribution_frame(gathered.runs)
+    else:
+        frame = summarize(gathered.runs)
     if options.out is None:
         print(frame_csv(frame) if options.format == "csv" else frame_markdown(frame), end="")
     else:
@@ -198,9 +244,15 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     finder = commands.add_parser("findings", help="say what the rows say of each claim")
     finder.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")
     finder.add_argument("--format", choices=("text", "md"), default="text")
+    evident = commands.add_parser("evidence", help="say how often verdicts are wrong")
+    evident.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")
     agreer = commands.add_parser("agree", help="say how far two runs agree in order")
     comparer = commands.add_parser("compare", help="say row by row what changed between two runs")
-    for parser_of_two in (agreer, comparer):
+    counter = commands.add_parser(
+        "counters", help="say which counters of programs changed, and why"
+    )
+    counter.add_argument("--out", type=Path, help="a file for the changes, as CSV")
+    for parser_of_two in (agreer, comparer, counter):
         parser_of_two.add_argument("first", type=Path, help="a run folder")
         parser_of_two.add_argument("second", type=Path, help="another run folder")
     comparer.add_argument("--force", action="store_true", help="compare runs that differ in more")
@@ -225,6 +277,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     exporter = commands.add_parser("export", help="write a summary of many runs")
     exporter.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")
     exporter.add_argument("--format", choices=("csv", "parquet", "md"), default="csv")
+    exporter.add_argument(
+        "--attribution", action="store_true", help="what each factor is worth, instead of the rows"
+    )
     exporter.add_argument("--out", type=Path, help="a file (default: print)")
     return parser
 

@@ -47,7 +47,7 @@ from ablation_report.fields import (
     show,
     table,
 )
-from ablation_report.stats import MIN_ROUNDS_OK, median_time
+from ablation_report.stats import MIN_ROUNDS_OK, row_time
 
 SCHEMA_VERSION = 2
 HEADER_NAME = "run.json"
@@ -129,6 +129,22 @@ def _is_table_of(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, dict) and all(map(accepts, value.values()))
 
 
+COUNTERS = (
+    *("launches", "flops", "bytes_read", "bytes_written"),
+    *("packed_bytes", "arena_bytes", "scratch_bytes", "allocations"),
+)
+
+
+def _is_factor(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"name", "printed_name", "what", "levels"}
+        and all(is_text(value[name]) for name in ("name", "printed_name", "what"))
+        and is_list_of(is_text)(value["levels"])
+        and 2 <= len(value["levels"]) <= 10
+    )
+
+
 PROVIDERS_TABLE = Column(
     f"a table of {', '.join(PROVIDERS)}",
     lambda value: (
@@ -151,6 +167,12 @@ _OP_LINE: Columns = {
     "calls": COUNT,
 }
 DETAILS: Columns = {
+    # The points of the header's lattice that are this program: a digit, the level, for each factor.
+    "points": TEXTS.optional(),
+    # Of a case, with its lowest point: how many programs there are, and the orders drawn of them, a
+    # factor's index for each step.
+    "n_programs": COUNT.optional(),
+    "orders": TEXTS.optional(),
     "parts_ns": _PARTS_NS,
     "forward_parts_ns": _PARTS_NS,
     "op_table": Column(
@@ -242,6 +264,9 @@ ROW_COLUMNS: Columns = {
     "flops_convention": COUNT.or_null(),
     # Bytes that a call reads and writes at least.
     "bytes": COUNT.or_null(),
+    # What a program does in a call, counted from its shapes: whole numbers, the same on every
+    # machine with the same instruction set.
+    "counters": table(dict.fromkeys(COUNTERS, COUNT), others=None).or_null().optional(),
     "memory": table(MEMORY, others=None),
     "passes": TEXTS.or_null(),
     "kernels": Column("a table of text", _is_table_of(is_text)).or_null(),
@@ -306,6 +331,12 @@ HEADER_COLUMNS: Columns = {
         "a list of pairs of variants",
         is_list_of(lambda pair: is_list_of(is_text)(pair) and len(pair) == 2),
     ),
+    # The optimizations that were switched: each a chain of levels, lowest first.
+    "factors": Column(
+        "a list of {name, printed_name, what, levels}", is_list_of(_is_factor), is_optional=True
+    ),
+    # What else was asked for, of the options of one suite.
+    "options": table(others=SCALAR).optional(),
     "threads": Column("a list of integers above 0", is_list_of(is_positive)),
     "seed": COUNT,
     "quick": FLAG,
@@ -385,6 +416,17 @@ def _scalar(text: str) -> Any:
     except ValueError:
         return text
     return value if is_scalar(value) and not isinstance(value, str) else text
+
+
+def config_name(sizes: Mapping[str, Any]) -> str | None:
+    """Write the name of a case that has one: its config, and its layers where these are a size.
+
+    The same config with other layers is another case.
+    """
+    if "config" not in sizes:
+        return None
+    layers = f", {sizes['layers']} layers" if "layers" in sizes else ""
+    return f"{sizes['config']}{layers}"
 
 
 def blank_row() -> Row:
@@ -499,9 +541,10 @@ def _profile_faults(profile: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _block_flops(sizes: Mapping[str, Any]) -> int:
-    """24 S d^2 + 4 S^2 d, with d of all heads."""
+    """24 S d^2 + 4 S^2 d for each layer, with d of all heads."""
     width, length = sizes["H"] * sizes["d"], sizes["Nq"]
-    return int(sizes["B"] * (24 * length * width**2 + 4 * length**2 * width))
+    of_layer = sizes["B"] * (24 * length * width**2 + 4 * length**2 * width)
+    return int(sizes.get("layers", 1) * of_layer)
 
 
 def attention_pairs(sizes: Mapping[str, Any]) -> int:
@@ -582,15 +625,23 @@ def is_float32(row: Mapping[str, Any]) -> bool:
     return row["dtype"] == "float32" and row["device"] == "cpu" and autocast
 
 
+def is_nominal(row: Mapping[str, Any]) -> bool:
+    """True where a call does fewer operations than are counted, as Strassen's products do: its rate
+    is nominal, and no ceiling bounds it."""
+    return bool(row["factors"].get("arithmetic", "same") != "same")
+
+
 def rate_faults(row: Mapping[str, Any], ceilings: Mapping[str, Any] | None) -> dict[str, str]:
     """Return why an ok row cannot have been measured: more float32 work than the machine can do."""
     peak = peak_flops_per_s(ceilings, row["threads"])
-    if row["status"] != "ok" or peak is None or not row["flops"] or not is_float32(row):
+    if row["status"] != "ok" or peak is None or not row["flops"]:
+        return {}
+    if is_nominal(row) or not is_float32(row):
         return {}
     # The shortest sample is a bound of the time that costs nothing
     if row["flops"] * 1e9 <= RATE_SLACK * peak * min(row["samples_ns"]):
         return {}
-    rate = row["flops"] / median_time(row["samples_ns"], row["sample_rounds"]) * 1e9
+    rate = row["flops"] / row_time(row["samples_ns"], row["sample_rounds"]) * 1e9
     if rate <= RATE_SLACK * peak:
         return {}
     told = f"the multiply-adds of {row['threads']} threads reach {peak / 1e9:.1f}"

@@ -7,18 +7,19 @@ floor, the verdict. Every figure is defined in `stats`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ablation_report.rows import is_float32, peak_flops_per_s
+from ablation_report.rows import is_float32, is_nominal, peak_flops_per_s
 from ablation_report.stats import (
     Interval,
     Verdict,
     floor_of,
-    median_interval,
-    paired_ratio,
+    median_time,
+    quartile_interval,
+    ratio_interval,
     round_times,
     verdict,
 )
@@ -41,7 +42,7 @@ Key = tuple[str, str, str]
 class Comparison:
     """The time of one row over that of another of its case and phase, and what may be said of it.
 
-    `ratio` is paired by round; of rows that share no round it is a single quotient, n = 1. `floor`
+    `ratio` is of common rounds; of rows that share no round it is a single quotient, n = 1. `floor`
     is that of the case, None where no program ran twice.
     """
 
@@ -170,13 +171,20 @@ class Run:
         """Return the nanoseconds of a call with their interval; None where there is no time."""
         return None if row is None or not row["samples_ns"] else self._timed(row)[2]
 
+    def median(self, row: Row | None) -> float | None:
+        """Return the median nanoseconds of a call, a second figure besides `time`; None where there
+        is no time."""
+        if row is None or not row["samples_ns"]:
+            return None
+        return median_time(row["samples_ns"], row["sample_rounds"])
+
     def _timed(self, row: Row) -> tuple[Row, dict[int, float], Interval]:
         """Compute the times of a row once: a row is asked for hundreds of times."""
         known = self._times.get(id(row))
         if known is None:
             times = round_times(row["samples_ns"], row["sample_rounds"])
             # With the row itself, so that no other one can have its identity.
-            known = self._times[id(row)] = row, times, median_interval(list(times.values()))
+            known = self._times[id(row)] = row, times, quartile_interval(list(times.values()))
         return known
 
     @cached_property
@@ -186,20 +194,20 @@ class Run:
     def ratio(self, row: Row | None, base: Row | None) -> Interval | None:
         """Return the time of a row over that of another of its case; None where one has no time.
 
-        Paired by round where both ran in the same rounds; otherwise the quotient of both times with
+        Of their common rounds where they took turns; otherwise the quotient of both times with
         n = 1, which resolves nothing.
         """
         times, bases = self.round_times(row), self.round_times(base)
         if row is None or base is None or not times or not bases:
             return None
         if row["session"] == base["session"] and row["interleaved"] and base["interleaved"]:
-            paired = paired_ratio(times, bases)
-            if paired is not None:
-                return paired
+            ratio = ratio_interval(times, bases)
+            if ratio is not None:
+                return ratio
         time, other = self.time(row), self.time(base)
-        if time is None or other is None or not other.median:
+        if time is None or other is None or not other.value:
             return None
-        quotient = time.median / other.median
+        quotient = time.value / other.value
         return Interval(quotient, quotient, quotient, 1)
 
     def twin_ratios(self, case: str) -> dict[tuple[str, str], Interval]:
@@ -254,18 +262,23 @@ class Run:
             return None
         floor = self.floor(row["case"])
         said: Verdict = verdict(ratio, floor)
-        if self.is_published and abs(ratio.median - 1) > PUBLISHED_FLOOR:
-            said = "faster" if ratio.median < 1 else "slower"
+        if self.is_published and abs(ratio.value - 1) > PUBLISHED_FLOOR:
+            said = "faster" if ratio.value < 1 else "slower"
         return Comparison(row, base, ratio, floor, said)
 
     @cached_property
     def _comparisons(self) -> dict[tuple[int, int], Comparison]:
         return {}
 
+    @cached_property
+    def derived(self) -> dict[str, Any]:
+        """What other modules compute of a run once, by name."""
+        return {}
+
     def best(self, case: str, wanted: Callable[[Row], bool], phase: str = FORWARD) -> Row | None:
         """Return the row with the smallest time of those that are wanted; None without a time."""
         times = [
-            (time.median, index, row)
+            (time.value, index, row)
             for index, row in enumerate(self.by_case.get(case, ()))
             if row["phase"] == phase and wanted(row) and (time := self.time(row))
         ]
@@ -275,19 +288,46 @@ class Run:
         """Return the useful GFLOP/s of a row, or those by the field's convention."""
         flops = row["flops_convention" if convention else "flops"]
         time = self.time(row)
-        return flops / time.median if flops and time else None
+        return flops / time.value if flops and time else None
 
     def of_ceiling(self, row: Row) -> float | None:
         """Return the share of the multiply-adds that the run measured on as many threads; None for
-        what float32 on a CPU does not bound."""
+        what float32 on a CPU does not bound, and for a nominal rate."""
         peak = peak_flops_per_s(self.ceilings, row["threads"]) if row["threads"] else None
         rate = self.gflops(row)
-        return rate * 1e9 / peak if peak and rate and is_float32(row) else None
+        is_bound = is_float32(row) and not is_nominal(row)
+        return rate * 1e9 / peak if peak and rate and is_bound else None
+
+
+def layers_of(row: Row) -> int:
+    """Return the blocks that a case of a config runs one after another; 1 of any other case."""
+    sizes = row["sizes"]
+    return int(sizes.get("layers", 1)) if "config" in sizes else 1
+
+
+def by_layers(run: Run) -> list[Run]:
+    """Return the rows of a run by the layers of their cases, fewest first: no mean is over both."""
+    groups: dict[int, list[Row]] = {}
+    for row in run.rows:
+        groups.setdefault(layers_of(row), []).append(row)
+    if len(groups) < 2:
+        return [run]
+    return [replace(run, rows=tuple(groups[layers])) for layers in sorted(groups)]
 
 
 def is_ours(row: Row) -> bool:
-    """True for a compiled program of this project."""
+    """True for a compiled program of this project that rounds as others do: one of another
+    arithmetic is never compared as one of them."""
+    return _is_compiled(row) and not is_other_arithmetic(row)
+
+
+def _is_compiled(row: Row) -> bool:
     return bool(row["origin"] == "ablation" and row["factors"].get("executor") != "per_op")
+
+
+def is_other_arithmetic(row: Row) -> bool:
+    """True for a compiled program of this project whose products are not the plain ones."""
+    return _is_compiled(row) and is_nominal(row)
 
 
 def is_other(row: Row) -> bool:

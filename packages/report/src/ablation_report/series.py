@@ -108,7 +108,7 @@ def mean_ratios(run: Run, rows: Iterable[Row]) -> dict[tuple[str, str], Geometri
         ratio = run.ratio(row, run.row(row["case"], run.baseline, row["phase"]))
         name = f"{short_case(row)} ({row['status']})" if ratio is None else row["case"]
         group = groups.setdefault((row["variant"], row["phase"]), {})
-        group[name] = ratio.median if ratio else None
+        group[name] = ratio.value if ratio else None
     return {key: geometric_mean(ratios) for key, ratios in groups.items()}
 
 

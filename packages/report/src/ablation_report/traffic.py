@@ -46,4 +46,4 @@ def memory_share(run: Run, row: Row) -> float | None:
     cache = largest_cache_bytes(run.header["machine"])
     if cache is None or moved <= cache:
         return None
-    return float(moved / (time.median * 1e-9) / rate)
+    return float(moved / (time.value * 1e-9) / rate)

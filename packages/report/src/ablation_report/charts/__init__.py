@@ -19,6 +19,9 @@ import polars as pl
 
 from ablation_report.charts import bars, cases, growth, memory
 from ablation_report.charts.attention import plane, rate
+from ablation_report.charts.attribution import bars as worth_bars
+from ablation_report.charts.attribution import brackets, interactions, strip
+from ablation_report.charts.attribution import waterfall as worth_waterfall
 from ablation_report.charts.block import ceiling, league, published, scaling
 from ablation_report.charts.ladder import breakdown, heatmap, ratio, waterfall
 from ablation_report.charts.lm_step import steps
@@ -26,7 +29,8 @@ from ablation_report.charts.theme import GRAY, sentence_chart
 from ablation_report.escaping import all_visible, visible
 from ablation_report.run import BLOCK, Run
 from ablation_report.tables import NOTHING, Table
-from ablation_report.tables.block import has_ladder
+from ablation_report.tables import block as block_tables
+from ablation_report.worths import SUITE as ATTRIBUTION
 
 __all__ = [
     "CHARTS",
@@ -34,6 +38,7 @@ __all__ = [
     "against_published",
     "charts_of",
     "draw",
+    "inside_brackets",
     "needs",
     "rows",
     "to_svg",
@@ -65,14 +70,19 @@ def _of(*suites: str) -> Callable[[Run], bool]:
     return lambda run: run.suite in suites
 
 
+def _has_ladder(run: Run) -> bool:
+    """True for rungs of a ladder; the programs of an attribution are too many for these charts."""
+    return run.suite != ATTRIBUTION and block_tables.has_ladder(run)
+
+
 def _is_flat(run: Run) -> bool:
-    """True for variants that stand on no ladder."""
-    return not has_ladder(run)
+    """True for variants that stand on no ladder and in no lattice."""
+    return run.suite != ATTRIBUTION and not block_tables.has_ladder(run)
 
 
 def _is_profiled(run: Run) -> bool:
     """True where calls were taken apart."""
-    return has_ladder(run) or any(row["profile"] for row in run.rows)
+    return _has_ladder(run) or (_is_flat(run) and any(row["profile"] for row in run.rows))
 
 
 def _has_crossover(run: Run) -> bool:
@@ -99,13 +109,17 @@ def _spec(
 _SWEEPS = ("attention-sweep", "attention-backward")
 # In the order of pages. The bars stand once for each tier and number of threads.
 CHARTS: tuple[ChartSpec, ...] = (
-    _spec("heatmap", heatmap, has_ladder),
+    _spec("heatmap", heatmap, _has_ladder),
     _spec("scaling", scaling, _of(BLOCK)),
     _spec("ceiling", ceiling, _of(BLOCK)),
     _spec("league", league, _of(BLOCK)),
     _spec("breakdown", breakdown, _is_profiled, per_case=True),
-    _spec("waterfall", waterfall, has_ladder, per_case=True),
-    _spec("ratio", ratio, has_ladder, per_case=True),
+    _spec("waterfall", waterfall, _has_ladder, per_case=True),
+    _spec("ratio", ratio, _has_ladder, per_case=True),
+    _spec("worths", worth_bars, _of(ATTRIBUTION), per_case=True),
+    _spec("savings", worth_waterfall, _of(ATTRIBUTION), per_case=True),
+    _spec("interactions", interactions, _of(ATTRIBUTION), per_case=True),
+    _spec("programs", strip, _of(ATTRIBUTION), per_case=True),
     _spec("steps", steps, _of("lm-step")),
     _spec("plane", plane, _of("attention-parts")),
     _spec("attention", rate, _has_crossover),
@@ -147,6 +161,16 @@ def against_published(other: Run) -> ChartSpec:
         rows=lambda run, case: published.rows(run, other, case),
         chart=lambda run, case: published.chart(run, other, case),
         needs=lambda run, case: published.needs(run, other, case),
+    )
+
+
+def inside_brackets(rungs: brackets.Rungs) -> ChartSpec:
+    """Return the chart that draws these ladders of the block inside the brackets of a case."""
+    return replace(
+        _spec("brackets", brackets, _of(ATTRIBUTION), per_case=True),
+        rows=lambda run, case: brackets.rows(run, rungs, case),
+        chart=lambda run, case: brackets.chart(run, rungs, case),
+        needs=lambda run, case: brackets.needs(run, rungs, case),
     )
 
 

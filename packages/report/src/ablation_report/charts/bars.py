@@ -43,8 +43,8 @@ def groups(run: Run) -> dict[Group, str]:
 def rows(run: Run, group: Group) -> pl.DataFrame:
     """Return a row for each case, variant and phase of a tier on so many threads.
 
-    `kind` says what the time is: the median over rounds, or of a published one the mean, or one
-    cold run, that was printed.
+    `kind` says what the time is: the first quartile over rounds, or of a published one the mean,
+    or one cold run, that was printed.
     """
     found = []
     has_phases = len({row["phase"] for row in run.rows}) > 1
@@ -54,7 +54,7 @@ def rows(run: Run, group: Group) -> pl.DataFrame:
         panel = frames.case_name(row) + (f", {row['phase']}" if has_phases else "")
         told = frames.identity(row) | {"panel": panel}
         if time := run.time(row):
-            kind = detail(row, "time_kind") or "median"
+            kind = detail(row, "time_kind") or "first quartile"
             told |= frames.time_columns(time) | {"n_rounds": time.n, "kind": kind}
         found.append(told)
     return frames.frame_of(found, SCHEMA)
@@ -111,7 +111,7 @@ def chart(run: Run, group: Group) -> alt.FacetChart:
     layers = panels.layered(frame, ("time_ms", bars), ("low_ms", intervals), ("panel", absent))
     sized = layers.properties(width=230, height=alt.Step(15))
     faceted = panels.in_panels(sized, frame, has_long_titles=True)
-    note = "Bars: median over rounds, with its 95% interval"
+    note = "Bars: first quartile over rounds, with its interval"
     if run.is_published:
         note = "Hollow: published, one figure each, without an interval"
     notes = [f"On {panels.device_of(run)}", note]

@@ -52,16 +52,16 @@ def rows(run: Run) -> pl.DataFrame:
     for row, time in zip(kept, times, strict=True):
         if time is not None:
             key = (row["case"], row["phase"])
-            best[key] = min(best.get(key, time.median), time.median)
+            best[key] = min(best.get(key, time.value), time.value)
     found = []
     for row, time in zip(kept, times, strict=True):
         column = _column(row)
         label = ", ".join(part for part in column.split(", ") if part not in shared)
         figures: dict[str, Any] = {"column": column, "label": label, "text": SHORT[row["status"]]}
         if time is not None:
-            figures["text"] = two_or_three_digits(time.median / 1e6)
-            figures["time_ms"] = time.median / 1e6
-            figures["over_best"] = time.median / best[row["case"], row["phase"]]
+            figures["text"] = two_or_three_digits(time.value / 1e6)
+            figures["time_ms"] = time.value / 1e6
+            figures["over_best"] = time.value / best[row["case"], row["phase"]]
         panel = f"{row['tier']}{frames.threads_end(row)}"
         found.append(frames.identity(row) | {"panel": panel} | figures)
     return frames.frame_of(found, SCHEMA)

@@ -46,7 +46,7 @@ UNITS = (MICROSECONDS, MILLISECONDS, TimeUnit("s", "s", 1e9))
 
 def unit_for(run: Run, case: str) -> TimeUnit:
     """Return the largest unit in which a typical time of the case is at least 1."""
-    times = [time.median for row in run.by_case.get(case, ()) if (time := run.time(row))]
+    times = [time.value for row in run.by_case.get(case, ()) if (time := run.time(row))]
     typical = median(times) if times else 0.0
     return next((unit for unit in reversed(UNITS) if typical >= unit.ns), UNITS[0])
 
@@ -134,7 +134,7 @@ def time_columns(time: Interval | None, unit: TimeUnit = MILLISECONDS) -> dict[s
     unit; empty without a time."""
     if time is None:
         return {}
-    values = (time.median / unit.ns, *ends(time, unit.ns))
+    values = (time.value / unit.ns, *ends(time, unit.ns))
     names = ("time", "low", "high")
     return {f"{name}_{unit.suffix}": value for name, value in zip(names, values, strict=True)}
 
@@ -151,7 +151,7 @@ def ratio_columns(comparison: Comparison | None) -> dict[str, Any]:
         return {}
     low, high = ends(comparison.ratio)
     return {
-        "ratio": comparison.ratio.median,
+        "ratio": comparison.ratio.value,
         "ratio_low": low,
         "ratio_high": high,
         "floor": comparison.floor,

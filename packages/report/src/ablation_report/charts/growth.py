@@ -39,7 +39,7 @@ def rows(run: Run) -> pl.DataFrame:
 
     def time_ns(row: Row) -> float | None:
         time = run.time(row)
-        return time.median if time else None
+        return time.value if time else None
 
     found: list[dict[str, Any]] = []
     for series in drawn_series(run):

@@ -45,7 +45,7 @@ VERDICT_SHAPES: Mapping[str, str] = {
 VERDICT_MARKS: Mapping[str, str] = {"faster": "▼", "slower": "▲", "same": "=", "not resolved": "~"}
 
 DIGITS = ",.4~r"
-AnyChart = TypeVar("AnyChart", alt.Chart, alt.LayerChart, alt.FacetChart)
+AnyChart = TypeVar("AnyChart", alt.Chart, alt.LayerChart, alt.FacetChart, alt.VConcatChart)
 
 
 def names_axis(names: Sequence[str]) -> alt.Y:

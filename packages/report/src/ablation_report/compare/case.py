@@ -105,7 +105,7 @@ class CaseOfTwoRuns:
         """Logarithms of what rows changed by that run code of others. Without such a row in both
         runs the fixed product that a run times before and after each case stands in."""
         rows = {place: _known(self.pairs[place]) for place in self.ratios}
-        logs = [math.log(self.ratios[p].median) for p, r in rows.items() if r["origin"] != OURS]
+        logs = [math.log(self.ratios[p].value) for p, r in rows.items() if r["origin"] != OURS]
         products = [_calibration(run, self.label) for run in (self.first, self.second)]
         if logs or not products[0] or not products[1]:
             return logs
@@ -134,7 +134,7 @@ class CaseOfTwoRuns:
             row = _known(pair)
             variants.setdefault(row["worker"], set()).add(row["variant"])
             if place in self.ratios:
-                ratio = self.ratios[place].median / self.machine
+                ratio = self.ratios[place].value / self.machine
                 changes.setdefault(row["worker"], []).append(ratio)
         if all(len(names) == 1 for names in variants.values()):
             return {}
@@ -151,7 +151,7 @@ class CaseOfTwoRuns:
         row = _known(pair)
         if ratio is not None:
             process = self.processes.get(row["worker"])
-            shared = process.ratio.median if process and process.ratio else 1.0
+            shared = process.ratio.value if process and process.ratio else 1.0
             ratio = over(ratio, self.machine * shared)
         times = self.first.time(pair[0]), self.second.time(pair[1])
         peaks = [each["memory"]["peak"] if each else None for each in pair]

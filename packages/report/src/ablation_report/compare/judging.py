@@ -22,7 +22,7 @@ class Floors:
 
 
 def judge(ratio: Interval, floors: Floors, margin: float = MARGIN) -> Verdict:
-    """As `stats.verdict`, for a quotient that is not paired: the floor adds to its interval."""
+    """As `stats.verdict`, for a quotient of times that share no round."""
     if floors.different is None or floors.same is None or is_too_noisy(floors.same):
         return "not resolved"
     if ratio.low > 1 + floors.different:
@@ -55,13 +55,13 @@ def common_change(ratios: Sequence[float]) -> Interval:
 
 
 def quotient(time: Interval, base: Interval) -> Interval:
-    """Return the quotient of two independent medians; widths add as logarithms in quadrature."""
-    below = math.hypot(math.log(time.median / time.low), math.log(base.high / base.median))
-    above = math.hypot(math.log(time.high / time.median), math.log(base.median / base.low))
-    ratio = time.median / base.median
+    """Return the quotient of two independent times; widths add as logarithms in quadrature."""
+    below = math.hypot(math.log(time.value / time.low), math.log(base.high / base.value))
+    above = math.hypot(math.log(time.high / time.value), math.log(base.value / base.low))
+    ratio = time.value / base.value
     return Interval(ratio, ratio * math.exp(-below), ratio * math.exp(above), min(time.n, base.n))
 
 
 def over(ratio: Interval, common: float) -> Interval:
     """Return a ratio over what it has in common with others."""
-    return Interval(ratio.median / common, ratio.low / common, ratio.high / common, ratio.n)
+    return Interval(ratio.value / common, ratio.low / common, ratio.high / common, ratio.n)

@@ -42,7 +42,7 @@ def order_agreement(first: Run, second: Run) -> tuple[int, int, list[tuple[str, 
             if claim is None or other is None or not is_different(claim.verdict):
                 continue
             said += 1
-            same += (claim.ratio.median < 1) == (other.ratio.median < 1)
+            same += (claim.ratio.value < 1) == (other.ratio.value < 1)
             if is_different(other.verdict) and other.verdict != claim.verdict:
                 contradicted.append((short_case(a), a["variant"], b["variant"]))
     return said, same, contradicted

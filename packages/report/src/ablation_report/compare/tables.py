@@ -38,14 +38,14 @@ def _processes_table(second: Run, processes: Sequence[ProcessChange]) -> Table:
         ratio, common, half = process.ratio, NOTHING, NOTHING
         name = names.get(process.case, process.case)
         if ratio is not None:
-            common, half = f"{ratio.median:.3f}x", f"{ratio.low:.3f}-{ratio.high:.3f}"
+            common, half = f"{ratio.value:.3f}x", f"{ratio.low:.3f}-{ratio.high:.3f}"
         floor = percent(process.floors.different)
         row = [process.worker, str(process.n_rows), common, half, floor, process.verdict]
         groups.setdefault(name, []).append(row)
         if is_different(process.verdict) and ratio is not None:
             notes.append(
                 f"{name}: the {process.worker} process of {second.name} as a whole: "
-                f"{ratio.median:.2f}x, {process.verdict}; a state of the process or a change to all"
+                f"{ratio.value:.2f}x, {process.verdict}; a state of the process or a change to all"
                 " of its rows: a third run tells, since a state does not come back"
             )
     header = ("Process", "rows", "second / first", "half of the rows", "floor", "verdict")
@@ -62,8 +62,8 @@ def _rows_table(first: Run, second: Run, changes: Changes) -> Table:
     for change in changes.rows:
         row = change.row
         line = [row["printed_name"], *([row["phase"]] if with_phase else [])]
-        line += [duration(t.median if t else None) for t in (change.first, change.second)]
-        line += [_three(change.ratio.median if change.ratio else None), percent(change.floor)]
+        line += [duration(t.value if t else None) for t in (change.first, change.second)]
+        line += [_three(change.ratio.value if change.ratio else None), percent(change.floor)]
         line += [_three(change.peak)] if with_peak else []
         line += [
             change.verdict,

@@ -40,7 +40,7 @@ def compare(run: Run, row: Row | None, base: Row | str | None) -> Comparison | N
         return None
     if run.is_published:
         floor = published_floor(run, comparison.case)
-        is_within = abs(comparison.ratio.median - 1) <= floor
+        is_within = abs(comparison.ratio.value - 1) <= floor
         said: Verdict = "not resolved" if is_within else comparison.verdict
         comparison = replace(comparison, floor=floor, verdict=said)
     if is_too_noisy(comparison.floor):
@@ -51,7 +51,7 @@ def compare(run: Run, row: Row | None, base: Row | str | None) -> Comparison | N
 def published_floor(run: Run, case: str) -> float:
     """Return the part by which two published times of a case must differ to be called different."""
     differences = [
-        abs(ratio.median - 1)
+        abs(ratio.value - 1)
         for first, second in twins(run, case)
         if (ratio := run.ratio(run.row(case, first), run.row(case, second))) is not None
     ]
@@ -179,8 +179,8 @@ def faster_holds(comparison: Comparison) -> OutcomeVerdict:
 
 
 def at_most(comparison: Comparison, ratio: float) -> OutcomeVerdict:
-    """Judge the claim that a time over another is at most so much: by the whole interval, paired in
-    enough rounds."""
+    """Judge the claim that a time over another is at most so much: by the whole interval, in
+    enough common rounds."""
     if comparison.ratio.n < MIN_ROUNDS or is_too_noisy(comparison.floor):
         return "not resolved"
     if comparison.ratio.high <= ratio:
@@ -204,7 +204,7 @@ def combine(verdicts: Iterable[OutcomeVerdict]) -> OutcomeVerdict:
 
 def ratios_by_place(run: Run, comparisons: Iterable[Comparison]) -> dict[str, float]:
     """Return the ratio of each comparison by the words for its case."""
-    return {place_of(run, c.row): c.ratio.median for c in comparisons}
+    return {place_of(run, c.row): c.ratio.value for c in comparisons}
 
 
 def judge_target(run: Run, found: Sequence[Comparison], ratio: float) -> Outcome:
@@ -247,7 +247,7 @@ def judged(
     every = [row for comparison in found for row in (comparison.row, comparison.base)]
     places = {c.case: c.row for c in found}
     names = {case: place_of(run, row) for case, row in places.items()}
-    ratios = {f"{names[c.case]}: {c.variant} / {c.base_variant}": c.ratio.median for c in found}
+    ratios = {f"{names[c.case]}: {c.variant} / {c.base_variant}": c.ratio.value for c in found}
     text = sentence + too_noisy(run, found)
     return Outcome(
         verdict, text, unique([*every, *rows]), ratios | dict(figures or {}), found, table
@@ -271,4 +271,4 @@ def fastest(run: Run, case: str, wanted: Callable[[Row], bool]) -> list[Row]:
         for row in run.by_case.get(case, ())
         if wanted(row) and (time := run.time(row)) is not None
     ]
-    return [row for _, row in sorted(timed, key=lambda pair: pair[0].median)]
+    return [row for _, row in sorted(timed, key=lambda pair: pair[0].value)]

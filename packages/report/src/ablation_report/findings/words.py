@@ -108,19 +108,19 @@ def case_name(run: Run, case: str) -> str:
 
 def time_change(comparison: Comparison) -> str:
     """Write by how much the variant's time differs from that of its base."""
-    return change(comparison.ratio.median)
+    return change(comparison.ratio.value)
 
 
 def ratio_text(comparison: Comparison) -> str:
     """Write the variant's time over that of its base."""
-    return times(comparison.ratio.median)
+    return times(comparison.ratio.value)
 
 
 def marked(comparison: Comparison | None) -> str:
     """Write the ratio of a comparison into a table, marked as `MARKS_NOTE` says."""
     if comparison is None:
         return "-"
-    return f"{comparison.ratio.median:.2f}x{_MARKS[comparison.verdict]}"
+    return f"{comparison.ratio.value:.2f}x{_MARKS[comparison.verdict]}"
 
 
 def said(

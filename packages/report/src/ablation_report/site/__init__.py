@@ -20,6 +20,7 @@ from ablation_report.site.blocks import fill
 from ablation_report.site.inputs import Inputs
 from ablation_report.site.navigation import Entry, refuse_config, write_config
 from ablation_report.site.navigation import navigation as page_tree
+from ablation_report.site.pages.attribution import attribution_page, attribution_pages
 from ablation_report.site.pages.configs import config_page
 from ablation_report.site.pages.kernels import installed_kernels, kernel_page, kernel_page_path
 from ablation_report.site.pages.runs import run_page_text
@@ -132,6 +133,7 @@ def generated_pages(inputs: Inputs) -> list[tuple[str, str]]:
     return [
         *((page, config_page(inputs, config)) for config, page in inputs.configs.items()),
         *((run_page(run), run_page_text(run)) for run in (*recorded, *runs.values())),
+        *((page.path, attribution_page(inputs, page)) for page in attribution_pages(inputs)),
         *((kernel_page_path(kernel["name"]), kernel_page(kernel, inputs)) for kernel in kernels),
         *((suite_page(suite), suite_page_text(inputs, suite)) for suite in all_suites(inputs)),
     ]

@@ -10,7 +10,9 @@ from ablation_report.run import BLOCK
 from ablation_report.site.choose import main_run
 from ablation_report.site.figures import home_figure
 from ablation_report.site.inputs import Inputs
+from ablation_report.site.pages.cold_weights import cold_weights_block
 from ablation_report.site.pages.configs import configs_block
+from ablation_report.site.pages.evidence import evidence_block
 from ablation_report.site.pages.findings import findings_block, home_findings_block
 from ablation_report.site.pages.kernels import kernels_block
 from ablation_report.site.pages.ladder import NO_RUN, ladder_block
@@ -40,12 +42,14 @@ BLOCKS: Mapping[str, Callable[[Inputs], str]] = {
     "findings": findings_block,
     "ladder": ladder_block,
     "floors": floors_block,
+    "cold-weights": cold_weights_block,
     "configs": configs_block,
     "league": league_block,
     "compile-costs": costs_block,
     "rungs-beyond": rungs_beyond_block,
     "instruction-sets": instruction_sets_block,
     "runs": runs_block,
+    "evidence": evidence_block,
     "passes": passes_block,
     "kernels": kernels_block,
 }

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ablation_report.compare.conditions import hardware
 from ablation_report.machines import machine_name
-from ablation_report.run import BLOCK, Comparison, Row, Run, is_other, is_ours
+from ablation_report.rows import config_name
+from ablation_report.run import BLOCK, Comparison, Row, Run, is_other, is_ours, layers_of
 from ablation_report.stats import is_too_noisy, median
+from ablation_report.worths import NOT_RESOLVED, attribution_of
 
 # A run with more noisy rows than this part of those that have an interval leads no page
 MOST_NOISY = 0.5
@@ -33,12 +36,32 @@ class Place:
 
     @property
     def config(self) -> str | None:
-        """The name of the block's size; None in another suite."""
-        return config_of(self.rows[0])
+        """The name of the block's size, with its layers; None in another suite."""
+        return config_name(self.rows[0]["sizes"])
+
+    @property
+    def layers(self) -> int:
+        """The blocks that run one after another."""
+        return layers_of(self.rows[0])
+
+
+class Answer(Protocol):
+    """One thing that rows say of a question, or leave open."""
+
+    @property
+    def is_resolved(self) -> bool:
+        """True where they say it beyond noise."""
 
 
 # What a place says of a question
-Question = Callable[[Place], Sequence[Comparison]]
+Question = Callable[[Place], Sequence[Answer]]
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer that is no comparison of two rows."""
+
+    is_resolved: bool
 
 
 def created(run: Run) -> str:
@@ -46,20 +69,25 @@ def created(run: Run) -> str:
     return str(run.header.get("created_utc") or "")
 
 
-def config_of(row: Row) -> str | None:
-    """Return the name of the block's size; None in another suite."""
-    config = row["sizes"].get("config")
-    return None if config is None else str(config)
-
-
 def configs_of(runs: Iterable[Run]) -> list[str]:
-    """Return the configs that have a row: in the order of the run that has them all, or the one
-    with the fewest operations first."""
+    """Return the configs that have a row, those with several layers behind the single blocks: in
+    the order of the run that has them all, or the one with the fewest operations first."""
+    groups: dict[int, list[list[Row]]] = {}
+    for run in runs:
+        firsts: dict[int, list[Row]] = {}
+        for rows in run.by_case.values():
+            firsts.setdefault(layers_of(rows[0]), []).append(rows[0])
+        for layers, found in firsts.items():
+            groups.setdefault(layers, []).append(found)
+    return [config for layers in sorted(groups) for config in _in_order(groups[layers])]
+
+
+def _in_order(runs: Iterable[Iterable[Row]]) -> list[str]:
+    """The configs of the first rows of each run's cases."""
     flops: dict[str, int] = {}
     fullest: list[str] = []
-    for run in runs:
-        rows = [rows[0] for rows in run.by_case.values()]
-        found = {config: row["flops"] or 0 for row in rows if (config := config_of(row))}
+    for rows in runs:
+        found = {name: row["flops"] or 0 for row in rows if (name := config_name(row["sizes"]))}
         flops = {**found, **flops}
         fullest = max(fullest, list(found), key=len)
     return fullest if len(fullest) == len(flops) else sorted(flops, key=lambda c: flops[c])
@@ -115,6 +143,12 @@ def verdicts(place: Place) -> list[Comparison]:
     return [each for each in found if each and each.row is not each.base]
 
 
+def worths(place: Place) -> list[Said]:
+    """Return for each factor of a case whether its worth is resolved."""
+    found = attribution_of(place.run, place.case)
+    return [Said(worth.verdict != NOT_RESOLVED) for worth in found.worths] if found else []
+
+
 def against_others(place: Place) -> list[Comparison]:
     """Return for each phase of a case our fastest row over that of the others."""
     run, found = place.run, []
@@ -126,7 +160,8 @@ def against_others(place: Place) -> list[Comparison]:
 
 @dataclass(frozen=True)
 class Setting:
-    """The places that were made alike: on one machine, on as many threads, by one instruction set.
+    """The places that were made alike: on one machine, on as many threads, by one instruction set,
+    of as many layers.
 
     `is_whole` is true where they use all cores and the best instruction set of the machine.
     """
@@ -136,6 +171,7 @@ class Setting:
     hardware: str
     threads: int
     simd: str | None
+    layers: int
     is_whole: bool
 
     def best(self, question: Question, found: Iterable[Place] | None = None) -> Place | None:
@@ -147,10 +183,11 @@ class Setting:
 def settings(found: Iterable[Place]) -> list[Setting]:
     """Group places by how they were made, those that use the whole machine first, and of these the
     noisy ones last."""
-    groups: dict[tuple[str, int, str | None], list[Place]] = {}
+    groups: dict[tuple[str, int, str | None, int], list[Place]] = {}
     for place in found:
         header = place.run.header
-        key = hardware(header), place.threads, header["providers"].get("simd")
+        simd = header["providers"].get("simd")
+        key = hardware(header), place.threads, simd, place.layers
         groups.setdefault(key, []).append(place)
     made = [
         Setting(tuple(g), machine_name(g[0].run.header["machine"]), *key, is_whole(g[0]))
@@ -178,15 +215,20 @@ def shown(runs: Iterable[Run], config: str) -> Place | None:
     return next(iter(by_evidence(found, ladder)), None)
 
 
+def single_blocks(run: Run) -> list[Place]:
+    """Return the cases of a run that are of one layer."""
+    return [place for place in places([run]) if place.layers == 1]
+
+
 def main_run(runs: Iterable[Run]) -> Run | None:
-    """Return the run that says most of the ladder over all its configs; None without a run of the
-    block that is not noisy."""
+    """Return the run that says most of the ladder over all its configs of a single block; None
+    without a run of one that is not noisy."""
 
     def weight(run: Run) -> tuple[bool, int, float, str]:
-        found = places([run])
+        found = single_blocks(run)
         n_resolved = sum(each.is_resolved for place in found for each in ladder(place))
         floors = [floor for place in found if (floor := run.floor(place.case)) is not None]
         return any(map(is_whole, found)), n_resolved, -median(floors or [1.0]), created(run)
 
-    quiet = [run for run in runs if run.suite == BLOCK and run.rows and not is_noisy(run)]
+    quiet = [run for run in runs if run.suite == BLOCK and single_blocks(run) and not is_noisy(run)]
     return max(quiet, key=weight, default=None)

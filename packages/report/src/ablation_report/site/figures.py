@@ -69,12 +69,12 @@ def figure(spec: ChartSpec, run: Run, place: Place | None = None, other: str = "
     table = charts.to_table(charts.rows(spec, run, case))
     return join(
         heading,
-        fragment(f"chart-{anchor}", spec, charts.draw(spec, run, case)),
+        fragment(f"chart-{anchor}", spec.title, spec.caption, charts.draw(spec, run, case)),
         details(table.title, measures(table)),
     ).rstrip()
 
 
-def fragment(name: str, spec: ChartSpec, drawn: Mapping[str, Any]) -> str:
+def fragment(name: str, title: str, caption: str, drawn: Mapping[str, Any]) -> str:
     """The HTML of a chart, which charts.js draws; `pictures.py` adds a picture for pages without.
 
     A browser may not fetch a file beside a page that it opened from the disk, so the specification
@@ -82,12 +82,12 @@ def fragment(name: str, spec: ChartSpec, drawn: Mapping[str, Any]) -> str:
     """
     # No "<" at all: "<!--" too changes where a script ends
     content = json.dumps(drawn, separators=(",", ":")).replace("<", "\\u003c")
-    label = attribute(spec.title)
+    label = attribute(title)
     return (
         '<figure class="chart">\n'
         f'<div class="vega-chart" id="{name}" role="img" aria-label="{label}"></div>\n'
         f'<script type="application/json" data-chart="{name}">{content}</script>\n'
         f"<noscript>{NO_SCRIPT}</noscript>\n"
-        f"<figcaption>{escape(spec.caption)}</figcaption>\n"
+        f"<figcaption>{escape(caption)}</figcaption>\n"
         "</figure>"
     )

@@ -12,6 +12,7 @@ from ablation_report.escaping import html_text
 from ablation_report.output import UsageError
 from ablation_report.run import Run
 from ablation_report.site.inputs import Inputs
+from ablation_report.site.pages.attribution import attribution_pages
 from ablation_report.site.pages.kernels import by_op, kernel_page_path
 from ablation_report.site.pages.suites import all_suites
 from ablation_report.site.text import label_of, run_page, suite_page
@@ -31,6 +32,8 @@ def navigation(inputs: Inputs, changelogs: Mapping[str, str]) -> list[Entry]:
         {op: [{kernel["name"]: kernel_page_path(kernel["name"])} for kernel in group]}
         for op, group in by_op(inputs.kernels or ()).items()
     ]
+    machines = [{html_text(page.title): page.path} for page in attribution_pages(inputs)]
+    attribution = [{"Attribution": machines}] if machines else []
     own = [{"Your machine": _runs(inputs.own())}] if inputs.mine else []
     return [
         {"Home": "index.md"},
@@ -41,6 +44,7 @@ def navigation(inputs: Inputs, changelogs: Mapping[str, str]) -> list[Entry]:
                 {"The ladder": "ladder.md"},
                 {"Configs": [{"All configs": "configs.md"}, *configs]},
                 {"The league": "league.md"},
+                *attribution,
                 {"Suites": [{html_text(name): suite_page(name)} for name in all_suites(inputs)]},
                 {
                     "Runs and machines": [

@@ -19,6 +19,8 @@ class Name:
 SUITES: Mapping[str, str] = {
     "block": "The forward of one transformer block: the ladder of optimizations, and other "
     "runtimes.",
+    "attribution": "Every program that switching optimizations on and off makes of a block: what "
+    "each is worth, whatever the order.",
     "attention-sweep": "The forward of attention over lengths, heads, masks and threads.",
     "lm-step": "A step of training a decoder-only language model: forward, backward, optimizer.",
     "attention-backward": "Attention forward, backward, and the memory between them.",

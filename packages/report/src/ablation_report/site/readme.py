@@ -17,7 +17,7 @@ from ablation_report.output import UsageError
 from ablation_report.run import BLOCK, Run
 from ablation_report.site.choose import against_others, by_evidence, is_whole, ladder, places
 from ablation_report.site.inputs import Inputs
-from ablation_report.site.pages.league import NO_OTHER, against_table, leagues
+from ablation_report.site.pages.league import CALL_TITLE, NO_OTHER, against_table, leagues
 from ablation_report.site.pages.performance import BEYOND
 from ablation_report.site.text import setting_title
 from ablation_report.tables import threads_text
@@ -71,7 +71,7 @@ def result(inputs: Inputs) -> str:
         for said in against_others(place)
     )
     runs = {place.run.name: _folder(place.run) for place in shown.values()}
-    title = f"One call of a block, float32, {escape(setting_title(setting))}:"
+    title = f"{CALL_TITLE}{escape(setting_title(setting))}:"
     return f"{title}\n\n{against_table(lines)}\n\nRows: {', '.join(runs.values())}."
 
 

@@ -1,8 +1,9 @@
 """The tables of a run of any suite, as the bench and the report print them.
 
-`run_tables` chooses by what the rows have: a ladder has the published columns, a summary and its
-rungs; every other run has a table of its rows for each tier, growth and means. What a suite records
-besides follows. Light to import: the bench prints through it.
+`run_tables` chooses by what the rows have: points of factors have a table of worths; a ladder has
+the published columns, a summary and its rungs; every other run has a table of its rows for each
+tier, growth and means. What a suite records besides follows. Light to import: the bench prints
+through it.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ablation_report.attribution.points import places_of
 from ablation_report.escaping import visible
 from ablation_report.load import without_rows
 from ablation_report.machines import full_name
 from ablation_report.run import Run
-from ablation_report.tables import block, crossover, suite
+from ablation_report.tables import attribution, block, crossover, suite
 from ablation_report.tables.details import detail_tables
 from ablation_report.tables.layout import (
     NOTHING,
@@ -46,6 +48,8 @@ __all__ = [
 
 def run_tables(run: Run) -> list[Table]:
     """Return the tables of a run; none of a run without rows."""
+    if places_of(run):
+        return [table for table in attribution.attribution_tables(run) if table.rows]
     details = [*detail_tables(run), *crossover.crossover_tables(run)]
     if block.has_ladder(run):
         # The answer stands last, where a terminal shows it
@@ -58,6 +62,8 @@ def run_tables(run: Run) -> list[Table]:
 
 def legend(run: Run) -> tuple[str, ...]:
     """Return the lines that say what the columns of a run's tables are."""
+    if places_of(run):
+        return attribution.LEGEND
     lines = block.LEGEND if block.has_ladder(run) else suite.LEGEND
     return (*lines, *(crossover.LEGEND if crossover.crossover_cases(run) else ()))
 

@@ -15,6 +15,7 @@ from ablation_report.run import (
     Comparison,
     Row,
     Run,
+    by_layers,
     error_of,
     is_other,
     is_ours,
@@ -37,9 +38,10 @@ SUMMARY_HEADER = (
     *("best other", "ours / best other"),
 )
 LEGEND = (
-    "Total: median wall time of a call. Attn, LN, Other: of profiled calls. vs PT: ratio to PT",
-    "naive in the same rounds, ~ not resolved from it. ±: half of Total's 95% interval; noisy: the",
-    "whole interval is wider than 5%. Ops/wall: profiled over wall time. verdict: best compiled",
+    "Total: wall time of a call, the first quartile over rounds. Attn, LN, Other: medians of",
+    "profiled calls. vs PT: ratio to PT naive in the same rounds, ~ not resolved from it. ±: half",
+    "of Total's interval; noisy: the whole interval is wider than 5%. Ops/wall: profiled over wall",
+    "time, medians of both. verdict: best compiled",
     "against PT SDPA, beyond the A/A floor or not at all. of ceiling: the block's FLOPs in that",
     "time, over the multiply-add ceiling that the run measured. error / PT's: its largest error",
     "against float64 over that of PT SDPA. best other: the fastest of PT naive, PT SDPA and the",
@@ -73,8 +75,11 @@ def case_tables(run: Run) -> list[Table]:
 
 
 def summary_tables(run: Run) -> list[Table]:
-    """Return what the rungs of a ladder are worth, and its best against the baselines."""
-    return [rungs_table(run), *([summary_table(run)] if run.baseline == NAIVE else [])]
+    """Return what the rungs of a ladder are worth, and its best against the baselines; cases with
+    several layers have tables of their own."""
+    parts = by_layers(run)
+    summaries = map(summary_table, parts) if run.baseline == NAIVE else ()
+    return [*map(rungs_table, parts), *summaries]
 
 
 def summary_table(run: Run) -> Table:
@@ -121,7 +126,7 @@ def floor_note(run: Run, case: str) -> str | None:
     floor = run.floor(case)
     if floor is None or run.is_published:
         return None
-    pairs = [f"{name} {r.median:.3f} in {r.n} rounds" for name, r in _named_twins(run, case)]
+    pairs = [f"{name} {r.value:.3f} in {r.n} rounds" for name, r in _named_twins(run, case)]
     if not pairs:
         return f"Noise floor {percent(floor)} assumed: no program ran twice"
     return f"Noise floor {percent(floor)}; same program twice: {', '.join(pairs)}"
@@ -145,10 +150,10 @@ def error_ratio(row: Row, base: Row | None) -> float | None:
 
 def profile_figures(run: Run, row: Row) -> dict[str, float | None]:
     """Return the time of a row and of its parts in ns, shares of the profiled total, and that total
-    over the time; without a profile the time alone."""
-    time, profile = run.time(row), row["profile"]
-    found: dict[str, float | None] = {"total_ns": time.median if time else None}
-    if time is None or not profile or not profile["total"]:
+    over the median time; without a profile the time alone."""
+    time, usual, profile = run.time(row), run.median(row), row["profile"]
+    found: dict[str, float | None] = {"total_ns": time.value if time else None}
+    if not usual or not profile or not profile["total"]:
         return found
     totals, attention, norm = (profile[name] for name in ("total", "attention", "layer_norm"))
     rest = [t - a - n for t, a, n in zip(totals, attention, norm, strict=True)]
@@ -159,7 +164,7 @@ def profile_figures(run: Run, row: Row) -> dict[str, float | None]:
         "other_ns": median(rest),
         "attention_share": median(attention) / total,
         "layer_norm_share": median(norm) / total,
-        "profile_over_total": total / time.median,
+        "profile_over_total": total / usual,
     }
 
 
@@ -288,7 +293,7 @@ def _best_ratios(run: Run, case: str, phase: str) -> dict[str, Comparison | None
 
 def _time(run: Run, row: Row | None) -> float | None:
     time = run.time(row)
-    return time.median if time else None
+    return time.value if time else None
 
 
 def _named_time(run: Run, row: Row) -> str:
@@ -296,4 +301,4 @@ def _named_time(run: Run, row: Row) -> str:
 
 
 def _middle(compared: Comparison | None) -> float | None:
-    return compared.ratio.median if compared else None
+    return compared.ratio.value if compared else None

@@ -105,7 +105,7 @@ def crossover_map(run: Run, first: str, second: str, title: str) -> Table:
 def fastest_of(run: Run, rows: Sequence[Row], form: str) -> Row | None:
     """Return our fastest row of a form in a case; without a time any, None where none was asked."""
     ours = [r for r in rows if r["origin"] == "ablation" and (form_of(r) or "").startswith(form)]
-    timed = [(time.median, i) for i, row in enumerate(ours) if (time := run.time(row))]
+    timed = [(time.value, i) for i, row in enumerate(ours) if (time := run.time(row))]
     return ours[min(timed)[1]] if timed else next(iter(ours), None)
 
 
@@ -157,7 +157,7 @@ def _figures(run: Run, row: Row | None) -> list[str]:
     if row is None or time is None:
         return [row["status"] if row else NOTHING, *[NOTHING] * 3]
     compared = None if row["variant"] == run.baseline else run.compare(row, run.baseline)
-    figures = [duration(time.median), number(run.gflops(row)), marked(compared)]
+    figures = [duration(time.value), number(run.gflops(row)), marked(compared)]
     return [*figures, interval_text(compared.ratio if compared else None)]
 
 
@@ -166,7 +166,7 @@ def _scaling(run: Run, threads: Sequence[int], rows: Sequence[Row | None]) -> st
     one, most = run.time(rows[0]), run.time(rows[-1])
     if threads[0] != 1 or len(threads) < 2 or one is None or most is None:
         return NOTHING
-    return times(most.median / one.median)
+    return times(most.value / one.value)
 
 
 def _winner(run: Run, rows: Sequence[Row], first: str, second: str) -> str:
@@ -185,8 +185,8 @@ def _winner(run: Run, rows: Sequence[Row], first: str, second: str) -> str:
 
 def _named(ahead: Comparison, behind: Comparison | None, first: str, second: str) -> str:
     if ahead.verdict == "faster":
-        return f"{first} {times(ahead.ratio.median)}"
+        return f"{first} {times(ahead.ratio.value)}"
     if ahead.verdict == "slower" and behind is not None:
-        return f"{second} {times(behind.ratio.median)}"
+        return f"{second} {times(behind.ratio.value)}"
     sign = "=" if ahead.verdict == "same" else "~"
-    return f"{sign} {times(ahead.ratio.median)}"
+    return f"{sign} {times(ahead.ratio.value)}"

@@ -58,8 +58,8 @@ def model_table(run: Run) -> Table:
             [
                 *(row["printed_name"], row["phase"], short_case(row)),
                 count(detail(row, "n_params")),
-                f"{tokens / time.median * 1e9:,.0f}",
-                NOTHING if flops is None else f"{flops / time.median:.1f}",
+                f"{tokens / time.value * 1e9:,.0f}",
+                NOTHING if flops is None else f"{flops / time.value:.1f}",
                 percent(run.of_ceiling(row), digits=0),
                 *(mib(size) for size in (*sizes, row["memory"]["peak"])),
             ]
@@ -80,9 +80,9 @@ def step_table(run: Run) -> Table:
         parts, time = part_medians(row), run.time(row)
         if time:
             figures = [duration(parts.get(name)) for name in names]
-            share = percent(sum(parts.values()) / time.median, digits=0)
+            share = percent(sum(parts.values()) / time.value, digits=0)
             name = [row["printed_name"], short_case(row)]
-            rows.append([*name, *figures, duration(time.median), share])
+            rows.append([*name, *figures, duration(time.value), share])
     header = ("Variant", "Case", *names, "Step", "Parts / step")
     return Table("Parts of a step", header, [("", rows)])
 
@@ -113,7 +113,7 @@ def warm_up_table(run: Run) -> Table:
         mean, std = mean_std(samples)
         rows.append(
             [
-                *(row["printed_name"], row["phase"], str(calls), duration(time.median)),
+                *(row["printed_name"], row["phase"], str(calls), duration(time.value)),
                 *(duration(percentile(samples, share)) for share in (0.05, 0.95)),
                 percent(None if std is None else std / mean),
             ]
@@ -132,10 +132,10 @@ def parallel_table(run: Run) -> Table:
         n = int(processes[1])
         one = run.time(run.row(row["case"], "data_parallel_1", row["phase"]))
         # Each process has a batch of its own: as many times the tokens in a step
-        efficiency = one.median / time.median if one else None
+        efficiency = one.value / time.value if one else None
         rows.append(
             [
-                *(short_case(row), str(n), duration(time.median)),
+                *(short_case(row), str(n), duration(time.value)),
                 times(None if efficiency is None else n * efficiency),
                 percent(efficiency, digits=0),
             ]
@@ -194,7 +194,7 @@ def scratch_table(run: Run) -> Table:
         rows.append(
             [
                 *(row["printed_name"], short_case(row), str(row["threads"])),
-                duration(time.median),
+                duration(time.value),
                 duration(median(row["cpu_ns"]) if row["cpu_ns"] else None),
                 *(count(scratch), count(formula), duration(cold), count(net)),
             ]

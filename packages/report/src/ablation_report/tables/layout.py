@@ -116,7 +116,7 @@ def marked(comparison: Comparison | None) -> str:
     """Write a ratio, with a ~ where the run's own noise may account for its distance from 1."""
     if comparison is None:
         return NOTHING
-    return times(comparison.ratio.median) + ("" if is_different(comparison.verdict) else " ~")
+    return times(comparison.ratio.value) + ("" if is_different(comparison.verdict) else " ~")
 
 
 def percent(part: float | None, digits: int = 1) -> str:

@@ -25,9 +25,10 @@ from ablation_report.tables.layout import (
 )
 
 LEGEND = (
-    "Time: median over rounds of each round's median (of a published row the mean, or the one",
-    "cold run, that was printed), with the 5th and 95th percentile of the samples, their mean ±",
-    "standard deviation, and the minimum. noisy: the time's 95% interval is wider than 5%.",
+    "Time: first quartile over rounds of each round's least sample (of a published row the mean,",
+    "or the one cold run, that was printed). Median: over rounds of each round's median. p05, p95:",
+    "percentiles of the samples; their mean ± standard deviation, and the minimum. noisy: the",
+    "time's interval is wider than 5%.",
     "GFLOP/s: useful, over the pairs of query and key that count; FA: by the convention of the",
     "FlashAttention papers. of ceiling, of sgemm: share of the multiply-adds and of PyTorch's",
     "product of 1024 x 1024 that the run measured on as many threads. over BASELINE: time over",
@@ -98,7 +99,7 @@ def _remarks(run: Run, row: Row) -> str:
 
 def _time(run: Run, row: Row) -> str:
     time = run.time(row)
-    return duration(time.median if time else None)
+    return duration(time.value if time else None)
 
 
 def _percentile(share: float) -> Figure:
@@ -158,6 +159,7 @@ def _error(run: Run, row: Row) -> str:
 
 FIGURES: Mapping[str, Figure] = {
     "Time": _time,
+    "Median": lambda run, row: NOTHING if run.is_published else duration(run.median(row)),
     "p05": _percentile(0.05),
     "p95": _percentile(0.95),
     "Mean ± std": _mean,
@@ -182,7 +184,7 @@ def growth_table(run: Run) -> Table:
     """Lay out the powers of the length with which time and memory grow, and the first OOM."""
     rows = []
     for series in series_of(run):
-        time = series.exponent(lambda row: t.median if (t := run.time(row)) else None)
+        time = series.exponent(lambda row: t.value if (t := run.time(row)) else None)
         peak = series.exponent(lambda row: row["memory"]["peak"])
         saved = series.exponent(lambda row: row["memory"]["saved"])
         oom = series.first_oom

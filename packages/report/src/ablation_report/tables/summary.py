@@ -1,13 +1,14 @@
 """Summarizes the rows of many runs of any suite: one frame, a row for each.
 
-The figures are those of `Run`. Times are nanoseconds, `low_ns` and `high_ns` the 95 % interval;
-ratios are paired by round; what is not known is null.
+The figures are those of `Run`. Times are nanoseconds, `low_ns` and `high_ns` the interval of
+`time_ns`; `median_ns` is the median over rounds of each round's median. Ratios are of common
+rounds. What is not known is null.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,12 @@ _STATES = ("threads", "status", "reason", "reason_text")
 _MEMORY = ("predicted", "peak", "scratch", "saved", "weights")
 # The columns that every summary begins with.
 SUMMARY_START = ("run", *_FACTS)
-_MARKS = (
-    ",".join(SUMMARY_START).encode(),
-    f"| {' | '.join(SUMMARY_START)} |".encode(),
-)
 SUMMARY: Mapping[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys((*SUMMARY_START, "config"), pl.String),
-    "threads": pl.Int64,
+    **dict.fromkeys(("layers", "threads"), pl.Int64),
     **dict.fromkeys(("status", "reason", "reason_text"), pl.String),
     **dict.fromkeys(("n", "rounds"), pl.Int64),
-    **dict.fromkeys(("median_ns", "low_ns", "high_ns", "min_ns"), pl.Float64),
+    **dict.fromkeys(("time_ns", "low_ns", "high_ns", "median_ns", "min_ns"), pl.Float64),
     **dict.fromkeys(("p05_ns", "p95_ns", "mean_ns", "std_ns"), pl.Float64),
     "is_noisy": pl.Boolean,
     **dict.fromkeys(("gflops", "gflops_convention", "of_ceiling", "of_sgemm"), pl.Float64),
@@ -56,6 +53,7 @@ def _summary(run: Run, row: Row) -> dict[str, Any]:
         "run": run.name,
         **{name: row[name] for name in (*_FACTS, *_STATES)},
         "config": row["sizes"].get("config"),
+        "layers": row["sizes"].get("layers", 1 if "config" in row["sizes"] else None),
         "error": error_of(row),
         "least_bytes": least_bytes(row),
         **{f"memory_{name}_bytes": row["memory"][name] for name in _MEMORY},
@@ -69,9 +67,10 @@ def _summary(run: Run, row: Row) -> dict[str, Any]:
     return known | {
         "n": len(samples),
         "rounds": time.n,
-        "median_ns": time.median,
+        "time_ns": time.value,
         "low_ns": time.low,
         "high_ns": time.high,
+        "median_ns": run.median(row),
         "min_ns": float(min(samples)),
         "p05_ns": percentile(samples, 0.05),
         "p95_ns": percentile(samples, 0.95),
@@ -82,7 +81,7 @@ def _summary(run: Run, row: Row) -> dict[str, Any]:
         "gflops_convention": run.gflops(row, convention=True),
         "of_ceiling": run.of_ceiling(row),
         "of_sgemm": of_sgemm(run, row),
-        "least_gb_per_s": None if moved is None else moved / time.median,
+        "least_gb_per_s": None if moved is None else moved / time.value,
         "floor": None if run.is_published else floor,
         "vs_baseline": _over(run, row, run.baseline),
         "vs_parent": _over(run, row, row["parent"]),
@@ -91,7 +90,7 @@ def _summary(run: Run, row: Row) -> dict[str, Any]:
 
 def _over(run: Run, row: Row, base: str | None) -> float | None:
     ratio = run.ratio(row, run.row(row["case"], base, row["phase"]))
-    return ratio.median if ratio else None
+    return ratio.value if ratio else None
 
 
 def frame_csv(frame: pl.DataFrame) -> str:
@@ -110,17 +109,17 @@ def frame_markdown(frame: pl.DataFrame) -> str:
 
 
 def write_summary(frame: pl.DataFrame, out: Path, layout: str) -> None:
-    """Write a summary as csv, md or parquet into a file, whole or not at all.
+    """Write a frame as csv, md or parquet into a file, whole or not at all.
 
     Raises:
-        UsageError: the file exists and holds something else than a summary.
+        UsageError: the file exists and does not begin with the columns of the frame.
         OSError: it cannot be written.
     """
     target = Path(os.path.realpath(out))
     is_special = target.exists() and not target.is_file()
     if target.is_dir():
         raise UsageError(f"--out {out}: a folder, expected a file")
-    if not is_special and not _is_summary(target):
+    if not is_special and not _begins_as(target, frame.columns):
         message = "exists and is no summary that ablation-report wrote"
         raise UsageError(f"--out {out}: {message}; name a file that does not exist, or remove it")
     # A device or pipe is written to; a file is replaced
@@ -139,15 +138,18 @@ def write_summary(frame: pl.DataFrame, out: Path, layout: str) -> None:
             written.unlink(missing_ok=True)
 
 
-def _is_summary(path: Path) -> bool:
-    """True for a summary, and for what is empty or not there."""
+def _begins_as(path: Path, columns: Sequence[str]) -> bool:
+    """True for a file that this module wrote of these columns, and for what is empty or not
+    there."""
     if not path.exists() or path.stat().st_size == 0:
         return True
+    start = tuple(columns[: len(SUMMARY_START)])
+    marks = (",".join(start).encode(), f"| {' | '.join(start)} |".encode())
     with path.open("rb") as file:
-        start = file.read(max(map(len, _MARKS)))
-    if start.startswith(b"PAR1"):
+        found = file.read(max(map(len, marks)))
+    if found.startswith(b"PAR1"):
         try:
-            return tuple(pl.read_parquet_schema(path))[: len(SUMMARY_START)] == SUMMARY_START
+            return tuple(pl.read_parquet_schema(path))[: len(start)] == start
         except (pl.exceptions.PolarsError, OSError):
             return False
-    return start.startswith(_MARKS)
+    return found.startswith(marks)

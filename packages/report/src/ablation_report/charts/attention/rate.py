@@ -29,7 +29,7 @@ def rows(run: Run) -> pl.DataFrame:
     """Return a row for each case and variant of the tier, panel by panel.
 
     Rates count useful FLOPs, with the ends of the 95% interval of the time; the ratio is the time
-    over that of the baseline, paired by round.
+    over that of the baseline, of common rounds.
     """
     found = [_told(run, row) for row in run.rows if row["tier"] == TIER]
     return frames.frame_of(found, SCHEMA).sort(
@@ -54,8 +54,8 @@ def _told(run: Run, row: Row) -> dict[str, Any]:
     fastest, slowest = frames.ends(time)
     return {
         **told,
-        "time_ms": time.median / 1e6,
-        "gflop_per_s": flops / time.median,
+        "time_ms": time.value / 1e6,
+        "gflop_per_s": flops / time.value,
         "low_gflop_per_s": flops / slowest if slowest else None,
         "high_gflop_per_s": flops / fastest if fastest else None,
         **frames.ratio_columns(run.compare(row, run.baseline)),

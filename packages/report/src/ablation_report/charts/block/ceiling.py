@@ -48,12 +48,12 @@ def _reached(run: Run, row: Row | None) -> dict[str, Any]:
     if row is None or time is None:
         return {}
     known = {name: row[name] for name in ("variant", "printed_name")}
-    known |= {"time_ms": time.median / 1e6, "gflop_per_s": run.gflops(row)}
+    known |= {"time_ms": time.value / 1e6, "gflop_per_s": run.gflops(row)}
     share = run.of_ceiling(row)
     ceiling = peak_flops_per_s(run.ceilings, row["threads"]) if share is not None else None
     if share is None or ceiling is None:
         return known
-    fastest, slowest = frames.ends(time, time.median)
+    fastest, slowest = frames.ends(time, time.value)
     return known | {
         "ceiling_gflop_per_s": ceiling / 1e9,
         "share": share,

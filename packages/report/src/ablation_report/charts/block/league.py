@@ -19,8 +19,8 @@ SCHEMA: frames.Schema = {**frames.IDENTITY, "ours": pl.String, **frames.RATIO, "
 def rows(run: Run) -> pl.DataFrame:
     """Return a row for each runtime of others, PyTorch among them, in each case.
 
-    The ratio is the time of the best of ours in the case over its own, paired by round; the verdict
-    is that of ours: "faster" where ours is faster.
+    The ratio is the time of the best of ours in the case over its own, of common rounds; the
+    verdict is that of ours: "faster" where ours is faster.
     """
     found: list[dict[str, Any]] = []
     for case, name in frames.case_names(run).items():

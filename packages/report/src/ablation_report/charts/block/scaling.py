@@ -9,7 +9,7 @@ import polars as pl
 
 from ablation_report.charts import frames, theme
 from ablation_report.fit import slope
-from ablation_report.run import DEFAULT, NAIVE, SDPA, Row, Run
+from ablation_report.run import DEFAULT, NAIVE, SDPA, Row, Run, layers_of
 
 TITLE = "Time over size"
 CAPTION = "Median time of a call over the FLOPs of the block; a slope of 1 is proportion."
@@ -29,7 +29,7 @@ SCHEMA: frames.Schema = {
     "gflop": pl.Float64,
     **frames.TIME_MS,
     **dict.fromkeys(("gflop_per_s", "slope"), pl.Float64),
-    "n_sizes": pl.Int64,
+    **dict.fromkeys(("layers", "n_sizes"), pl.Int64),
     "series": pl.String,
 }
 
@@ -38,27 +38,30 @@ def rows(run: Run) -> pl.DataFrame:
     """Return a row for each variant and case: the FLOPs of the block, the time, and the slope of
     the variant.
 
-    A slope of 1 is time in proportion to FLOPs; it is fitted over all sizes of the variant, and
-    null where there are not two.
+    A slope of 1 is time in proportion to FLOPs; it is fitted over all sizes of the variant with as
+    many layers, and null where there are not two.
     """
-    points: dict[str, list[tuple[float, float]]] = {}
+    points: dict[tuple[str, int], list[tuple[float, float]]] = {}
     for row in run.rows:
         if (time := run.time(row)) and row["flops"]:
-            points.setdefault(row["variant"], []).append((row["flops"], time.median))
+            place = row["variant"], layers_of(row)
+            points.setdefault(place, []).append((row["flops"], time.value))
+    fewest = min(map(layers_of, run.rows), default=1)
     found: list[dict[str, Any]] = []
     for case, name in frames.case_names(run).items():
         for row in frames.rungs(run, case):
-            sizes = points.get(row["variant"], [])
-            fitted = slope(sizes)
+            sizes = points.get((row["variant"], layers_of(row)), [])
+            named = slope(points.get((row["variant"], fewest), []))
             found.append(
                 {
                     **frames.identity(row, name),
                     **frames.time_columns(run.time(row)),
                     "gflop": row["flops"] / 1e9 if row["flops"] else None,
                     "gflop_per_s": run.gflops(row),
-                    "slope": fitted,
+                    "layers": layers_of(row),
+                    "slope": slope(sizes),
                     "n_sizes": len(sizes),
-                    "series": _series(row, fitted),
+                    "series": _series(row, named),
                 }
             )
     return frames.frame_of(found, SCHEMA)
@@ -102,7 +105,7 @@ def chart(run: Run) -> alt.LayerChart:
         .transform_calculate(
             interval=theme.span("low_ms", "high_ms"), fitted=theme.optional("slope", ".2f")
         )
-        .encode(x=x("gflop"), y=y("time_ms"), color=color, detail="variant:N")
+        .encode(x=x("gflop"), y=y("time_ms"), color=color, detail=["variant:N", "layers:N"])
     )
     is_other = f"datum.series === '{OTHERS}'"
     # Painted first, so that what has a color lies above

@@ -23,8 +23,8 @@ LABELS = dict(zip(PARTS, theme.PART_COLORS, strict=False))
 def rows(run: Run, case: str) -> pl.DataFrame:
     """Return a row for each variant and part, and one for its wall time.
 
-    Parts are medians of profiled calls, `share` is of the profiled total; the wall time is the
-    median of unprofiled calls with its 95% interval. Times are in the unit that the columns name.
+    Parts are medians of profiled calls, `share` is of the profiled total; the wall time is
+    that of unprofiled calls with its interval. Times are in the unit that the columns name.
     """
     unit, name = frames.unit_for(run, case), frames.case_names(run).get(case)
     time, low, high = (f"{end}_{unit.suffix}" for end in ("time", "low", "high"))

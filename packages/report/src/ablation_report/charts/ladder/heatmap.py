@@ -26,7 +26,7 @@ def base_of(run: Run) -> str | None:
 
 
 def rows(run: Run) -> pl.DataFrame:
-    """Return a row for each variant and case: its paired ratio to the base, and the text that
+    """Return a row for each variant and case: its ratio to the base, and the text that
     stands for it.
 
     A row without a time, or without a base to be set against, has a null ratio and says why.
@@ -47,7 +47,7 @@ def _text(row: Row, comparison: Comparison | None) -> str:
     if comparison is None:
         return "no base"
     is_clear = comparison.row is comparison.base or is_different(comparison.verdict)
-    return f"{comparison.ratio.median:.2f}" + ("" if is_clear else " ~")
+    return f"{comparison.ratio.value:.2f}" + ("" if is_clear else " ~")
 
 
 def needs(run: Run) -> str | None:

@@ -20,7 +20,7 @@ def base_of(run: Run, case: str) -> Row | None:
 
 
 def rows(run: Run, case: str) -> pl.DataFrame:
-    """Return a row for each variant but the base: its paired ratio to it, and the verdict."""
+    """Return a row for each variant but the base: its ratio to it, and the verdict."""
     base, name = base_of(run, case), frames.case_names(run).get(case)
     found = [
         {

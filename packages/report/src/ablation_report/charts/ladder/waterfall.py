@@ -46,7 +46,7 @@ def rows(run: Run, case: str) -> pl.DataFrame:
     """Return a row for each rung of the main path that the case has.
 
     `from_variant` is the nearest rung before it that has a time, which is its parent unless the
-    run leaves that out; the ratio is to it, paired by round. The first has none.
+    run leaves that out; the ratio is to it, of common rounds. The first has none.
     """
     unit = frames.unit_for(run, case)
     time, before = f"time_{unit.suffix}", f"from_time_{unit.suffix}"

@@ -56,7 +56,7 @@ def _parts(run: Run, row: Row) -> dict[str, float]:
     """The nanoseconds of each part of a step: medians by the marks inside it, or by the phases that
     were timed apart; empty without either."""
     times = [run.time(run.row(row["case"], row["variant"], phase)) for phase in PUBLISHED_PARTS]
-    forward, both, step = (time.median if time else 0.0 for time in times)
+    forward, both, step = (time.value if time else 0.0 for time in times)
     parts = {"fwd": forward, "bwd": both - forward, "opt": step - both}
     return part_medians(row) or (parts if min(parts.values()) > 0 else {})
 

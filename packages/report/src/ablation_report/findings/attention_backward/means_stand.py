@@ -21,9 +21,9 @@ def evaluate(run: Run) -> Outcome:
     if run.is_published:
         return _published(run)
     found = [
-        (row, math.fsum(row["samples_ns"]) / len(row["samples_ns"]) / time.median)
+        (row, math.fsum(row["samples_ns"]) / len(row["samples_ns"]) / median)
         for row in run.rows
-        if (time := run.time(row))
+        if (median := run.median(row))
     ]
     if not found:
         return not_measured("no time of a call")
@@ -81,7 +81,7 @@ def _name(row: Row) -> str:
 
 
 def _change(run: Run, first: Row, second: Row) -> float:
-    times_ns = [time.median for row in (first, second) if (time := run.time(row))]
+    times_ns = [time.value for row in (first, second) if (time := run.time(row))]
     return max(times_ns) / min(times_ns)
 
 

@@ -15,9 +15,9 @@ def evaluate(run: Run) -> Outcome:
     """Judge whether one cold run under the profiler takes the time of a call."""
     found: list[tuple[Row, float]] = []
     for row in run.rows:
-        cold, time = detail(row, "published_style_ns"), run.time(row)
-        if cold and time:
-            found.append((row, cold / time.median))
+        cold, median = detail(row, "published_style_ns"), run.median(row)
+        if cold and median:
+            found.append((row, cold / median))
     if not found:
         return not_measured(
             "no time of a cold run under the profiler together with one of many calls"

@@ -27,7 +27,7 @@ def evaluate(run: Run) -> Outcome:
     if not found:
         return not_measured("no case with times of both a tiled form and one row by row")
     verdicts = [_judge(run, comparison) for comparison in found]
-    figures = {_where(run, comparison): comparison.ratio.median for comparison in found}
+    figures = {_where(run, comparison): comparison.ratio.value for comparison in found}
     sentence = f"Time of the tiled form over that of the other: {ranged(figures)}."
     n_open = verdicts.count("not resolved")
     if n_open and not run.is_published:

@@ -58,7 +58,7 @@ def _floor(run: Run, points: Iterable[Comparison]) -> str:
 def _line(name: str, points: Sequence[Comparison], said: OutcomeVerdict, start: int | None) -> str:
     """Write one series: where it crosses, and the change of time at each length."""
     ordered = sorted(points, key=_length)
-    figures = ", ".join(f"{_length(point)} {change(point.ratio.median)}" for point in ordered)
+    figures = ", ".join(f"{_length(point)} {change(point.ratio.value)}" for point in ordered)
     if start is not None:
         where = f"flash wins from seq_len {start} on"
     else:

@@ -28,7 +28,7 @@ def evaluate(run: Run) -> Outcome:
 
     def time_ns(row: Row) -> float | None:
         time = run.time(row)
-        return time.median if time else None
+        return time.value if time else None
 
     figures: dict[str, float] = {}
     used: list[Row] = []

@@ -17,7 +17,7 @@ from ablation_report.findings.words import case_name, name_of, said, time_change
 from ablation_report.run import BLOCK, Comparison, Run, is_ours
 from ablation_report.stats import Verdict
 
-# The medians put the runner-up behind: a paired ratio that calls it faster settles nothing.
+# The times put the runner-up behind: a ratio that calls it faster settles nothing.
 _JUDGED: dict[Verdict, OutcomeVerdict] = {
     "slower": "holds",
     "same": "does not hold",
@@ -27,7 +27,7 @@ _JUDGED: dict[Verdict, OutcomeVerdict] = {
 
 
 def evaluate(run: Run) -> Outcome:
-    """Compare the second smallest median with the smallest; two names of a program are one."""
+    """Compare the second smallest time with the smallest; two names of a program are one."""
     found: list[Comparison] = []
     gaps: list[Gap] = []
     for case in run.cases:

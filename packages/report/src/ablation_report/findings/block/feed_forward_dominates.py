@@ -78,7 +78,8 @@ def share_of(row: Row) -> Share | None:
         other = median([whole - attention - norm for whole, attention, norm in parts])
         return Share(row, other / total, None, is_bound=True)
     timed = [op for op in row["ops"] or () if op["median_ns"] is not None]
-    products = [op for op in timed if op["name"].split(".")[0] in PRODUCTS]
+    # Of several layers the names begin with the number of the layer.
+    products = [op for op in timed if set(op["name"].split(".")) & set(PRODUCTS)]
     if not products:
         return None
     feed_forward = sum(op["median_ns"] for op in products) / total

@@ -45,7 +45,7 @@ def _sentence(run: Run, able: Sequence[Comparison], lost: Sequence[Comparison]) 
         return f"{text}."
     groups: dict[str, list[str]] = {}
     for comparison in lost:
-        part = f"{place_of(run, comparison.row)} {change(comparison.ratio.median)}"
+        part = f"{place_of(run, comparison.row)} {change(comparison.ratio.value)}"
         groups.setdefault(comparison.variant, []).append(part)
     listing = "; ".join(
         f"{name_of(run, variant)} ({', '.join(parts)})" for variant, parts in groups.items()
@@ -65,7 +65,7 @@ def _twins(run: Run) -> str:
         for first, second in twins(run, case):
             ratio = run.ratio(run.row(case, first), run.row(case, second))
             if ratio is not None:
-                text = f"{change(ratio.median)} at {case_name(run, case)}"
+                text = f"{change(ratio.value)} at {case_name(run, case)}"
                 found.setdefault((first, second), []).append(text)
     return "".join(
         f" {name_of(run, first)} and {name_of(run, second)} are one program by their "

@@ -69,9 +69,9 @@ def shift_of(
     if limit is None:
         return None
     moved = {
-        name: part.median
+        name: part.value
         for name, part in movements.items()
-        if abs(part.median) > limit and (part.low > 0 or part.high < 0)
+        if abs(part.value) > limit and (part.low > 0 or part.high < 0)
     }
     is_shift = any(part > 0 for part in moved.values()) and any(p < 0 for p in moved.values())
     return Shift(comparison, moved) if is_shift else None
@@ -105,7 +105,7 @@ def _movements(comparison: Comparison) -> dict[str, Interval]:
     mine, theirs = _parts(comparison.row), _parts(comparison.base)
     return {
         name: Interval(
-            (part.median - theirs[name].median) / total,
+            (part.value - theirs[name].value) / total,
             (part.low - theirs[name].high) / total,
             (part.high - theirs[name].low) / total,
             part.n,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ablation_report.findings.judge import compare, is_twin
+from ablation_report.rows import config_name
 from ablation_report.run import Comparison, Row, Run, is_ours
 
 # The group of the rungs that the published ladder does not have.
@@ -12,10 +13,13 @@ BEYOND = "Beyond"
 
 
 def cases_of(run: Run, configs: Iterable[str]) -> list[str]:
-    """Return the cases of these configs; of a config that was not run its name."""
-    found: dict[str, list[str]] = {}
+    """Return the cases of these configs; of a config that was not run its name.
+
+    A config with several layers has another name.
+    """
+    found: dict[str | None, list[str]] = {}
     for case, rows in run.by_case.items():
-        found.setdefault(rows[0]["sizes"].get("config"), []).append(case)
+        found.setdefault(config_name(rows[0]["sizes"]), []).append(case)
     return [case for config in configs for case in found.get(config, [config])]
 
 

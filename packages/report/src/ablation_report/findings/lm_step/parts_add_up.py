@@ -62,18 +62,18 @@ def _halves(run: Run, row: Row) -> list[Sum]:
     known = [(half, time) for half in halves if half is not None and (time := run.time(half))]
     if len(known) < len(PARTS):
         return []
-    total = sum(time.median for _, time in known)
+    total = sum(time.value for _, time in known)
     rows = [row, *(half for half, _ in known)]
-    return [("fwd_grad + bwd", total / whole.median, SUM_TOLERANCE, rows)]
+    return [("fwd_grad + bwd", total / whole.value, SUM_TOLERANCE, rows)]
 
 
 def _marks(run: Run, row: Row) -> list[Sum]:
     """Return the sum of a step's parts over the step."""
     parts = [median(ns) for ns in (detail(row, "parts_ns") or {}).values() if ns]
-    whole = run.time(row)
+    whole = run.median(row)
     if row["phase"] != "step" or not parts or not whole:
         return []
-    return [("parts of a step", sum(parts) / whole.median, STEP_TOLERANCE, [row])]
+    return [("parts of a step", sum(parts) / whole, STEP_TOLERANCE, [row])]
 
 
 FINDING = Finding(

@@ -42,6 +42,10 @@
       spec.columns = Math.max(1, Math.min(count, spec.columns, room));
       spec.spec.width = Math.max(least, (width - aside) / spec.columns - each);
     }
+    if (spec.usermeta?.stacked) {
+      const { aside, least } = spec.usermeta.stacked;
+      for (const part of spec.vconcat) part.width = Math.max(least, width - aside);
+    }
     return spec;
   }
 

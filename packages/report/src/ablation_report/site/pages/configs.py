@@ -60,8 +60,12 @@ def _size(place: Place) -> str:
     sizes = row["sizes"]
     return (
         f"d_model {sizes['H'] * sizes['d']}, {sizes['H']} heads, seq_len {sizes['Nq']}, "
-        f"batch {sizes['B']}: {(row['flops'] or 0) / 1e9:.3g} GFLOP a block."
+        f"batch {sizes['B']}{_layers(place)}: {(row['flops'] or 0) / 1e9:.3g} GFLOP a call."
     )
+
+
+def _layers(place: Place) -> str:
+    return f", {place.layers} layers with weights of their own" if place.layers != 1 else ""
 
 
 def _section(place: Place, title: str) -> str:
@@ -132,8 +136,8 @@ def _best_compiled(place: Place | None) -> list[str]:
     time, against = run.time(best), run.compare(best, SDPA)
     return [
         escape(best["printed_name"]),
-        duration(time.median if time else None),
-        f"{against.ratio.median:.2f}x, {against.verdict}" if against else NOTHING,
+        duration(time.value if time else None),
+        f"{against.ratio.value:.2f}x, {against.verdict}" if against else NOTHING,
     ]
 
 

@@ -102,7 +102,7 @@ def _measured(name: str, inputs: Inputs) -> str:
             continue
         run = users[0].run
         row = min(
-            _users(users[0], name), key=lambda row: time.median if (time := run.time(row)) else 0
+            _users(users[0], name), key=lambda row: time.value if (time := run.time(row)) else 0
         )
         times = _times(row, name)
         total = sum(op["median_ns"] or 0 for op in row["ops"])

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ablation_report.escaping import escape
-from ablation_report.run import BLOCK, DEFAULT, LEAGUE, Comparison, Row, Run, is_other
+from ablation_report.run import (
+    BLOCK,
+    DEFAULT,
+    LEAGUE,
+    Comparison,
+    Row,
+    Run,
+    is_other,
+    is_other_arithmetic,
+)
 from ablation_report.series import short_case
 from ablation_report.site.choose import (
     Place,
@@ -30,26 +39,37 @@ from ablation_report.site.text import (
 from ablation_report.tables import NOTHING, duration, interval_text, marked
 
 HEADER = ("Case", "Ours", "Best other", "Ours / best other", "95% interval")
+# Stands apart: its error has another bound. Only where it was measured.
+OTHER_HEADER = ("Other arithmetic", "Other arithmetic / best other")
+CALL_TITLE = "One call of a block, float32, "
 NO_OTHER = "*No recorded run compares ours with another runtime.*"
 
 
 def against_table(found: Iterable[tuple[str, Run, Comparison]]) -> str:
     """Lay out comparisons of ours with the best other, each with the text of its case."""
-    rows = [
-        [
-            name,
-            *(_named_time(run, row) for row in (said.row, said.base)),
-            marked(said),
-            interval_text(said.ratio),
-        ]
-        for name, run, said in found
-    ]
-    return table(HEADER, rows)
+    rows, apart = [], []
+    for name, run, said in found:
+        times = [_named_time(run, row) for row in (said.row, said.base)]
+        rows.append([name, *times, marked(said), interval_text(said.ratio)])
+        apart.append(_other_arithmetic(run, said))
+    if not any(apart):
+        return table(HEADER, rows)
+    nothing = [NOTHING] * len(OTHER_HEADER)
+    rows = [[*row, *(told or nothing)] for row, told in zip(rows, apart, strict=True)]
+    return table((*HEADER, *OTHER_HEADER), rows)
+
+
+def _other_arithmetic(run: Run, said: Comparison) -> list[str]:
+    """The time of our fastest row with another arithmetic, and its ratio to the best other; empty
+    without one."""
+    row = run.best(said.case, is_other_arithmetic, said.row["phase"])
+    against = run.compare(row, said.base)
+    return [] if row is None else [_named_time(run, row), marked(against)]
 
 
 def _named_time(run: Run, row: Row) -> str:
     time = run.time(row)
-    return f"{duration(time.median if time else None)} ({escape(row['printed_name'])})"
+    return f"{duration(time.value if time else None)} ({escape(row['printed_name'])})"
 
 
 def best_by_case(setting: Setting, order: Iterable[str] = ()) -> dict[str, Place]:
@@ -93,17 +113,18 @@ def has_league(place: Place) -> bool:
 
 def leagues(inputs: Inputs) -> list[tuple[Setting, dict[str, Place]]]:
     """The settings of the block that have other runtimes, with the place shown of each config: the
-    one whose rows resolve most first, noisy ones last."""
+    one whose rows resolve most first, noisy ones last; single blocks before several layers."""
     found = filter(has_league, places(inputs.recorded(BLOCK)))
     pairs = [(setting, best_by_case(setting, inputs.configs)) for setting in settings(found)]
 
-    def weight(pair: tuple[Setting, dict[str, Place]]) -> tuple[bool, bool, int, float]:
+    def weight(pair: tuple[Setting, dict[str, Place]]) -> tuple[bool, bool, bool, int, float]:
         setting, shown = pair
         said = [each for place in shown.values() for each in against_others(place)]
         floors = [place.run.floor(place.case) or 0.0 for place in shown.values()]
         is_quiet = not any(is_noisy(place.run) for place in shown.values())
         n_resolved = sum(each.is_resolved for each in said)
-        return setting.is_whole, is_quiet, n_resolved, -sum(floors) / len(floors)
+        is_single = setting.layers == 1
+        return is_single, setting.is_whole, is_quiet, n_resolved, -sum(floors) / len(floors)
 
     return sorted((pair for pair in pairs if pair[1]), key=weight, reverse=True)
 
@@ -124,10 +145,10 @@ def league_block(inputs: Inputs) -> str:
 
 
 def runtimes_table(place: Place) -> str:
-    """Ours and the others by time, with the paired ratio to the best of the others."""
+    """Ours and the others by time, with the ratio to the best of the others."""
     run = place.run
     rival = run.best(place.case, is_other)
-    timed = [(time.median, row) for row in place.rows if (time := run.time(row))]
+    timed = [(time.value, row) for row in place.rows if (time := run.time(row))]
     timed.sort(key=lambda pair: pair[0])
     rows = [
         [
@@ -149,7 +170,8 @@ def runtimes_table(place: Place) -> str:
 def _runtime(row: Row) -> list[str]:
     name = escape(row["printed_name"])
     is_default = row["variant"] == DEFAULT
-    return [f"**{name}**" if is_default else name, "theirs" if is_other(row) else "ours"]
+    whose = "ours, other arithmetic" if is_other_arithmetic(row) else "ours"
+    return [f"**{name}**" if is_default else name, "theirs" if is_other(row) else whose]
 
 
 def result_block(inputs: Inputs) -> str:
@@ -158,5 +180,5 @@ def result_block(inputs: Inputs) -> str:
     if not found:
         return NO_OTHER + "\n"
     setting, shown = found[0]
-    title = f"One call of a block, float32, {escape(setting_title(setting))}:"
+    title = f"{CALL_TITLE}{escape(setting_title(setting))}:"
     return join(title, against_parts(shown, inputs.configs))

@@ -79,7 +79,7 @@ def worth(name: str, inputs: Inputs) -> str:
                 [
                     f"[{escape(config)}]({page})",
                     *(escape(row["printed_name"]) for row in (said.row, said.base)),
-                    f"{said.ratio.median:.3f}x",
+                    f"{said.ratio.value:.3f}x",
                     said.verdict,
                     link(place.run),
                 ]

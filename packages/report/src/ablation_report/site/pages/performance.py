@@ -54,11 +54,11 @@ def _floor_line(place: Place) -> list[str] | None:
     moved = least_bytes(best)
     return [
         duration(best["flops"] / peak * 1e9),
-        f"{duration(time.median)} ({escape(best['printed_name'])})",
+        f"{duration(time.value)} ({escape(best['printed_name'])})",
         percent(run.of_ceiling(best), digits=0),
         NOTHING if moved is None else f"{moved / 2**20:.3g} MiB",
         percent(memory_share(run, best), digits=0),
-        duration(sdpa.median if sdpa else None),
+        duration(sdpa.value if sdpa else None),
     ]
 
 
@@ -139,7 +139,7 @@ def _worth_table(setting: Setting, found: Mapping[str, Said]) -> str:
     for name, said in found.items():
         if said:
             mean = geometric_mean(
-                {c: said[c][1].ratio.median if c in said else None for c in configs}
+                {c: said[c][1].ratio.value if c in said else None for c in configs}
             )
             rows.append([escape(name), *_cells(said, configs), mean.text()])
     runs = [run for said in found.values() for run, _ in said.values()]
@@ -161,9 +161,10 @@ def _cells(said: Said, configs: Sequence[str]) -> list[str]:
 
 def instruction_sets_block(inputs: Inputs) -> str:
     """What compile chooses over PT SDPA, by each instruction set that a machine was run with."""
-    groups: dict[tuple[str, int], list[Setting]] = {}
+    groups: dict[tuple[str, int, int], list[Setting]] = {}
     for setting in settings(places(inputs.recorded(BLOCK))):
-        groups.setdefault((setting.hardware, setting.threads), []).append(setting)
+        key = setting.hardware, setting.threads, setting.layers
+        groups.setdefault(key, []).append(setting)
     parts = [_instruction_sets(group) for group in groups.values() if len(group) > 1]
     return join(*parts) if parts else "*No machine was measured with two instruction sets.*\n"
 
@@ -181,7 +182,8 @@ def _instruction_sets(group: Sequence[Setting]) -> str:
         [escape(simd), *(_error_of(said.get(config)) for config in configs)]
         for simd, said in found.items()
     ]
-    machine = f"{group[0].machine}, {group[0].threads} threads"
+    layers = f", {group[0].layers} layers" if group[0].layers != 1 else ""
+    machine = f"{group[0].machine}, {group[0].threads} threads{layers}"
     return join(
         f"**{escape(machine)}**",
         table(["Time / PT SDPA's", *map(escape, configs)], times),

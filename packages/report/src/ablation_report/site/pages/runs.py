@@ -159,11 +159,11 @@ def _contents(run: Run) -> list[str]:
     if not run.rows:
         return ["*It was stopped before its first case: nothing can be said.*"]
     answers = [(finding, outcome) for finding, _, outcome in ask([run])]
+    drawn = run_figures(run)
     return [
         "## Findings",
         findings_list(answers, "../"),
-        "## Charts",
-        run_figures(run),
+        *(["## Charts", drawn] if drawn else []),
         *(measures(found, f"## {escape(found.title)}") for found in run_tables(run)),
         legend(run),
     ]

@@ -15,6 +15,7 @@ from ablation_report.site.choose import (
 )
 from ablation_report.site.figures import run_figures
 from ablation_report.site.inputs import Inputs
+from ablation_report.site.pages.attribution import attribution_pages
 from ablation_report.site.pages.findings import findings_block
 from ablation_report.site.pages.league import against_parts, best_by_case
 from ablation_report.site.pages.runs import facts, run_list
@@ -34,6 +35,7 @@ from ablation_report.site.text import (
 )
 from ablation_report.tables import NOTHING, run_tables
 from ablation_report.tables.suite import mean_table
+from ablation_report.worths import SUITE as ATTRIBUTION
 
 
 def all_suites(inputs: Inputs) -> list[str]:
@@ -57,7 +59,8 @@ def shown_runs(inputs: Inputs, suite: str) -> list[Run]:
 def suite_page_text(inputs: Inputs, suite: str) -> str:
     """The page of a suite: names, findings, the runs that say most, published figures, all runs."""
     recorded, own = inputs.recorded(suite), inputs.own(suite)
-    shown = [] if suite == BLOCK else shown_runs(inputs, suite)
+    # Both have pages of their own, by config and by machine
+    shown = [] if suite in (BLOCK, ATTRIBUTION) else shown_runs(inputs, suite)
     option = "" if suite == BLOCK else f" --suite {suite}"
     return join(
         page_title(suite),
@@ -96,7 +99,16 @@ def _results(inputs: Inputs, suite: str) -> list[str]:
             "Results: [the ladder](../ladder.md), [the league](../league.md), "
             "[configs](../configs.md), [findings](../findings.md)."
         ]
+    if suite == ATTRIBUTION:
+        return [_machines(inputs), findings_block(inputs, suite, "../").rstrip()]
     return [findings_block(inputs, suite, "../").rstrip(), _against(inputs, suite)]
+
+
+def _machines(inputs: Inputs) -> str:
+    """Links to the pages of attribution."""
+    pages = attribution_pages(inputs)
+    links = (f"[{escape(page.title)}](../{page.path})" for page in pages)
+    return f"Results by machine: {'; '.join(links)}." if pages else ""
 
 
 def _against(inputs: Inputs, suite: str) -> str:

@@ -1,0 +1,1 @@
+"""Charts of attribution: what each optimization is worth, whatever the order."""
