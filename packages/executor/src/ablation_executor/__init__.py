@@ -15,6 +15,7 @@ from .profile import OpTime, Profile
 from .refusal import ExportError, Refusal, UnsupportedOpError
 from .rewrite import RewriteLog
 from .selection import check_table_version
+from .workspace import Workspace
 
 __version__ = "0.1.0"
 
@@ -39,6 +40,7 @@ __all__ = [
     "RewriteLog",
     "UnsupportedOpError",
     "Value",
+    "Workspace",
     "compile",
     "export",
     "interpret",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any
 
@@ -18,11 +19,23 @@ from .ops import OPS, categories
 from .profile import OpTime, Profile
 from .selection import call_attributes, scratch_requirements, select_kernels
 from .stages import Stage, row_stages
+from .workspace import Workspace
 
 PLANS: dict[str, Callable[[Graph, Mapping[str, int], Sequence[Stage]], Plan]] = {
     "greedy": plan_greedy,
     "naive": plan_naive,
 }
+
+
+@dataclass(frozen=True)
+class ProgramPlan:
+    """What a program will run: graph, kernel of each node by name, memory, stages."""
+
+    graph: Graph
+    kernels: dict[str, str]
+    memory: Plan
+    threads: int
+    stages: tuple[Stage, ...] = ()
 
 
 class CompiledProgram:
@@ -35,6 +48,10 @@ class CompiledProgram:
     one, or to compile, interpret or rewrite `graph`, raises ReleasedConstantError. The program is
     the model as it was exported, whatever is done to the module afterwards. It lives in this
     process: pickle raises TypeError. Two threads that call one program take turns.
+
+    A program that was compiled with a workspace shares the memory that its sizes tell with others.
+    It keeps the arrays of packed constants, so that `graph` has all of them. Programs of one
+    workspace take turns.
     """
 
     def __init__(
@@ -44,6 +61,7 @@ class CompiledProgram:
         memory: Plan,
         threads: int,
         stages: Sequence[Stage] = (),
+        workspace: Workspace | None = None,
     ) -> None:
         self.graph = graph
         self.kernels = kernels
@@ -58,6 +76,7 @@ class CompiledProgram:
             *_program_arguments(graph, kernels, memory),
             memory.arena_bytes,
             _stage_arguments(self.calls, stages),
+            workspace=None if workspace is None else workspace.native,
         )
         self.packed_weights_bytes: int = self._program.packed_bytes
         _release_constants(graph, self._program.released_constants)
@@ -108,27 +127,66 @@ def compile(
     threads: int | None = None,
     plan: str = "greedy",
     share_rows: bool = True,
+    other_arithmetic: bool = False,
+    workspace: Workspace | None = None,
 ) -> CompiledProgram:
     """Make a graph runnable, as it is given: `optimize` rewrites it first, for the fastest program.
 
     `kernels` names a kernel for an op ({"attention": "flash_simd_parallel"}); other ops take the
     best for their shapes. `threads` sets the kernels' thread count, which is the process's; None
-    keeps it. `plan` is greedy or naive. `share_rows` lets short calls whose rows are independent
-    share one fork-join (see `stages`). ValueError for an unknown op, kernel or plan.
+    keeps it. A program runs on no more threads than it was compiled for: with fewer set since then
+    it runs on those, with more a call raises ValueError. `plan` is greedy or naive. `share_rows`
+    lets short calls whose rows are independent share one fork-join (see `stages`). `workspace` is
+    memory to share with other programs; None gives the program its own. `graph` stays as it is and
+    can be compiled again, with other kernels or another workspace. `other_arithmetic` lets products
+    with a constant matrix be computed by Strassen's scheme where that is expected to be faster:
+    with a larger error, bounded by the largest elements of both matrices (see
+    `ablation_kernels.strassen`). ValueError for an unknown op, kernel or plan.
     """
-    if plan not in PLANS:
-        near = difflib.get_close_matches(plan, PLANS, n=1, cutoff=0.0)[0]
-        raise ValueError(f"unknown plan {plan!r}; did you mean {near!r}? Plans: {', '.join(PLANS)}")
+    if workspace is not None and not isinstance(workspace, Workspace):
+        raise TypeError(
+            f"compile: argument 'workspace' is {type(workspace).__name__}; accepted: a Workspace or"
+            " None"
+        )
     if threads is not None:
         ablation_kernels.set_num_threads(threads)
     threads = ablation_kernels.get_num_threads()
+    planned = plan_program(
+        graph,
+        kernels=kernels,
+        threads=threads,
+        plan=plan,
+        share_rows=share_rows,
+        other_arithmetic=other_arithmetic,
+    )
+    if workspace is not None:
+        workspace.share_constants(planned.graph)
+    return CompiledProgram(
+        planned.graph, planned.kernels, planned.memory, threads, planned.stages, workspace
+    )
+
+
+def plan_program(
+    graph: Graph,
+    *,
+    kernels: Mapping[str, str] | None = None,
+    threads: int,
+    plan: str = "greedy",
+    share_rows: bool = True,
+    other_arithmetic: bool = False,
+) -> ProgramPlan:
+    """Plan what `compile` makes a program of, without reading a constant; arguments and errors are
+    those of `compile`."""
+    if plan not in PLANS:
+        near = difflib.get_close_matches(plan, PLANS, n=1, cutoff=0.0)[0]
+        raise ValueError(f"unknown plan {plan!r}; did you mean {near!r}? Plans: {', '.join(PLANS)}")
     graph = own_outputs(graph)
     # What passes have left unread would live as long as the program.
     graph.constants = Constants({value: graph.constants[value] for value in _read_constants(graph)})
-    selected = select_kernels(graph, kernels)
+    selected = select_kernels(graph, kernels, other_arithmetic)
     stages = row_stages(graph, selected) if share_rows and threads > 1 else []
     memory = PLANS[plan](graph, scratch_requirements(graph, selected, threads), stages)
-    return CompiledProgram(graph, selected, memory, threads, stages)
+    return ProgramPlan(graph, selected, memory, threads, tuple(stages))
 
 
 def _detached(given: Any) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import ablation_kernels
+from ablation_kernels import strassen
 
 from .ir import Graph, Node
 from .memory import storage_roots
@@ -71,11 +73,28 @@ def constant_slots(graph: Graph, node: Node) -> list[str]:
     ]
 
 
-def select_kernels(graph: Graph, kernels: Mapping[str, str] | None) -> dict[str, str]:
-    """The kernel of every node by name: the op's given one, else the best for the node's shapes."""
+def _other_product(graph: Graph, node: Node) -> str | None:
+    """The kernel of another arithmetic that is expected to be faster for a product with a constant
+    matrix; None for all else."""
+    if node.op != "matmul" or "b" not in constant_slots(graph, node):
+        return None
+    a, b = node.shapes[0], node.shapes[1]
+    if a is None or b is None or len(b) != 2:
+        return None
+    return strassen.kernel_for(math.prod(a[:-1]), node.output.shape[-1], a[-1])
+
+
+def select_kernels(
+    graph: Graph, kernels: Mapping[str, str] | None, other_arithmetic: bool = False
+) -> dict[str, str]:
+    """The kernel of every node by name: the op's given one, else the best for the node's shapes.
+
+    With `other_arithmetic` that may be one of another arithmetic: see `compile`.
+    """
     resolved = resolve_kernels(kernels)
     return {
         node.name: resolved.get(node.op)
+        or (_other_product(graph, node) if other_arithmetic else None)
         or ablation_kernels.best_kernel(
             node.op, node.shapes, call_attributes(node), constants=constant_slots(graph, node)
         )

@@ -2,7 +2,8 @@
 what the environment tells it to.
 
 ABLATION_FAKE is a JSON object from variant name to a behavior: a defect of the attention
-("head_index", "causal_ignored", "tile_dropped", "no_maximum"), or a failure (see `FakeProgram`).
+("head_index", "causal_ignored", "tile_dropped", "no_maximum"), "first_layer" for the weights of the
+first layer in all, or a failure (see `FakeProgram`).
 """
 
 from __future__ import annotations
@@ -23,8 +24,13 @@ from ablation_executor.bench.case import Case
 from ablation_executor.bench.suite import Loaded, Needs, Profile, Program, Suite, Verdict
 from ablation_executor.bench.suites import block as block_package
 from ablation_executor.bench.suites.block.check import Reference, block_reference, compare
-from ablation_executor.bench.suites.block.configs import PROBES, Config, find_config
-from ablation_executor.bench.suites.block.weights import Array, make_input, make_weights
+from ablation_executor.bench.suites.block.configs import Config, config_of, probes_of
+from ablation_executor.bench.suites.block.weights import (
+    Array,
+    layers_of,
+    make_input,
+    make_weights,
+)
 from ablation_report.rows import CATEGORIES
 
 TILE = 16
@@ -55,7 +61,17 @@ def attention(q: Array, k: Array, v: Array, causal: bool, defect: str) -> Array:
 
 
 def block(config: Config, weights: dict[str, Array], x: Array, defect: str) -> Array:
-    """The benchmark's block in float32."""
+    """The benchmark's block, or its layers, in float32."""
+    layers = layers_of(config, weights)
+    if defect == "first_layer":
+        layers = [layers[0]] * len(layers)
+    for layer in layers:
+        x = one_block(config, layer, x, defect)
+    return x
+
+
+def one_block(config: Config, weights: dict[str, Array], x: Array, defect: str) -> Array:
+    """A layer."""
 
     def linear(name: str, value: Array) -> Array:
         return np.asarray(value @ weights[f"{name}.weight"].T + weights[f"{name}.bias"])
@@ -104,7 +120,7 @@ class FakeProgram(Program):
 
     def probe(self) -> Verdict:
         """Each probe twice, as the real ones do; one behavior is right the first time only."""
-        for config in PROBES:
+        for config in probes_of(self._arguments[0]):
             weights, x = make_weights(config, self._seed), make_input(config, self._seed)
             reference = block_reference(config, weights, x)
             output = block(config, weights, x, self._behavior)
@@ -179,7 +195,7 @@ class FakeBlock(type(block_package.SUITE)):  # type: ignore[misc]
             sys.stderr.write("the last words\n")
             sys.stderr.flush()
             os._exit(3)
-        return FakeLoaded(find_config(str(case.get("config"))), seed)
+        return FakeLoaded(config_of(case), seed)
 
 
 def find_fake_suite(name: str) -> Suite:

@@ -12,6 +12,7 @@ from ablation_executor.bench.suites.block.ladder import (
     BY_NAME,
     LARGE_VARIANTS,
     LEAGUE,
+    LEAGUE_SELECTION,
     SAME_PROGRAM_PAIRS,
     VARIANTS,
     Rung,
@@ -75,10 +76,20 @@ def test_every_kernel_of_the_ladder_is_in_the_table() -> None:
 
 def test_compile_chooses_the_kernels_of_the_default_alone() -> None:
     native = [variant for variant in VARIANTS if variant.runtime == "kernels"]
-    assert [variant.name for variant in native if not variant.kernels] == ["beyond-default"]
+    chosen = [variant.name for variant in native if not variant.kernels]
+    assert chosen == ["beyond-default", "other-strassen"]
     products = {variant.kernels["matmul"]: variant.group for variant in native if variant.kernels}
     assert products["matmul_packed_simd_parallel"] == "Beyond"
     assert len(products) == 2
+
+
+def test_another_arithmetic_is_a_group_of_its_own_that_is_never_chosen() -> None:
+    other = [variant.name for variant in VARIANTS if variant.arithmetic == "other"]
+    assert other == [variant.name for variant in VARIANTS if variant.group == "Other arithmetic"]
+    assert other == ["other-strassen"] and set(other) <= set(LARGE_VARIANTS)
+    assert set(other) <= set(LEAGUE_SELECTION)
+    assert not any("strassen" in kernel for v in VARIANTS for kernel in v.kernels.values())
+    assert BY_NAME["other-strassen"].variant().factors["arithmetic"] == "other"
 
 
 def test_passes_are_prefixes_of_the_pipeline_but_for_absorb() -> None:

@@ -14,29 +14,35 @@ from ablation_executor import ops
 from ablation_executor import per_op as per_op_module
 from ablation_executor.bench.runtimes import make_adapter
 from ablation_executor.bench.suites import find_suite
-from ablation_executor.bench.suites.block.configs import find_config
-from ablation_executor.bench.suites.block.ladder import VARIANTS
-from ablation_executor.bench.suites.block.programs import write_reference
+from ablation_executor.bench.suites.block import models
+from ablation_executor.bench.suites.block.configs import Config, find_config
+from ablation_executor.bench.suites.block.ladder import BY_NAME, VARIANTS
+from ablation_executor.bench.suites.block.programs import BlockInputs, write_reference
+from ablation_executor.bench.suites.block.weights import Array
 from ablation_executor.bench.worker import Worker
 from ablation_executor.passes import fuse_attention
 from ablation_report.rows import PARTS
 
 torch = pytest.importorskip("torch")
 
-CONFIG = find_config("Toy")
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one_layer", "two_layers"])
+def config(request: pytest.FixtureRequest) -> Config:
+    """Toy, as a single block and as two."""
+    return find_config("Toy").stacked(request.param)
 
 
 @pytest.fixture(scope="module")
-def reference_file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The reference of Toy, as the bench writes it."""
+def reference_file(tmp_path_factory: pytest.TempPathFactory, config: Config) -> str:
+    """The reference of a config, as the bench writes it."""
     path: Path = tmp_path_factory.mktemp("reference") / "toy.npz"
-    write_reference(CONFIG, 0, path)
+    write_reference(config, 0, path)
     return str(path)
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[dict[str, Worker]]:
-    """A worker of each runtime that has loaded Toy."""
+def workers(config: Config) -> Iterator[dict[str, Worker]]:
+    """A worker of each runtime that has loaded a config."""
     threads = torch.get_num_threads()
     suite: Any = find_suite("block")
     suite._adapters.clear()
@@ -45,18 +51,18 @@ def workers() -> Iterator[dict[str, Worker]]:
             suite._adapters[name] = make_adapter(name, 2)
         made = {name: Worker(suite, name) for name in ("numpy", "kernels")}
         for worker in made.values():
-            assert "failed" not in worker.handle(load_request())
+            assert "failed" not in worker.handle(load_request(config))
     suite._adapters["torch"] = eager = make_adapter("torch", 1)
     made["torch"] = Worker(suite, "torch")
-    assert "failed" not in made["torch"].handle(load_request())
+    assert "failed" not in made["torch"].handle(load_request(config))
     yield made
     eager.close()  # type: ignore[attr-defined]
     suite._adapters.clear()
     torch.set_num_threads(threads)
 
 
-def load_request() -> dict[str, Any]:
-    case = CONFIG.case(2).label
+def load_request(config: Config) -> dict[str, Any]:
+    case = config.case(2).label
     return {"request": "load", "case": case, "seed": 0, "limit_bytes": None}
 
 
@@ -145,3 +151,31 @@ def test_a_native_kernel_without_its_causal_mask(
     reply = ask(workers["kernels"], "probe", "flash-layernorm")
     assert reply["reason"].startswith("probe: probe-causal")
     assert ask(workers["kernels"], "probe", "passes-none")["reason"] is None
+
+
+def test_a_layer_with_the_weights_of_another(
+    workers: dict[str, Worker], monkeypatch: pytest.MonkeyPatch, config: Config
+) -> None:
+    made = models.make_module
+
+    def make_wrong(config: Config, weights: dict[str, Array], kind: str) -> Any:
+        wrong = {name: weights[name.replace("1.", "0.")] for name in weights}
+        return made(config, wrong, kind)
+
+    monkeypatch.setattr(models, "make_module", make_wrong)
+    reason = ask(workers["torch"], "probe", "torch-sdpa")["reason"]
+    if config.layers == 1:
+        assert reason is None
+    else:
+        assert reason.startswith("probe: probe-layers, first call")
+
+
+def test_the_breakdown_of_layers_with_a_mask() -> None:
+    config = Config("masked", 16, 2, 5, causal=True, layers=2)
+    inputs = BlockInputs(config, 0)
+    with torch.inference_mode(False):
+        eager = make_adapter("torch", 1)
+        profile = eager.build(inputs.model(BY_NAME["torch-naive"])).profile(2)
+        eager.close()  # type: ignore[attr-defined]
+    assert profile is not None
+    assert {op["name"][:2] for op in profile.ops if op["op"] == "Linear"} == {"_0", "_1"}

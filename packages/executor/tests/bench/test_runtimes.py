@@ -32,7 +32,8 @@ from ablation_executor.bench.suites.block.programs import write_reference
 
 from .conftest import Measure
 
-CONFIG = find_config("Toy")
+# The probes of two layers are those of one and another.
+CONFIG = find_config("Toy").stacked(2)
 OTHER_NAMES = [runtime.name for runtime in OTHERS]
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 # It times its own matrix products for every shape: the probes would take the test a minute more.

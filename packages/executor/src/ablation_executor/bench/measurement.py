@@ -25,7 +25,9 @@ SLOW_QUICK_NS = 100_000_000
 TURN_CALLS = 5
 TURN_LIMIT_NS = 10_000_000
 
-FACT_COLUMNS = ("kernels", "n_calls", "timing_overhead_ns", "program_hash", "build_ns")
+FACT_COLUMNS = (
+    *("kernels", "n_calls", "timing_overhead_ns", "program_hash", "build_ns", "counters"),
+)
 NO_DEVICE = "none"
 
 
@@ -135,6 +137,8 @@ class Measurement:
     timings: list[Timing]
     # Bytes of the worker that this variant shares with others.
     shared_bytes: int = 0
+    # What the suite knows of its rows before anything runs.
+    known: Mapping[str, Any] = field(default_factory=dict)
     available_bytes: int | None = None
     # What it needs, and what is known of it, now that it is built.
     built_needs: Needs | None = None
@@ -181,6 +185,7 @@ def make_measurement(suite: Suite, variant: Variant, case: Case) -> Measurement:
             for phase in phases
         ],
         suite.shared_bytes(variant.worker, case),
+        suite.known(variant, case),
     )
 
 
@@ -194,7 +199,9 @@ def to_row(
 ) -> Row:
     """Return a finished phase as a row; `run` has run_id and session."""
     variant, is_ok = measurement.variant, timing.status == "ok"
-    facts = {**measurement.built_facts, **timing.facts}
+    known = measurement.known
+    passes = known.get("passes", variant.passes)
+    facts = {**known, **measurement.built_facts, **timing.facts}
     needs = measurement.built_needs or timing.needs
     row = blank_row()
     row.update(
@@ -212,7 +219,7 @@ def to_row(
         printed_name=variant.printed_name,
         published_name=variant.published_name,
         origin=variant.origin,
-        factors=dict(variant.factors),
+        factors=dict(known.get("factors") or variant.factors),
         sizes=dict(case.sizes),
         dtype=case.dtype,
         threads=case.threads,
@@ -230,7 +237,7 @@ def to_row(
         checked_rows=measurement.verdict.get("checked_rows"),
         flops=timing.flops.useful,
         flops_convention=timing.flops.convention,
-        passes=None if variant.passes is None else list(variant.passes),
+        passes=None if passes is None else list(passes),
         providers=facts.get("providers") or {},
         build_ns=measurement.compile_ns,
         calibration_before_ns=calibrations[0],
@@ -261,12 +268,12 @@ def to_row(
         predicted=measurement.shared_bytes + needs.total_bytes,
         available=measurement.available_bytes,
     )
-    details = {
-        **measurement.verdict.get("details", {}),
-        **facts.get("details", {}),
-        **timing.memory.get("details", {}),
-    }
-    row["details"] = details if is_ok and details else None
+    details = dict(known.get("details", {}))
+    if is_ok:
+        details |= measurement.verdict.get("details", {})
+        details |= facts.get("details", {})
+        details |= timing.memory.get("details", {})
+    row["details"] = details or None
     return row
 
 

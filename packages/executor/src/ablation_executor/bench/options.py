@@ -273,14 +273,16 @@ def refuse_with_resume(suite: Suite, options: argparse.Namespace) -> None:
 def listing(suite: Suite, options: argparse.Namespace, is_all: bool) -> str:
     """Return what --list prints: the labels of the cases where some were asked for, or what the
     suite has."""
-    if any((options.tiers, options.cases, options.quick)):
+    usual = make_parser(suite).parse_args([])
+    choosing = ("tiers", "cases", "quick", *suite.case_options)
+    if any(getattr(options, name) != getattr(usual, name) for name in choosing):
         return "\n".join(case.label for case in make_request(suite, options, is_all).cases)
     device = one_name("device", options.device or DEVICES[0], list(suite.devices))
     threads = [default_threads()]
     lines = [f"{suite.name}: {suite.what}", f"suites: {', '.join(SUITES)}", "tiers"]
-    usual = suite.default_tiers(device)
+    starred = suite.default_tiers(device)
     for name, what in suite.tiers.items():
-        count, mark = len(suite.cases(name, threads, device)), "*" if name in usual else " "
+        count, mark = len(suite.cases(name, threads, device)), "*" if name in starred else " "
         lines.append(f"{mark} {name:<12} {count:>4} cases  {what}")
     quick = len(suite.quick_cases(threads, device))
     lines += [f"  --quick      {quick:>4} cases", "* without --tiers"]

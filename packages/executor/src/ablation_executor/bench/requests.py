@@ -47,6 +47,7 @@ class Requests:
         if reply["needs"] is not None:
             measurement.built_needs = Needs(*reply["needs"])
         measurement.built_facts = reply["facts"]
+        self._refuse_other_program(measurement)
         compiled = crew.ask(worker, {"request": "compile", **about}, BUILD_TIMEOUT_S)
         measurement.compile_ns = compiled["compile_ns"]
         measurement.build_s = time.monotonic() - start
@@ -58,6 +59,13 @@ class Requests:
                 crew.ask(worker, message, SHORT_TIMEOUT_S)
         measurement.generation = crew.generation(worker)
         return {}
+
+    def _refuse_other_program(self, measurement: Measurement) -> None:
+        """Raise Failed where what was built is not what the suite had foreseen."""
+        foreseen = measurement.known.get("program_hash")
+        built = measurement.built_facts.get("program_hash")
+        if foreseen is not None and foreseen != built:
+            raise Failed("error", "plan", f"program {built} was built, {foreseen} was planned")
 
     def ask_all(
         self, measurement: Measurement, message: Message, timeout_s: float = CHECK_TIMEOUT_S

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ablation_report.rows import peak_flops_per_s
-from ablation_report.stats import MIN_ROUNDS, MIN_ROUNDS_OK, median_time
+from ablation_report.stats import MIN_ROUNDS, MIN_ROUNDS_OK, row_time
 
 from .case import Case
 from .interrupt import signals_held
@@ -207,7 +207,7 @@ class Rounds:
         """Have those of ours that may be the fastest take part in as many rounds as what is asked
         most: a verdict on the best of ours takes as many."""
         times = {
-            id(timing): median_time(timing.samples_ns, timing.sample_rounds)
+            id(timing): row_time(timing.samples_ns, timing.sample_rounds)
             for m, timing in self.pairs()
             if m.variant.origin == "ablation" and timing.has_enough
         }

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ablation_report.rows import DAMAGED_NAME, HEADER_NAME, SCHEMA_VERSION, Header, Row, parse_label
 from ablation_report.rows import PROVIDERS as PROVIDER_KEYS
-from ablation_report.stats import median_time
+from ablation_report.stats import row_time
 
 from .case import Case, case_of
 from .ceilings import measure_ceilings
@@ -35,6 +36,8 @@ SAME_MACHINE = ("cpu_model", "cores", "arch", "os", "isa_flags", "processor_quot
 SAME_BUILD = ("compiler", "flags", "sanitizer", "isa_used", "blas_library")
 # The ceilings are measured again after a case that took longer: the machine may have been busy.
 CEILINGS_AGAIN_S = 30.0
+# Rows of a case that its line lists one by one.
+MOST_LISTED = 50
 
 
 class Run:
@@ -128,12 +131,17 @@ class Run:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Return the rows of a case in a line: the time of each, or its status."""
+    """Return the rows of a case in a line: the time of each, or its status; of very many how many
+    have which."""
+    if len(rows) > MOST_LISTED:
+        counts = Counter(row["status"] for row in rows)
+        told = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+        return f"{len(rows)} rows: {told}"
     parts = []
     for row in rows:
         figure = f"{row['status']}/{row['reason']}"
         if row["status"] == "ok":
-            figure = f"{median_time(row['samples_ns'], row['sample_rounds']) / 1e6:.3g} ms"
+            figure = f"{row_time(row['samples_ns'], row['sample_rounds']) / 1e6:.3g} ms"
         phase = f" {row['phase']}" if row["phase"] != "fwd" else ""
         parts.append(f"{row['variant']}{phase} {figure}")
     return ", ".join(parts)
@@ -177,6 +185,7 @@ def make_header(request: Request) -> Header:
         },
         "git_sha": git_sha(),
         "sessions": 1,
+        **suite.header(),
     }
 
 
@@ -260,6 +269,7 @@ def _suite_of(path: Path, info: Header, named: Suite | None) -> Suite:
     if info["suite"] not in SUITES:
         raise UsageError(f"{path} holds a run of {info['suite']!r}: suites: {', '.join(SUITES)}")
     suite = find_suite(info["suite"])
+    suite.resume(info)
     known = {variant.name for variant in suite.variants(info["device"])}
     damaged = f"{path / HEADER_NAME} is damaged: column"
     for name in info["variants"]:

@@ -72,7 +72,8 @@ class RunFolder:
         Raises UsageError if the folder cannot be made or written, if the disk is full, and if it
         holds a run or anything else; what is there stays as it is.
         """
-        missing = [name for name in HEADER_COLUMNS if name not in info]
+        needed = [name for name, column in HEADER_COLUMNS.items() if not column.is_optional]
+        missing = [name for name in needed if name not in info]
         if missing:
             raise ValueError(f"{HEADER_NAME} would lack {missing}")
         try:

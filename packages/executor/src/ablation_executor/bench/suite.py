@@ -227,8 +227,23 @@ class Suite(ABC):
     tiers: Mapping[str, str]
     twins: Sequence[tuple[str, str]]
     devices: Sequence[str] = ("cpu", "cuda")
+    # The options of `add_options` that choose cases, by their names in the namespace.
+    case_options: Sequence[str] = ()
     # Whether workers go on from one case to the next; otherwise each case has new ones.
     keeps_workers: bool = True
+
+    def header(self) -> dict[str, Any]:
+        """Return what the header of a run says of this suite alone: `factors`, `options`."""
+        return {}
+
+    def resume(self, header: Mapping[str, Any]) -> None:
+        """Take up what a run was asked for, before its variants are looked at."""
+        return None
+
+    def known(self, variant: Variant, case: Case) -> dict[str, Any]:
+        """Return what is known of a row before anything runs: `counters`, `program_hash`, `passes`,
+        `factors` and `details`."""
+        return {}
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Add the options that only this suite has; `chosen_cases` and `chosen_variants` read

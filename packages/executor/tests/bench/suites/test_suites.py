@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
+import ablation_kernels
 from ablation_executor.bench.suite import Suite
 from ablation_executor.bench.suites import SUITES, find_suite
 from ablation_executor.bench.suites.twins import program_name
@@ -36,7 +38,9 @@ def test_the_baseline_has_a_twin_wherever_it_runs(suite: Suite) -> None:
     cases = [case for tier in suite.tiers for case in suite.cases(tier, [1], "cpu")]
     for name, twin in suite.twins:
         first, second = variants[name], variants[twin]
-        assert second.worker != first.worker
+        # Programs that share what their worker has loaded have a twin in the same process.
+        is_shared = suite.shared_bytes(first.worker, cases[0]) > 0
+        assert (second.worker == first.worker) == is_shared
         assert (second.origin, second.phases) == (first.origin, first.phases)
         assert program_name(twin) == program_name(name) == name
         for case in cases:
@@ -47,14 +51,26 @@ def test_the_baseline_has_a_twin_wherever_it_runs(suite: Suite) -> None:
                 assert suite.needs(second, case, phase) == suite.needs(first, case, phase)
 
 
+@pytest.fixture
+def threads_as_before() -> Iterator[None]:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads(), ablation_kernels.get_num_threads()
+    yield
+    torch.set_num_threads(before[0])
+    ablation_kernels.set_num_threads(before[1])
+
+
+@pytest.mark.usefixtures("threads_as_before")
 def test_a_twin_is_the_same_program(suite: Suite) -> None:
-    pytest.importorskip("torch")
     variants = {variant.name: variant for variant in suite.variants("cpu")}
     case = min(suite.quick_cases([1], "cpu"), key=lambda case: case.Nq * case.Nk)
     runs = [pair for pair in suite.twins if suite.supports(variants[pair[0]], case) is None]
     assert runs[0][0] == suite.baseline
     for name, twin in runs:
-        programs = [suite.load(each, case, 0).build(each) for each in (name, twin)]
+        if variants[name].worker == "kernels":
+            # Others set for their whole process what tests of this one would meet
+            suite.start("kernels", case.threads)
+        programs = [suite.load(variants[each].worker, case, 0).build(each) for each in (name, twin)]
         assert type(programs[0]) is type(programs[1])
         phase = "fwd_nograd" if suite.name == "lm-step" else "fwd"
         first, second = (program.call(phase, program.prepare(phase)) for program in programs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any
@@ -21,6 +21,7 @@ from ...ir import Graph, Node, Value
 from ...memory import storage_roots
 from ...passes import DEFAULT_PASSES, optimize
 from ...per_op import PerOp
+from ...workspace import Workspace
 from ..suite import Needs, Profile
 from . import adapter
 from .adapter import Array, Model, Runner, clock_read_ns
@@ -29,12 +30,13 @@ from .adapter import Array, Model, Runner, clock_read_ns
 @dataclass(frozen=True)
 class Options:
     """How a graph is optimized and run: `executor` is per_op or compiled; `kernels` has a kernel
-    for every op, or is empty where they are chosen."""
+    for every op, or is empty where they are chosen; the others are as in `compile`."""
 
     executor: str = "compiled"
     passes: tuple[str, ...] = DEFAULT_PASSES
     kernels: Mapping[str, str] = field(default_factory=dict)
     share_rows: bool = True
+    other_arithmetic: bool = False
 
 
 def live_peak_bytes(graph: Graph, backend: str) -> int:
@@ -75,9 +77,16 @@ def kernel_of(
 class GraphRunner(Runner):
     """A graph that is optimized and ready to run."""
 
-    def __init__(self, exported: Exported, options: Options, backend: str, threads: int) -> None:
-        start = perf_counter_ns()
-        graph, _ = optimize(exported.graph.copy(), passes=options.passes)
+    def __init__(
+        self,
+        exported: Exported,
+        graph: Graph,
+        options: Options,
+        backend: str,
+        threads: int,
+        start_ns: int,
+        workspace: Workspace | None = None,
+    ) -> None:
         program: Any
         if options.executor == "per_op":
             kernels = dict(options.kernels) or None
@@ -88,8 +97,10 @@ class GraphRunner(Runner):
                 kernels=options.kernels,
                 threads=threads,
                 share_rows=options.share_rows,
+                other_arithmetic=options.other_arithmetic,
+                workspace=workspace,
             )
-        self._build_ns = exported.export_ns + perf_counter_ns() - start
+        self._build_ns = exported.export_ns + perf_counter_ns() - start_ns
         self._graph, self._program, self._inputs = graph, program, exported.inputs
         self._backend = backend
         shared = {id(array) for array in exported.graph.constants.values()}
@@ -123,6 +134,11 @@ class GraphRunner(Runner):
             return Needs(self._own_bytes + (program.arena_bytes or 0) + packed, passing)
         return Needs(self._own_bytes, passing + live_peak_bytes(graph, self._backend))
 
+    def digest(self) -> str:
+        """Return the hash of the graph, its kernels and stages, of a loop as well."""
+        program = self._program
+        return program_hash(program.graph, program.kernels, getattr(program, "stages", ()))
+
     def facts(self) -> dict[str, Any]:
         """Return columns of the row that are known once it is built."""
         graph, program = self._graph, self._program
@@ -135,7 +151,7 @@ class GraphRunner(Runner):
             memory["arena"] = program.arena_bytes
             memory["scratch"] = program.attention_scratch_bytes
             memory["packed"] = program.packed_weights_bytes
-            digest = program_hash(program)
+            digest = self.digest()
         return {
             "memory": memory,
             "n_calls": calls,
@@ -163,15 +179,17 @@ def kernels_of(graph: Graph, kernels: Mapping[str, str]) -> dict[str, str]:
     return {name: kernel for name, kernel in found.items() if kernel}
 
 
-def program_hash(program: CompiledProgram) -> str:
-    """Return a hash of what a program computes and how: graph, kernels and stages.
+def program_hash(
+    graph: Graph, kernels: Mapping[str, str], stages: Sequence[Sequence[str]] = ()
+) -> str:
+    """Return a hash of what a program computes and how: graph, kernel of each node, and stages.
 
-    Values are numbered and constants known by their shape, so that equal programs of two names have
-    equal hashes, in every process.
+    Values are numbered and constants that are read known by their shape, so that equal programs of
+    two names have equal hashes, in every process.
     """
-    graph = program.graph
     numbers: dict[Value, int] = {}
-    for value in (*graph.inputs, *graph.constants):
+    read = {value for node in graph.nodes for value in node.inputs}
+    for value in (*graph.inputs, *(value for value in graph.constants if value in read)):
         numbers.setdefault(value, len(numbers))
     lines = [repr([value.shape for value in numbers])]
     position: dict[str, int] = {}
@@ -179,11 +197,11 @@ def program_hash(program: CompiledProgram) -> str:
         position[node.name] = len(position)
         inputs = [None if value is None else numbers.get(value, -1) for value in node.inputs]
         attributes = sorted((key, repr(value)) for key, value in node.attributes.items())
-        kernel = program.kernels.get(node.name)
+        kernel = kernels.get(node.name)
         lines.append(repr((node.op, kernel, inputs, attributes, node.output.shape)))
         numbers[node.output] = len(numbers)
     lines.append(repr([numbers.get(value, -1) for value in graph.outputs]))
-    lines.append(repr([[position[name] for name in stage] for stage in program.stages]))
+    lines.append(repr([[position[name] for name in stage] for stage in stages]))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
@@ -226,5 +244,7 @@ class Adapter(adapter.Adapter):
 
     def build(self, model: Model, options: Any = None) -> GraphRunner:
         """Rewrite, plan and compile as `Options` say."""
-        exported = self.export(model)
-        return GraphRunner(exported, options or Options(), self._name, self._threads)
+        exported, given = self.export(model), options or Options()
+        start = perf_counter_ns()
+        graph, _ = optimize(exported.graph.copy(), passes=given.passes)
+        return GraphRunner(exported, graph, given, self._name, self._threads, start)

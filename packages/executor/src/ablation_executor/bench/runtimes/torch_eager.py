@@ -103,7 +103,7 @@ class TorchRunner(Runner):
                 if node.op == "placeholder":
                     self._input_names.append(node.name)
                 elif node.op == "get_attr":
-                    self._constants[node.name] = getattr(traced, str(node.target))
+                    self._constants[node.name] = operator.attrgetter(str(node.target))(traced)
             self._steps = _steps(traced)
         return self._steps
 

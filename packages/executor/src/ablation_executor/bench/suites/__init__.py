@@ -12,6 +12,7 @@ DEFAULT = "block"
 # The name of a suite to the package below this one whose attribute SUITE is the suite.
 SUITES: dict[str, str] = {
     DEFAULT: "block",
+    "attribution": "attribution",
     "attention-sweep": "attention_sweep",
     "lm-step": "lm_step",
     "attention-backward": "attention_backward",

@@ -9,11 +9,20 @@ from pathlib import Path
 from ...case import Case, CustomTier
 from ...interrupt import UsageError
 from ...names import resolve_names, split_names
+from ...options import whole_number
 from ...runtimes import BY_NAME as RUNTIMES
 from ...runtimes import make_adapter, missing_reason
 from ...suite import Flops, Loaded, Needs, Refusal, Suite, Variant
 from .check import reference_bytes
-from .configs import CONFIGS, QUICK_CONFIGS, SUITE_NAME, TIER, Config, find_config
+from .configs import (
+    CONFIGS,
+    MAX_LAYERS,
+    QUICK_CONFIGS,
+    SUITE_NAME,
+    TIER,
+    config_of,
+    find_config,
+)
 from .ladder import (
     BY_NAME,
     LARGE_VARIANTS,
@@ -45,8 +54,18 @@ SLOWDOWNS = {
 SLOW_UNFUSED, SLOW_SCALAR = 3.0, 1.7
 
 
+def add_case_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose cases: sizes and layers."""
+    add = parser.add_argument
+    add("--configs", metavar="A,B", help="model sizes (default: all nine)")
+    layers = f"blocks one after another, each with weights of its own, 1 to {MAX_LAYERS} (1)"
+    add("--layers", type=whole_number(1, MAX_LAYERS), default=1, metavar="N", help=layers)
+    add("--skip-large", action="store_true", help="leave out seq_len of 4096 and more")
+
+
 class BlockSuite(Suite):
-    """Nine sizes of a transformer block; a rung differs from its parent on one axis."""
+    """Nine sizes of a transformer block, or of several in a row; a rung differs from its parent on
+    one axis."""
 
     name = SUITE_NAME
     what = "a transformer block under every variant of the ablation ladder"
@@ -54,6 +73,7 @@ class BlockSuite(Suite):
     tiers: Mapping[str, str] = {TIER: "sizes from Toy to those of large models"}
     twins = SAME_PROGRAM_PAIRS
     devices = ("cpu",)
+    case_options = ("configs", "layers", "skip_large")
     # A runtime that has given up its weights cannot load others; and each case has fresh memory.
     keeps_workers = False
 
@@ -62,9 +82,8 @@ class BlockSuite(Suite):
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Add the options of the published interface."""
+        add_case_options(parser)
         add = parser.add_argument
-        add("--configs", metavar="A,B", help="model sizes (default: all nine)")
-        add("--skip-large", action="store_true", help="leave out seq_len of 4096 and more")
         add("--all-variants", action="store_true", help="all variants for large sizes too")
         add(
             "--baselines",
@@ -90,10 +109,12 @@ class BlockSuite(Suite):
     def chosen_cases(
         self, options: argparse.Namespace, cases: list[Case], threads: Sequence[int]
     ) -> list[Case]:
-        """Those of `--configs`, without long ones if these are to be skipped."""
+        """Those of `--configs`, with the layers asked for, without long ones if these are to be
+        skipped."""
         if options.configs is not None:
             names = resolve_names("config", split_names(options.configs), CONFIG_NAMES)
             cases = [find_config(name).case(count) for count in threads for name in names]
+        cases = [config_of(case).case(case.threads, options.layers) for case in cases]
         if options.skip_large:
             cases = [case for case in cases if not config_of(case).is_long]
             if not cases:
@@ -146,7 +167,7 @@ class BlockSuite(Suite):
         return Needs(0, 2 * config_of(case).block_bytes)
 
     def shared_bytes(self, worker: str, case: Case) -> int:
-        """The weights, as often as the worker holds them."""
+        """The weights of all layers, as often as the worker holds them."""
         return RUNTIMES[worker].weights_copies * config_of(case).weights_bytes
 
     def flops(self, case: Case, phase: str) -> Flops:
@@ -188,11 +209,6 @@ class BlockSuite(Suite):
         from .programs import BlockLoaded
 
         return BlockLoaded(self._adapters[worker], config_of(case), seed)  # type: ignore[arg-type]
-
-
-def config_of(case: Case) -> Config:
-    """Return the config of a case."""
-    return find_config(str(case.get("config")))
 
 
 def _chosen_baselines(text: str | None) -> list[str]:

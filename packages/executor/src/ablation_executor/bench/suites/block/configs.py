@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...case import Case, make_case
 
 SUITE_NAME, TIER = "block", "configs"
+# More than the deepest of the models that the sizes are named after.
+MAX_LAYERS = 128
 
 
 @dataclass(frozen=True)
 class Config:
     """One size of the transformer block (pre-norm, 4x ReLU feed-forward, biases).
 
-    `query_key_gain` multiplies the query and key weights, so that a probe's scores grow large.
+    `layers` blocks run one after another, each with weights of its own. `query_key_gain` multiplies
+    the query and key weights, so that a probe's scores grow large.
     """
 
     name: str
@@ -23,6 +26,7 @@ class Config:
     batch: int = 1
     causal: bool = False
     query_key_gain: float = 1.0
+    layers: int = 1
 
     @property
     def head_dim(self) -> int:
@@ -31,14 +35,19 @@ class Config:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of one forward call: 24 S d^2 + 4 S^2 d."""
+        """Floating-point operations of one forward call: 24 S d^2 + 4 S^2 d for each layer."""
         s, d = self.seq_len, self.d_model
-        return self.batch * (24 * s * d * d + 4 * s * s * d)
+        return self.layers * self.batch * (24 * s * d * d + 4 * s * s * d)
+
+    @property
+    def layer_bytes(self) -> int:
+        """Bytes of the float32 parameters of a layer: 12 d^2 + 13 d of them."""
+        return 4 * (12 * self.d_model**2 + 13 * self.d_model)
 
     @property
     def weights_bytes(self) -> int:
-        """Bytes of the block's float32 parameters: 12 d^2 + 13 d of them."""
-        return 4 * (12 * self.d_model**2 + 13 * self.d_model)
+        """Bytes of the parameters of all layers."""
+        return self.layers * self.layer_bytes
 
     @property
     def is_large(self) -> bool:
@@ -55,11 +64,22 @@ class Config:
         """Bytes of the block's input, and of its output."""
         return 4 * self.batch * self.seq_len * self.d_model
 
-    def case(self, threads: int) -> Case:
-        """The case of this config on some threads."""
+    def stacked(self, layers: int) -> Config:
+        """This config with some number of layers; ValueError below 1."""
+        if layers < 1:
+            raise ValueError(f"layers is {layers}; accepted: 1 and more")
+        return replace(self, layers=layers)
+
+    def case(self, threads: int, layers: int | None = None) -> Case:
+        """The case of this config on some threads, with its own layers or with `layers`.
+
+        A single block has no size `layers`: its label is that of the runs before there were any.
+        """
+        layers = self.layers if layers is None else layers
         shape = (self.batch, self.n_heads, self.seq_len, self.seq_len, self.head_dim)
+        deep = {"layers": layers} if layers != 1 else {}
         return make_case(
-            SUITE_NAME, TIER, shape, causal=self.causal, threads=threads, config=self.name
+            SUITE_NAME, TIER, shape, causal=self.causal, threads=threads, config=self.name, **deep
         )
 
 
@@ -85,19 +105,32 @@ PROBES: tuple[Config, ...] = (
     Config("probe-causal", 48, 3, 37, causal=True, query_key_gain=8.0),
     Config("probe-tiles", 48, 3, 1061),
 )
+# Where there are several layers, one may read the weights of another.
+LAYERS_PROBE = Config("probe-layers", 48, 3, 37, layers=2)
+
+
+def probes_of(config: Config) -> tuple[Config, ...]:
+    """The probes that every variant of a config runs; several layers have one more."""
+    return PROBES if config.layers == 1 else (*PROBES, LAYERS_PROBE)
 
 
 def find_config(name: str) -> Config:
     """The config or probe of exactly this name; KeyError if there is none."""
-    for config in CONFIGS + PROBES:
+    for config in (*CONFIGS, *PROBES, LAYERS_PROBE):
         if config.name == name:
             return config
     raise KeyError(name)
 
 
+def config_of(case: Case) -> Config:
+    """The config of a case, with its layers; KeyError if there is none of its name."""
+    return find_config(str(case.get("config"))).stacked(int(case.get("layers", 1)))
+
+
 def peak_activation_bytes(config: Config, is_manual: bool) -> int:
     """Bytes that the block's activations take in torch at the worst moment of one call.
 
+    Layers run one after another and leave only their result, so that there are no more with many.
     Manual attention: scores and their scaled copy (then that and the softmax) beside x, q, k, v
     and a contiguous copy of k. Otherwise the feed-forward: its activation before and after relu
     beside x, the norm and the result.

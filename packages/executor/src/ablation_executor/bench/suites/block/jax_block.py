@@ -10,6 +10,15 @@ import math
 from typing import Any
 
 from .configs import Config
+from .weights import layers_of
+
+
+def model(config: Config, weights: dict[str, Any], x: Any) -> Any:
+    """Return the layers of x, (B, S, d) float32, one after another; weights as `block` takes them,
+    by the names of `make_weights`."""
+    for layer in layers_of(config, weights):
+        x = block(config, layer, x)
+    return x
 
 
 def block(config: Config, weights: dict[str, Any], x: Any) -> Any:

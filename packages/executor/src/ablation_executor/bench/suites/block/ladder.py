@@ -2,8 +2,9 @@
 
 Axes: `executor` (who runs the graph, and how), `passes`, `attention` (unfused, or the fused
 kernel), `softmax` (the kernel of an unfused softmax), `layer_norm`, `matmul` (the kernel of every
-product) and `kernels` (given by the variant, or chosen by compile). The pass `fuse_attention`
-belongs to the attention axis. While attention varies, LayerNorm stays at `simd_parallel`, so that
+product), `kernels` (given by the variant, or chosen by compile) and `arithmetic` (other: products
+by Strassen's scheme where that is expected to pay). The pass `fuse_attention` belongs to the
+attention axis. While attention varies, LayerNorm stays at `simd_parallel`, so that
 `attention-fused-parallel` and `layernorm-parallel` are the same program: the run's A/A pair.
 """
 
@@ -25,6 +26,9 @@ EPILOGUES = (*ALL, "fuse_activation")
 LAYOUT = (*EPILOGUES, "direct_layout")
 # All passes that find something in the block; the others are for language models.
 MERGED = (*LAYOUT, "merge_qkv")
+
+# The group of what rounds otherwise than every other variant: never compared as one of them.
+OTHER_ARITHMETIC = "Other arithmetic"
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Rung:
     kernels: dict[str, str]
     module: str = "manual"
     share_rows: bool = False
+    arithmetic: str = "same"
 
     def axes(self) -> dict[str, object]:
         """What this variant is on each axis; None where the axis has no meaning for it."""
@@ -69,6 +74,7 @@ class Rung:
             "matmul": self.kernels.get("matmul"),
             "kernels": ("given" if self.kernels else "chosen") if native else None,
             "share_rows": self.share_rows,
+            "arithmetic": self.arithmetic,
         }
 
     def variant(self) -> Variant:
@@ -87,7 +93,12 @@ class Rung:
             group=self.group,
             parent=self.parent,
             changed=self.changed or None,
-            factors={"executor": self.executor, **factors, "share_rows": self.share_rows},
+            factors={
+                "executor": self.executor,
+                **factors,
+                "share_rows": self.share_rows,
+                "arithmetic": self.arithmetic,
+            },
             passes=self.passes,
         )
 
@@ -108,7 +119,7 @@ def changed_axes(child: Rung, parent: Rung) -> list[str]:
     if both_given:
         comparable += ["layer_norm", "matmul"] + (["softmax"] if fused else [])
     if same_runtime:
-        comparable += ["kernels", "share_rows"]
+        comparable += ["kernels", "share_rows", "arithmetic"]
     return [axis for axis in comparable if mine[axis] != theirs[axis]]
 
 
@@ -306,6 +317,20 @@ VARIANTS: tuple[Rung, ...] = (
         MERGED,
         share_rows=True,
     ),
+    Rung(
+        "other-strassen",
+        "Strassen products",
+        "Strassen products",
+        OTHER_ARITHMETIC,
+        "beyond-default",
+        "arithmetic",
+        "kernels",
+        "compiled",
+        MERGED,
+        {},
+        share_rows=True,
+        arithmetic="other",
+    ),
 )
 
 # The runtimes of others, each PT SDPA under another executor. Not rungs of the ladder: a selection
@@ -330,17 +355,19 @@ LEAGUE: tuple[Rung, ...] = tuple(
 BY_NAME: dict[str, Rung] = {variant.name: variant for variant in (*VARIANTS, *LEAGUE)}
 
 # What the league is played with: both baselines, the best of the published ladder with the other
-# half of its A/A pair, without which no difference is resolved, and all that goes beyond it.
+# half of its A/A pair, without which no difference is resolved, all that goes beyond it, and other
+# arithmetic, which has a column of its own.
 LEAGUE_SELECTION: tuple[str, ...] = (
     "torch-naive",
     "torch-sdpa",
     "attention-fused-parallel",
     "layernorm-parallel",
     "flash-layernorm",
-    *(variant.name for variant in VARIANTS if variant.group == "Beyond"),
+    *(variant.name for variant in VARIANTS if variant.group in ("Beyond", "Other arithmetic")),
 )
 
-# For d_model >= 2048, where the other rungs take too long: the published selection, and Beyond.
+# For d_model >= 2048, where the other rungs take too long: the published selection, Beyond, and
+# other arithmetic, which pays most at these sizes.
 LARGE_VARIANTS: tuple[str, ...] = (
     "torch-naive",
     "torch-sdpa",
@@ -357,6 +384,7 @@ LARGE_VARIANTS: tuple[str, ...] = (
     "beyond-qkv",
     "beyond-rows",
     "beyond-default",
+    "other-strassen",
 )
 
 # Pairs that are the same program under two names: the difference between their times is noise.

@@ -1,4 +1,4 @@
-"""The benchmark's block as torch modules: manual softmax attention, and SDPA."""
+"""The benchmark's block as torch modules: manual softmax attention, and SDPA; one or several."""
 
 from __future__ import annotations
 
@@ -83,10 +83,18 @@ class BlockSDPA(_Block):
         return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
 
 
-def make_module(config: Config, weights: dict[str, Array], kind: str) -> nn.Module:
-    """The block of this config in eval mode; `kind` is "manual" or "sdpa"."""
+def empty_module(config: Config, kind: str) -> nn.Module:
+    """The same without weights: its parameters have shapes alone."""
+    block = BlockManual if kind == "manual" else BlockSDPA
     with torch.device("meta"):
-        module: nn.Module = BlockManual(config) if kind == "manual" else BlockSDPA(config)
+        blocks = [block(config) for _ in range(config.layers)]
+    return blocks[0] if config.layers == 1 else nn.Sequential(*blocks)
+
+
+def make_module(config: Config, weights: dict[str, Array], kind: str) -> nn.Module:
+    """The block of this config in eval mode, or its layers one after another; `kind` is "manual" or
+    "sdpa"."""
+    module = empty_module(config, kind)
     load_weights(module, weights)
     for parameter in module.parameters():
         parameter.requires_grad_(False)

@@ -10,11 +10,11 @@ from typing import Any
 from ...runtimes import adapter
 from ...runtimes.adapter import Model, Runner
 from ...suite import Loaded, Needs, Profile, Program, Verdict
-from .check import Reference, block_reference, compare
-from .configs import PROBES, Config, peak_activation_bytes
-from .jax_block import block
+from .check import Reference, block_reference, compare, other_growth, stack_reference
+from .configs import Config, peak_activation_bytes, probes_of
+from .jax_block import model as jax_model
 from .ladder import BY_NAME, Rung
-from .weights import Array, make_input, make_weights
+from .weights import Array, make_input, make_layer, make_weights
 
 OURS = ("kernels", "numpy")
 
@@ -25,7 +25,23 @@ def options_of(rung: Rung) -> Any:
         return None
     from ...runtimes.ours import Options
 
-    return Options(rung.executor, rung.passes, rung.kernels, rung.share_rows)
+    return Options(
+        rung.executor,
+        rung.passes,
+        rung.kernels,
+        rung.share_rows,
+        other_arithmetic=rung.arithmetic == "other",
+    )
+
+
+def growth_of(runner: Runner) -> float | None:
+    """Return by what the limits grow where products are of another arithmetic; None elsewhere."""
+    products: str = runner.facts().get("kernels", {}).get("matmul", "")
+    if "strassen" not in products:
+        return None
+    from ablation_kernels import strassen
+
+    return other_growth(max(map(strassen.levels_of, products.split("+"))))
 
 
 class BlockInputs:
@@ -50,7 +66,7 @@ class BlockInputs:
         if rung.runtime != "jax":
             return self._make(rung.module)
         taken = {name: array.T.copy() for name, array in self.weights.items()}
-        return self._make("manual", parameters=taken, function=partial(block, self.config))
+        return self._make("manual", parameters=taken, function=partial(jax_model, self.config))
 
     def _make(self, kind: str, **others: Any) -> Model:
         def make_module() -> Any:
@@ -91,7 +107,7 @@ class BlockProgram(Program):
         output, self._output = self._output, None
         if output is None or reference is None:
             raise RuntimeError("check without a first call, or without a reference")
-        return compare(output, Reference.load(reference))
+        return compare(output, Reference.load(reference), growth_of(self._runner))
 
     def call(self, phase: str, prepared: Any) -> Any:
         """Make one call."""
@@ -157,7 +173,8 @@ class BlockLoaded(Loaded):
 
     def _probe(self, rung: Rung) -> Verdict:
         if self._references is None:
-            self._probe_inputs = [BlockInputs(config, self._seed) for config in PROBES]
+            probes = probes_of(self._inputs.config)
+            self._probe_inputs = [BlockInputs(config, self._seed) for config in probes]
             self._references = [
                 block_reference(inputs.config, inputs.weights, inputs.x)
                 for inputs in self._probe_inputs
@@ -166,7 +183,8 @@ class BlockLoaded(Loaded):
             runner = self._runtime.build(inputs.model(rung), options_of(rung))
             # The second call meets memory that the first has used.
             for call in ("first", "second"):
-                verdict = compare(runner.output(runner.call(None)), reference)
+                output = runner.output(runner.call(None))
+                verdict = compare(output, reference, growth_of(runner))
                 if verdict.reason is not None:
                     verdict.reason = f"{inputs.config.name}, {call} call: {verdict.reason}"
                     return verdict
@@ -175,5 +193,5 @@ class BlockLoaded(Loaded):
 
 def write_reference(config: Config, seed: int, path: Path) -> None:
     """Compute the reference of a config and write it."""
-    inputs = BlockInputs(config, seed)
-    block_reference(config, inputs.weights, inputs.x).save(path)
+    layers = (make_layer(config, seed, layer) for layer in range(config.layers))
+    stack_reference(config, layers, make_input(config, seed)).save(path)

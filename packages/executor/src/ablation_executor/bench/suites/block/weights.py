@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,8 @@ import numpy.typing as npt
 from .configs import Config
 
 Array = npt.NDArray[np.float32]
+# Streams of random numbers: weights of the first layer, input, weights of the layers after it.
+FIRST_STREAM, INPUT_STREAM = 0, 1
 
 LINEAR_SHAPES: dict[str, tuple[int, int]] = {
     # name -> (outputs, inputs) in units of d_model
@@ -27,13 +31,39 @@ def _generator(config: Config, seed: int, stream: int) -> np.random.Generator:
 
 
 def make_weights(config: Config, seed: int) -> dict[str, Array]:
-    """Float32 parameters of a block by their torch names, for example `query.weight`.
+    """Float32 parameters by their torch names: `query.weight` of a single block, `1.query.weight`
+    of the second of several layers.
+
+    The first layer has the weights of the single block.
+    """
+    if config.layers == 1:
+        return make_layer(config, seed, 0)
+    return {
+        f"{layer}.{name}": array
+        for layer in range(config.layers)
+        for name, array in make_layer(config, seed, layer).items()
+    }
+
+
+def layers_of(config: Config, weights: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The weights of each layer by their names within a block, from those of `make_weights`."""
+    if config.layers == 1:
+        return [dict(weights)]
+    layers: list[dict[str, Any]] = [{} for _ in range(config.layers)]
+    for name, array in weights.items():
+        layer, _, inner = name.partition(".")
+        layers[int(layer)][inner] = array
+    return layers
+
+
+def make_layer(config: Config, seed: int, layer: int) -> dict[str, Array]:
+    """Float32 parameters of a layer by their names within a block.
 
     Linear weights (outputs, inputs) have variance 1 / inputs, so that every activation stays of
     order one; the norms' weights and all biases differ from one and zero, so that none can be
     left out unnoticed.
     """
-    rng = _generator(config, seed, 0)
+    rng = _generator(config, seed, FIRST_STREAM if layer == 0 else INPUT_STREAM + layer)
     d = config.d_model
     weights: dict[str, Array] = {}
     for name, (outputs, inputs) in LINEAR_SHAPES.items():
@@ -52,6 +82,6 @@ def make_weights(config: Config, seed: int) -> dict[str, Array]:
 
 def make_input(config: Config, seed: int) -> Array:
     """Float32 input (batch, seq_len, d_model) of unit variance, from a stream of its own."""
-    rng = _generator(config, seed, 1)
+    rng = _generator(config, seed, INPUT_STREAM)
     shape = (config.batch, config.seq_len, config.d_model)
     return rng.standard_normal(shape, dtype=np.float32)

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 
 from ablation_report.rows import DEVICES, Row, row_faults
-from ablation_report.stats import median_time
+from ablation_report.stats import row_time
 
 from ....case import Case
 from ....interrupt import EXIT_FAILED
@@ -80,17 +80,17 @@ def make_row(
 
 def summary(rows: Sequence[Row]) -> str:
     """The rows in a line each, and the efficiency of the second."""
-    lines, medians = [], []
+    lines, times = [], []
     for row in rows:
         name = row["variant"]
         if row["status"] != "ok":
             lines.append(f"{name}: {row['status']}, {row['reason_text']}")
             continue
-        medians.append(median_time(row["samples_ns"], row["sample_rounds"]))
-        rate = row["details"]["tokens"] / (medians[-1] / 1e9)
-        lines.append(f"{name}: {medians[-1] / 1e6:.2f} ms a step, {rate:.0f} tokens/s")
-    if len(medians) == len(rows):
-        lines.append(f"scaling efficiency: {medians[0] / medians[1]:.1%}")
+        times.append(row_time(row["samples_ns"], row["sample_rounds"]))
+        rate = row["details"]["tokens"] / (times[-1] / 1e9)
+        lines.append(f"{name}: {times[-1] / 1e6:.2f} ms a step, {rate:.0f} tokens/s")
+    if len(times) == len(rows):
+        lines.append(f"scaling efficiency: {times[0] / times[1]:.1%}")
     return "\n".join(lines)
 
 

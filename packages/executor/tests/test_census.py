@@ -1,0 +1,72 @@
+"""What a program does in a call, counted by hand for small models."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from torch import nn
+
+import ablation_kernels
+from ablation_executor import export, optimize
+from ablation_executor.census import Census, census
+from ablation_executor.compiler import compile, plan_program
+
+
+def test_a_linear_layer() -> None:
+    graph, _ = optimize(export(nn.Linear(8, 5).eval(), (torch.randn(3, 8),)))
+    plan = plan_program(graph, kernels={"matmul": "blas"}, threads=1)
+    read, written = 4 * (3 * 8 + 5 * 8 + 5), 4 * 3 * 5
+    flops = 3 * 5 * (2 * 8 + 1)
+    assert census(plan) == Census(1, flops, read, written, 0, 0, 0, 1)
+    assert census(plan, is_loop=True) == census(plan)
+
+
+@pytest.mark.parametrize("kernel", ["blas", "packed_simd"])
+def test_packed_constants_are_those_of_the_program(kernel: str) -> None:
+    """A weight that two layers share is packed once."""
+    layer = nn.Linear(24, 24)
+    graph, _ = optimize(
+        export(nn.Sequential(layer, nn.ReLU(), layer).eval(), (torch.randn(3, 24),))
+    )
+    plan = plan_program(graph, kernels={"matmul": kernel}, threads=1)
+    program = compile(graph, kernels={"matmul": kernel}, threads=1)
+    found = census(plan)
+    assert found.packed_bytes == program.packed_weights_bytes
+    assert (found.packed_bytes > 0) == (kernel == "packed_simd")
+    assert found.launches == 2
+    # 3 rows of 24 float32, in whole lines of 64 bytes.
+    assert found.arena_bytes == 320
+
+
+class Attend(nn.Module):
+    def __init__(self, is_causal: bool) -> None:
+        super().__init__()
+        self.is_causal = is_causal
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.scaled_dot_product_attention(x, x, x, is_causal=self.is_causal)
+
+
+@pytest.mark.parametrize(("is_causal", "pairs"), [(False, 6 * 6), (True, 6 * 7 // 2)])
+def test_attention(is_causal: bool, pairs: int) -> None:
+    graph, _ = optimize(export(Attend(is_causal).eval(), (torch.randn(2, 3, 6, 4),)))
+    found = census(plan_program(graph, threads=1))
+    assert found.flops == 2 * 3 * pairs * (4 * 4 + 1)
+    assert found.bytes_written == 4 * 2 * 3 * 6 * 4
+    assert found.bytes_read == 3 * found.bytes_written
+
+
+def test_a_fork_join_that_is_shared_is_one_launch() -> None:
+    before = ablation_kernels.get_num_threads()
+    try:
+        model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8)).eval()
+        graph, _ = optimize(export(model, (torch.randn(64, 8),)))
+        apart = census(plan_program(graph, threads=2, share_rows=False))
+        shared = census(plan_program(graph, threads=2))
+    finally:
+        ablation_kernels.set_num_threads(before)
+    assert (apart.launches, shared.launches) == (2, 1)
+    assert apart.flops == shared.flops
