@@ -34,7 +34,17 @@ BUILD_TOOLS = ("scikit-build-core", "nanobind", "cmake", "ninja")
 BUILD_BACKENDS = (*BUILD_TOOLS, "hatchling")
 LINT_TOOLS = ("ruff", "mypy", "clang-format", "codespell", "check-jsonschema", "zizmor")
 # What mypy reads to know the types that the packages take from others; torch is left out on purpose
-TYPED_DEPENDENCIES = ("numpy", "polars", "altair", "psutil", "rich", "pytest", "nox", "packaging")
+TYPED_DEPENDENCIES = (
+    "numpy",
+    "polars",
+    "altair",
+    "psutil",
+    "rich",
+    "pytest",
+    "nox",
+    "packaging",
+    "hypothesis",
+)
 # What the extra `bench` brings besides the report
 BENCH_TOOLS = ("psutil", "rich", "torch")
 SITE_TOOLS = ("zensical", "mkdocstrings-python", "vl-convert-python")
@@ -142,7 +152,7 @@ def tests(session: nox.Session) -> None:
         (i for i, word in enumerate(session.posargs) if word not in PACKAGES), len(session.posargs)
     )
     chosen = tuple(session.posargs[:count]) or PACKAGES
-    others = {"executor": BENCH_TOOLS, "report": ("zensical",)}
+    others = {"executor": BENCH_TOOLS, "report": ("zensical", "hypothesis")}
     # The bench writes rows by the report's schema
     needed = tuple(name for name in PACKAGES if name in chosen or "executor" in chosen)
     extra = (tool for name in chosen for tool in others.get(name, ()))
