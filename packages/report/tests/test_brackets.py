@@ -12,7 +12,7 @@ from attribution_samples import BLOCK_FACTORS, usual_value
 from ladder_samples import SIX_FACTORS, ladder_run, lattice_run, naive, rung
 
 from ablation_report.attribution import attributions
-from ablation_report.brackets import INSIDE, NEAR, OUTSIDE, Rung, rungs, shapes_of
+from ablation_report.attribution.brackets import INSIDE, NEAR, OUTSIDE, Rung, rungs, shapes_of
 from ablation_report.load import read_one
 from ablation_report.run import Run
 

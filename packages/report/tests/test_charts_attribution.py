@@ -23,10 +23,10 @@ from samples import make_run, make_timed
 from test_brackets import folding
 
 from ablation_report import charts
-from ablation_report.brackets import rungs, shapes_of
+from ablation_report.attribution.brackets import rungs, shapes_of
+from ablation_report.attribution.worths import attribution_of
 from ablation_report.charts.attribution import bars, interactions, strip, waterfall
 from ablation_report.run import Run
-from ablation_report.worths import attribution_of
 
 PER_CASE = (bars, waterfall, interactions, strip)
 KEYS = ("worths", "savings", "interactions", "programs")

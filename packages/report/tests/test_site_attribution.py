@@ -17,6 +17,7 @@ from test_brackets import folding, value
 from test_charts_attribution import FEW, sampled_run
 from test_findings_attribution import QUIET, counters_only
 
+from ablation_report.attribution.worths import attribution_of
 from ablation_report.load import Gathered, gather
 from ablation_report.run import Run
 from ablation_report.site import write_pages
@@ -28,7 +29,6 @@ from ablation_report.site.pages.attribution import (
     ladders_of,
     shown_places,
 )
-from ablation_report.worths import attribution_of
 
 ROOT = Path(__file__).parents[3]
 LINK = re.compile(r"\]\(([^)#\s]+\.md)(?:#[^)]*)?\)")

@@ -25,7 +25,7 @@ from ablation_executor.bench.suites.attribution.factors import (
     NAMES,
     complete,
     is_feasible,
-    program_of,
+    settings_of,
 )
 from ablation_executor.bench.suites.attribution.lattice import BASE, SIZE, TOP, Lattice, digits_of
 from ablation_executor.bench.suites.attribution.programs import AttributionLoaded
@@ -72,7 +72,7 @@ def test_names_of_points_come_back() -> None:
 def test_every_point_names_kernels_that_there_are() -> None:
     known = {info.name for info in ablation_kernels.op_table()}
     for point in Lattice.of(toy()).points():
-        program = program_of(point)
+        program = settings_of(point)
         assert set(program.kernels.values()) <= known
         assert set(program.kernels) >= set(ablation_kernels.ops()) - {
             *("attention_lse", "attention_backward"),

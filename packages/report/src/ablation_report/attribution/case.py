@@ -54,14 +54,14 @@ class _Case:
         self.points = read_points(run, case, phase)
         self.used = usable(self.points, lambda row: run.time(row) is not None)
         self.lattice = self.used.lattice
-        times = {point: run.time(self.points.rows[point]) for point in self.lattice.points}
-        medians = {point: time.value for point, time in times.items() if time}
-        self.values = self._logs(medians)
+        found = {point: run.time(self.points.rows[point]) for point in self.lattice.points}
+        times = {point: time.value for point, time in found.items() if time}
+        self.values = self._logs(times)
         self.value_at = dict(zip(self.lattice.points, self.values, strict=True))
-        self.whole = self._figures(medians)
+        self.whole = self._figures(times)
         self.n_rounds, drawn = self._drawn(run)
         self.draws = [self._figures(each) for each in drawn]
-        self.base_ns, self.top_ns = self._ends(medians)
+        self.base_ns, self.top_ns = self._ends(times)
         self.floor = run.floor(case)
         self.has_effect = self.points.has_effect
         # Bonferroni: the intervals of all factors hold at once

@@ -17,6 +17,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from ablation_report.attribution.worths import SUITE as ATTRIBUTION
 from ablation_report.charts import bars, cases, growth, memory
 from ablation_report.charts.attention import plane, rate
 from ablation_report.charts.attribution import bars as worth_bars
@@ -30,7 +31,6 @@ from ablation_report.escaping import all_visible, visible
 from ablation_report.run import BLOCK, Run
 from ablation_report.tables import NOTHING, Table
 from ablation_report.tables import block as block_tables
-from ablation_report.worths import SUITE as ATTRIBUTION
 
 __all__ = [
     "CHARTS",

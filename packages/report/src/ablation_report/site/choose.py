@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ablation_report.attribution.worths import NOT_RESOLVED, attribution_of
 from ablation_report.compare.conditions import hardware
 from ablation_report.machines import machine_name
 from ablation_report.rows import config_name
 from ablation_report.run import BLOCK, Comparison, Row, Run, is_other, is_ours, layers_of
 from ablation_report.stats import is_too_noisy, median
-from ablation_report.worths import NOT_RESOLVED, attribution_of
 
 # A run with more noisy rows than this part of those that have an interval leads no page
 MOST_NOISY = 0.5

@@ -7,8 +7,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from ablation_report import worths
-from ablation_report.attribution import Attribution, Worth
+from ablation_report.attribution import Attribution, Worth, worths
 from ablation_report.charts import frames, theme
 from ablation_report.run import Run
 

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from ablation_report import brackets, worths
+from ablation_report.attribution import brackets, worths
 from ablation_report.charts import frames, theme
 from ablation_report.charts.attribution.bars import headline
 from ablation_report.run import Run

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from ablation_report import worths
+from ablation_report.attribution import worths
 from ablation_report.charts import frames, theme
 from ablation_report.charts.attribution.bars import headline, notes
 from ablation_report.run import Run

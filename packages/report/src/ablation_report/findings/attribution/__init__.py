@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ablation_report import worths
-from ablation_report.attribution import Attribution
+from ablation_report.attribution import Attribution, worths
 from ablation_report.findings.base import Outcome, OutcomeVerdict, not_measured
 from ablation_report.findings.judge import Gap, combine, gaps_text, judged, missing
 from ablation_report.findings.words import case_name, percent

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ablation_report import worths
-from ablation_report.attribution import Attribution
-from ablation_report.brackets import step_name
+from ablation_report.attribution import Attribution, worths
+from ablation_report.attribution.brackets import step_name
 from ablation_report.findings.attribution import SUITE, Said, evaluate_cases
 from ablation_report.findings.base import Finding, Outcome, OutcomeVerdict
 from ablation_report.findings.words import MOST_LISTED, counted

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ablation_report import worths
-from ablation_report.attribution import Attribution
+from ablation_report.attribution import Attribution, worths
 from ablation_report.findings.attribution import SUITE, Said, evaluate_cases
 from ablation_report.findings.base import Finding, Outcome, OutcomeVerdict
 from ablation_report.run import Run

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ablation_report import worths
-from ablation_report.attribution import Attribution, Worth
+from ablation_report.attribution import Attribution, Worth, worths
 from ablation_report.findings.attribution import SUITE, Said, evaluate_cases
 from ablation_report.findings.base import Finding, Outcome, OutcomeVerdict
 from ablation_report.findings.judge import combine

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ablation_report import brackets, charts
-from ablation_report import worths as telling
-from ablation_report.attribution import Attribution
+from ablation_report import charts
+from ablation_report.attribution import Attribution, brackets
+from ablation_report.attribution import worths as telling
 from ablation_report.compare.conditions import hardware
 from ablation_report.escaping import escape
 from ablation_report.naming import slugs

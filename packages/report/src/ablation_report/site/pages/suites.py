@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ablation_report.attribution.worths import SUITE as ATTRIBUTION
 from ablation_report.escaping import code, escape
 from ablation_report.machines import machine_of
 from ablation_report.run import BLOCK, Run
@@ -35,7 +36,6 @@ from ablation_report.site.text import (
 )
 from ablation_report.tables import NOTHING, run_tables
 from ablation_report.tables.suite import mean_table
-from ablation_report.worths import SUITE as ATTRIBUTION
 
 
 def all_suites(inputs: Inputs) -> list[str]:

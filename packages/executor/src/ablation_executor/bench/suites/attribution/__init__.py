@@ -16,7 +16,7 @@ from ..block import BlockSuite, add_case_options
 from ..block.configs import config_of, peak_activation_bytes
 from ..block.ladder import BY_NAME
 from ..twins import SUFFIX, program_name
-from .factors import FACTORS, NAMES, level_names, program_of
+from .factors import FACTORS, NAMES, Point, level_names, settings_of
 from .lattice import BASE, SIZE, TOP, Lattice
 from .planning import CasePlan, Planned, plans_of
 
@@ -27,7 +27,7 @@ LIMIT, QUICK_LIMIT, MAX_LIMIT = 512, 64, 10_000
 REFERENCES = ("torch-naive", "torch-sdpa", "beyond-default")
 # Weights as given, packed one by one, and joined for merged QKV, as such and packed.
 WEIGHTS_COPIES = 3.5
-# One thread of two and more, a loop in Python, and scalar kernels take so many times longer.
+# A call takes about so many times its operations at the ceiling of its threads.
 SLOW = 1.5
 
 
@@ -86,7 +86,7 @@ class AttributionSuite(BlockSuite):
         return [variant.name for variant in self.variants(options.device)]
 
     def case_lines(self) -> list[str]:
-        """The sizes of each config, and the factors with their levels."""
+        """The factors with their levels."""
         lines = ["factors"]
         for factor in FACTORS:
             levels = " < ".join(level.name for level in factor.levels)
@@ -162,12 +162,9 @@ class AttributionSuite(BlockSuite):
             details["n_programs"] = plan.n_programs
             if plan.orders is not None:
                 details["orders"] = list(plan.orders)
-        lattice = Lattice.of(case)
-        whole = lattice.complete(tuple(map(int, planned.points[0])))
-        if whole is not None:
-            passes = list(program_of(whole).passes)
-            facts |= {"factors": level_names(whole), "passes": passes}
-        return {**facts, "details": details}
+        whole = _whole(case, planned)
+        passes = list(settings_of(whole).passes)
+        return {**facts, "factors": level_names(whole), "passes": passes, "details": details}
 
     def supports(self, variant: Variant, case: Case) -> Refusal | None:
         """Nothing is run where only counters are asked for."""
@@ -193,7 +190,8 @@ class AttributionSuite(BlockSuite):
         """By threads, mostly."""
         if variant.name in BY_NAME:
             return super().slowdown(variant, case)
-        is_parallel = "threads" in variant.name or variant.name.startswith(TOP)
+        planned = self._programs.get(case.label, {}).get(program_name(variant.name))
+        is_parallel = planned is None or settings_of(_whole(case, planned)).is_parallel
         return SLOW * (1 if is_parallel else case.threads)
 
     def measures_memory(self, case: Case, is_quick: bool) -> bool:
@@ -221,6 +219,13 @@ def _named(lattice: Lattice, plan: CasePlan) -> dict[str, Planned]:
         name = lattice.name(tuple(map(int, planned.points[0])))
         programs[TOP if top in planned.points and name != BASE else name] = planned
     return programs
+
+
+def _whole(case: Case, planned: Planned) -> Point:
+    """Return the lowest point of a program with the factors that do not vary."""
+    point = Lattice.of(case).complete(tuple(map(int, planned.points[0])))
+    assert point is not None
+    return point
 
 
 def _height(digits: str) -> int:

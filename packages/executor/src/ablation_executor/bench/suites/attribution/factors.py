@@ -151,7 +151,7 @@ NAMES: tuple[str, ...] = tuple(factor.name for factor in FACTORS)
 
 
 @dataclass(frozen=True)
-class Program:
+class Settings:
     """What a point runs."""
 
     executor: str
@@ -199,7 +199,7 @@ def level_names(point: Point) -> dict[str, str]:
     }
 
 
-def program_of(point: Point) -> Program:
+def settings_of(point: Point) -> Settings:
     """Return what a feasible point runs."""
     passes: list[str] = []
     settings: dict[str, str] = {}
@@ -211,7 +211,7 @@ def program_of(point: Point) -> Program:
     kernels = {op: f"{op}_{vector}" for op in vector_ops()}
     kernels |= {op: f"{op}_parallel" for op in ("permute", "slice", "where")}
     attention = settings.get("attention", "attention_fused_{vector}").format(vector=vector)
-    return Program(
+    return Settings(
         settings["executor"],
         tuple(passes),
         {**kernels, "matmul": settings["matmul"], "attention": attention},

@@ -19,7 +19,7 @@ from ... import children
 from ...case import Case
 from ...interrupt import UsageError
 from ...protocol import thread_variables
-from .factors import Point, program_of
+from .factors import Point, settings_of
 from .lattice import Lattice, digits_of, identity
 
 if TYPE_CHECKING:
@@ -74,19 +74,19 @@ class _Planner:
         from ....compiler import plan_program
         from ...runtimes.ours import program_hash
 
-        program = program_of(point)
-        known_by, graph = self.rewritten(program.passes)
+        settings = settings_of(point)
+        known_by, graph = self.rewritten(settings.passes)
         used = {node.op for node in graph.nodes}
-        kernels = tuple((op, name) for op, name in program.kernels.items() if op in used)
-        threads = self.threads if program.is_parallel else 1
-        key = known_by, program.executor, kernels, threads, program.share_rows
+        kernels = tuple((op, name) for op, name in settings.kernels.items() if op in used)
+        threads = self.threads if settings.is_parallel else 1
+        key = known_by, settings.executor, kernels, threads, settings.share_rows
         if key not in self._plans:
             planned = plan_program(
-                graph, kernels=program.kernels, threads=threads, share_rows=program.share_rows
+                graph, kernels=settings.kernels, threads=threads, share_rows=settings.share_rows
             )
             found = program_hash(planned.graph, planned.kernels, planned.stages)
-            counted = census(planned, is_loop=program.executor == "per_op")
-            self._plans[key] = identity(found, program.executor, threads), asdict(counted)
+            counted = census(planned, is_loop=settings.executor == "per_op")
+            self._plans[key] = identity(found, settings.executor, threads), asdict(counted)
         return self._plans[key]
 
     def silent(self, lattice: Lattice) -> set[str]:

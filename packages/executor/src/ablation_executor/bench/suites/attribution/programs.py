@@ -21,14 +21,13 @@ from ....workspace import Workspace
 from ...case import Case
 from ...runtimes.ours import Adapter, Exported, GraphRunner, Options, program_hash
 from ...suite import Loaded, Needs, Profile, Verdict
-from ..block.check import Reference, block_reference, compare
+from ..block.check import Reference, block_reference
 from ..block.configs import Config, config_of, probes_of
 from ..block.ladder import BY_NAME, Rung
 from ..block.models import empty_module, make_module
-from ..block.programs import BlockInputs, BlockProgram, options_of
+from ..block.programs import BlockInputs, BlockProgram, options_of, probed
 from ..twins import program_name
-from .factors import Program as Settings
-from .factors import program_of
+from .factors import Settings, settings_of
 from .lattice import Lattice, identity
 
 # The rung whose model our runtimes export.
@@ -106,19 +105,13 @@ class _Model:
             self._graphs[key] = self._by_hash[known_by]
         return self._graphs[key]
 
-    def runner(self, settings: Settings, threads: int) -> GraphRunner:
-        """Build a program."""
+    def runner(self, options: Options, threads: int) -> GraphRunner:
+        """Build a program on some threads."""
         start = perf_counter_ns()
         ablation_kernels.set_num_threads(threads)
-        options = Options(settings.executor, settings.passes, settings.kernels, settings.share_rows)
+        graph = self.graph(options.passes)
         return GraphRunner(
-            self.exported,
-            self.graph(settings.passes),
-            options,
-            "kernels",
-            threads,
-            start,
-            self._workspace,
+            self.exported, graph, options, "kernels", threads, start, self._workspace
         )
 
 
@@ -135,46 +128,35 @@ class AttributionLoaded(Loaded):
 
     def build(self, variant: str) -> BlockProgram:
         """Build the program of a point, or a rung of the block's ladder."""
-        name, model = program_name(variant), self._model
+        name, threads = program_name(variant), self._threads
         if name in BY_NAME:
-            return self._rung(BY_NAME[name])
+            rung = BY_NAME[name]
+            options: Options = options_of(rung)
+        else:
+            settings = self._settings(name)
+            options = Options(
+                settings.executor, settings.passes, settings.kernels, settings.share_rows
+            )
+            rung = replace(OURS, executor=settings.executor, kernels=dict(settings.kernels))
+            threads = threads if settings.is_parallel else 1
+        runner = self._model.runner(options, threads)
+        probes = partial(self._probe, options, threads)
+        return PointProgram(threads, rung, self._model.config, runner, probes)
+
+    def _settings(self, name: str) -> Settings:
         point = self._lattice.complete(self._lattice.point(name))
         if point is None:
             raise ValueError(f"no program is {name!r}")
-        settings = program_of(point)
-        threads = self._threads if settings.is_parallel else 1
-        rung = replace(OURS, executor=settings.executor, kernels=dict(settings.kernels))
+        return settings_of(point)
 
-        def build(model: _Model) -> GraphRunner:
-            return model.runner(settings, threads)
-
-        probes = partial(self._probe, build)
-        return PointProgram(threads, rung, model.config, build(model), probes)
-
-    def _rung(self, rung: Rung) -> BlockProgram:
-        """Build a rung of the block's ladder."""
-
-        def build(model: _Model) -> GraphRunner:
-            ablation_kernels.set_num_threads(self._threads)
-            return self._adapter.build(model.inputs.model(rung), options_of(rung))
-
-        probes = partial(self._probe, build)
-        runner = build(self._model)
-        return PointProgram(self._threads, rung, self._model.config, runner, probes)
-
-    def _probe(self, build: Callable[[_Model], GraphRunner]) -> Verdict:
+    def _probe(self, options: Options, threads: int) -> Verdict:
         if not self._probes:
             for config in probes_of(self._model.config):
                 model = _Model(self._adapter, config, self._seed)
                 inputs = model.inputs
                 reference = block_reference(config, inputs.weights, inputs.x)
                 self._probes.append((model, reference))
-        for model, reference in self._probes:
-            runner = build(model)
-            # The second call meets memory that the first has used.
-            for call in ("first", "second"):
-                verdict = compare(runner.output(runner.call(None)), reference)
-                if verdict.reason is not None:
-                    verdict.reason = f"{model.config.name}, {call} call: {verdict.reason}"
-                    return verdict
-        return Verdict()
+        return probed(
+            (model.config.name, model.runner(options, threads), reference)
+            for model, reference in self._probes
+        )

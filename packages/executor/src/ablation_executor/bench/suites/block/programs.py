@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -179,16 +179,22 @@ class BlockLoaded(Loaded):
                 block_reference(inputs.config, inputs.weights, inputs.x)
                 for inputs in self._probe_inputs
             ]
-        for inputs, reference in zip(self._probe_inputs, self._references, strict=True):
-            runner = self._runtime.build(inputs.model(rung), options_of(rung))
-            # The second call meets memory that the first has used.
-            for call in ("first", "second"):
-                output = runner.output(runner.call(None))
-                verdict = compare(output, reference, growth_of(runner))
-                if verdict.reason is not None:
-                    verdict.reason = f"{inputs.config.name}, {call} call: {verdict.reason}"
-                    return verdict
-        return Verdict()
+        return probed(
+            (inputs.config.name, self._runtime.build(inputs.model(rung), options_of(rung)), wanted)
+            for inputs, wanted in zip(self._probe_inputs, self._references, strict=True)
+        )
+
+
+def probed(probes: Iterable[tuple[str, Runner, Reference]]) -> Verdict:
+    """Call each probe twice and compare; the verdict says which call of which was wrong first."""
+    for name, runner, reference in probes:
+        # The second call meets memory that the first has used.
+        for call in ("first", "second"):
+            verdict = compare(runner.output(runner.call(None)), reference, growth_of(runner))
+            if verdict.reason is not None:
+                verdict.reason = f"{name}, {call} call: {verdict.reason}"
+                return verdict
+    return Verdict()
 
 
 def write_reference(config: Config, seed: int, path: Path) -> None:

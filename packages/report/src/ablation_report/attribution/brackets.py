@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ablation_report.attribution import Attribution, Step, Worth
-from ablation_report.lattice_steps import (
+from ablation_report.attribution.lattice_steps import (
     AXES,
     OURS,
     Change,
