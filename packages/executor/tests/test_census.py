@@ -70,3 +70,27 @@ def test_a_fork_join_that_is_shared_is_one_launch() -> None:
         ablation_kernels.set_num_threads(before)
     assert (apart.launches, shared.launches) == (2, 1)
     assert apart.flops == shared.flops
+
+
+class Both(nn.Module):
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x + 1, torch.relu(x) * 2
+
+
+def test_a_loop_allocates_every_result_and_a_program_its_outputs() -> None:
+    graph, _ = optimize(export(Both().eval(), (torch.randn(4, 4),)))
+    plan = plan_program(graph, threads=1)
+    assert census(plan).allocations == 2
+    assert census(plan, is_loop=True).allocations == census(plan).launches == 3
+
+
+def test_results_of_a_stage_live_through_all_of_it() -> None:
+    layers = [layer for _ in range(4) for layer in (nn.Linear(64, 64), nn.ReLU())]
+    graph, _ = optimize(export(nn.Sequential(*layers).eval(), (torch.randn(64, 64),)))
+    apart, shared = (
+        plan_program(graph, kernels={"matmul": "blas_parallel"}, threads=2, share_rows=share)
+        for share in (False, True)
+    )
+    assert shared.stages and shared.memory.scratch_bytes == 0
+    assert census(apart).arena_bytes == apart.memory.arena_bytes
+    assert census(shared).arena_bytes == shared.memory.arena_bytes > apart.memory.arena_bytes
