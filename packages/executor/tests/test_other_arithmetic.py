@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 import ablation_executor as ex
+from ablation_executor.bench.suites.block import SUITE, gains_by_strassen
+from ablation_executor.bench.suites.block.configs import CONFIGS, Config
+from ablation_executor.bench.suites.block.ladder import BY_NAME, MERGED
+from ablation_executor.compiler import plan_program
 from ablation_executor.selection import select_kernels
 from ablation_kernels import strassen
 
@@ -35,6 +39,19 @@ def test_a_large_product_with_a_constant_takes_it_when_asked() -> None:
 def test_a_small_product_does_not() -> None:
     graph = products(32, 64)
     assert select_kernels(graph, None, True) == select_kernels(graph, None)
+
+
+@pytest.mark.parametrize("config", CONFIGS[:5], ids=lambda config: config.name)
+def test_the_block_has_the_rung_where_a_product_takes_it(config: Config) -> None:
+    pytest.importorskip("torch")
+    from ablation_executor.bench.suites.attribution.programs import exported_graph
+
+    graph, _ = ex.optimize(exported_graph(config.case(2)), passes=MERGED)
+    plan = plan_program(graph, threads=2, other_arithmetic=True)
+    takes = any(map(strassen.levels_of, plan.kernels.values()))
+    assert gains_by_strassen(config) == takes
+    refusal = SUITE.supports(BY_NAME["other-strassen"].variant(), config.case(2))
+    assert (refusal is None) == takes
 
 
 def test_a_kernel_that_is_given_stands() -> None:

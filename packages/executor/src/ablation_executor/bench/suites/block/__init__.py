@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ablation_kernels import strassen
+
 from ...case import Case, CustomTier
 from ...interrupt import UsageError
 from ...names import resolve_names, split_names
@@ -20,6 +22,7 @@ from .configs import (
     QUICK_CONFIGS,
     SUITE_NAME,
     TIER,
+    Config,
     config_of,
     find_config,
 )
@@ -158,9 +161,16 @@ class BlockSuite(Suite):
         return FIRST
 
     def supports(self, variant: Variant, case: Case) -> Refusal | None:
-        """What is not installed is refused with the command that installs it."""
-        missing = missing_reason(BY_NAME[variant.name].runtime)
-        return None if missing is None else Refusal("unsupported", "not_installed", missing)
+        """What is not installed is refused with the command that installs it; another arithmetic
+        where it would be the same program under another name."""
+        rung = BY_NAME[variant.name]
+        missing = missing_reason(rung.runtime)
+        if missing is not None:
+            return Refusal("unsupported", "not_installed", missing)
+        if rung.arithmetic == "other" and not gains_by_strassen(config_of(case)):
+            text = f"no product of {case.name} is expected to gain by Strassen's scheme"
+            return Refusal("skipped", "policy", text)
+        return None
 
     def needs(self, variant: Variant, case: Case, phase: str) -> Needs:
         """Input and output; the program says what it needs once it is built."""
@@ -209,6 +219,14 @@ class BlockSuite(Suite):
         from .programs import BlockLoaded
 
         return BlockLoaded(self._adapters[worker], config_of(case), seed)  # type: ignore[arg-type]
+
+
+def gains_by_strassen(config: Config) -> bool:
+    """Return whether `compile` takes another arithmetic for some product of the block."""
+    rows, d = config.batch * config.seq_len, config.d_model
+    # Outputs and inputs of merged QKV, output projection, and both of the feed-forward
+    shapes = ((3, 1), (1, 1), (4, 1), (1, 4))
+    return any(strassen.kernel_for(rows, n * d, k * d) for n, k in shapes)
 
 
 def _chosen_baselines(text: str | None) -> list[str]:
