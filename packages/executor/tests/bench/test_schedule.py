@@ -297,7 +297,7 @@ def planned(
 def test_time_buys_rounds() -> None:
     full: dict[str, Any] = {"is_quick": False, "time_s": 900.0}
     quick = {"one": 10_000, "two": 20_000}
-    assert planned(quick, {"one"}, **full) == ({"one": 10, "two": 10}, "10 rounds of 2 rows")
+    assert planned(quick, {"one"}, **full) == ({"one": 11, "two": 11}, "11 rounds of 2 rows")
     slow = {"one": 20 * 10**9, "two": 80 * 10**9}
     assert planned(slow, {"one"}, **full)[0] == {"one": 7, "two": 7}
     slower = {"one": 100 * 10**9, "two": 300 * 10**9}

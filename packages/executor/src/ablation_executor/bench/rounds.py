@@ -20,7 +20,7 @@ from .requests import Requests
 from .suite import Suite
 
 # Rounds where time allows; a quick run takes fewer of calls that fill its seconds of a row.
-USUAL_ROUNDS, QUICK_ROW_S = 10, 1.0
+USUAL_ROUNDS, QUICK_ROW_S = 11, 1.0
 MAX_EXTENSION = 3
 # A turn costs so much besides its calls: messages, and threads of the worker before that park.
 TURN_S = 0.02
