@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from itertools import product
+from pathlib import Path
 
 import pytest
 from harness import kernels_of
@@ -43,11 +46,23 @@ def test_measure_has_times_and_growing_errors() -> None:
     assert 0 < found.errors[0] < found.errors[1] < found.errors[2] < 1e-4
 
 
-def test_the_command_prints_every_shape() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ablation_kernels", "strassen", "16x40", "--rounds", "1"],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ablation_kernels", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_the_command_prints_and_keeps_every_shape(tmp_path: Path) -> None:
+    file = tmp_path / "map.json"
+    done = run_command("strassen", "16x40", "--rounds", "1", "--json", str(file))
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2 + 8
     assert done.stdout.count(strassen.PACKED) == 8
+    kept = json.loads(file.read_text())
+    assert {(p["m"], p["n"], p["k"]) for p in kept["products"]} == {*product((16, 40), repeat=3)}
+    assert {p["chosen"] for p in kept["products"]} == {strassen.PACKED}
+    assert all(len(p["times_ns"]) == len(p["errors"]) == 3 for p in kept["products"])
+
+
+def test_only_a_map_is_kept(tmp_path: Path) -> None:
+    done = run_command("softmax", "4x4", "--json", str(tmp_path / "map.json"))
+    assert done.returncode == 2 and "'strassen' alone" in done.stderr

@@ -108,8 +108,7 @@ def test_verdicts_are_right(names: tuple[str, ...]) -> None:
     assert len(large) > 50 and {worth.verdict for worth in large} == {"worth"}
 
 
-def test_a_twentieth_is_found_where_the_floor_is_well_below_it() -> None:
-    calm = [each for each in simulated(CALM) if each.floor is not None and each.floor < 0.01]
-    found = worths(calm, "small")
-    assert len(found) > 30
-    assert sum(worth.verdict == "worth" for worth in found) >= 0.9 * len(found)
+def test_a_twentieth_is_found_on_calm_machines() -> None:
+    found = worths(simulated(CALM), "small")
+    right = [w for w in found if w.verdict == "worth" and w.phi.low <= TRUE["small"] <= w.phi.high]
+    assert len(right) >= 0.95 * N_RUNS

@@ -2,14 +2,17 @@
 
 `python -m ablation_kernels softmax 6144x512` times every kernel of an op side by side;
 `python -m ablation_kernels strassen 1024x4096` maps when Strassen's products pay, over every M, N
-and K of these sizes.
+and K of these sizes; `--json FILE` keeps the map.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
 
-from ablation_kernels import strassen
+from ablation_kernels import get_num_threads, strassen
 from ablation_kernels.table import build_info, measure_ceilings, op_table, set_num_threads
 from ablation_kernels.timing import time_kernels
 
@@ -42,8 +45,10 @@ def print_times(op: str, shape: tuple[int, ...], rounds: int) -> None:
         )
 
 
-def print_map(sizes: tuple[int, ...], rounds: int) -> None:
-    """Print the times of Strassen's products over the packed one's, as measured and as expected."""
+def print_map(sizes: tuple[int, ...], rounds: int, file: Path | None) -> None:
+    """Print the times of Strassen's products over the packed one's, as measured and as expected;
+    write both into a file, if one is given."""
+    products = []
     print("time over the packed product's, b a constant; error over the packed product's")
     print(f"{'M':>6} {'N':>6} {'K':>6}  {'packed us':>10}  {'GFLOP/s':>7}", end="")
     print("  one  expected  error    two  expected  error  chosen")
@@ -56,7 +61,13 @@ def print_map(sizes: tuple[int, ...], rounds: int) -> None:
             expected = strassen.expected_ratio(m, n, k, levels)
             error = found.errors[levels] / found.errors[0]
             print(f"  {found.ratio(levels):5.3f}  {expected:6.3f}  {error:5.1f}", end="")
-        print(f"  {strassen.kernel_for(m, n, k) or strassen.PACKED}", flush=True)
+        chosen = strassen.kernel_for(m, n, k) or strassen.PACKED
+        print(f"  {chosen}", flush=True)
+        expected_ratios = [strassen.expected_ratio(m, n, k, levels) for levels in (1, 2)]
+        products.append(asdict(found) | {"expected": expected_ratios, "chosen": chosen})
+    if file is not None:
+        facts = {"simd": build_info()["simd"], "threads": get_num_threads(), "rounds": rounds}
+        file.write_text(json.dumps({**facts, "products": products}) + "\n")
 
 
 def shape_of(text: str) -> tuple[int, ...]:
@@ -73,7 +84,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("shape", nargs="?", type=shape_of, help="of the first input: 6144x512")
     parser.add_argument("--threads", type=int, help="default: the cores of this process")
     parser.add_argument("--rounds", type=int, default=20, help="calls of each kernel (20)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="of strassen: keep the map")
     options = parser.parse_args(arguments)
+    if options.json is not None and options.op != "strassen":
+        parser.error("--json is for the op 'strassen' alone")
     if options.rounds < 1:
         parser.error(f"--rounds is {options.rounds}; accepted: 1 or more")
     try:
@@ -84,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
         elif options.shape is None:
             parser.error("the following argument is required: shape, for example 6144x512")
         elif options.op == "strassen":
-            print_map(options.shape, options.rounds)
+            print_map(options.shape, options.rounds, options.json)
         else:
             print_times(options.op, options.shape, options.rounds)
     except ValueError as error:

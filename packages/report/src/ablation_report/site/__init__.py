@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ablation_report.load import found_paths, gather
 from ablation_report.output import UsageError
+from ablation_report.products import read_map
 from ablation_report.site import folder
 from ablation_report.site.assets import write_assets
 from ablation_report.site.blocks import fill
@@ -31,19 +32,22 @@ from ablation_report.site.text import run_page, suite_page
 __all__ = ["build_site", "installed_kernels", "site_inputs", "write_pages"]
 
 PASSES = "packages/executor/src/ablation_executor/passes"
+PRODUCTS = "data/products"
 
 
 def site_inputs(paths: Sequence[Path], own: Sequence[Path] = (), root: Path = Path()) -> Inputs:
     """Return what the pages are made from: runs and published files below some paths, the reader's
-    `own` ones, the installed op table, and the passes of the repository at `root`.
+    `own` ones, the installed op table, and passes and maps of products of the repository at `root`.
 
     Raises:
         OSError: a path is missing, or holds nothing to read.
+        UsageError: a map of products is damaged.
     """
     gathered = gather(*paths, *own)
     places = set(map(os.path.realpath, found_paths(own)))
     mine = (run.name for run in gathered.runs if os.path.realpath(run.path) in places)
-    return Inputs(gathered, installed_kernels(), root / PASSES, frozenset(mine))
+    maps = tuple(map(read_map, sorted((root / PRODUCTS).glob("*.json"))))
+    return Inputs(gathered, installed_kernels(), root / PASSES, frozenset(mine), maps)
 
 
 def build_site(

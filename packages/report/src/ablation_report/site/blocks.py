@@ -25,6 +25,7 @@ from ablation_report.site.pages.performance import (
     rungs_beyond_block,
 )
 from ablation_report.site.pages.runs import runs_block
+from ablation_report.site.pages.strassen import strassen_block
 from ablation_report.site.text import join, origin
 
 MARK = re.compile(r"^<!-- generated: (\S+) -->$", re.MULTILINE)
@@ -49,6 +50,7 @@ BLOCKS: Mapping[str, Callable[[Inputs], str]] = {
     "rungs-beyond": rungs_beyond_block,
     "instruction-sets": instruction_sets_block,
     "runs": runs_block,
+    "strassen": strassen_block,
     "evidence": evidence_block,
     "passes": passes_block,
     "kernels": kernels_block,

@@ -10,6 +10,7 @@ from typing import Any
 
 from ablation_report.load import Gathered
 from ablation_report.naming import slugs
+from ablation_report.products import ProductMap
 from ablation_report.run import BLOCK, Run
 from ablation_report.site.choose import configs_of, created
 
@@ -22,13 +23,14 @@ class Inputs:
     """Runs and published figures, the op table, and the folder of the passes' sources.
 
     `mine` names the runs that stay on the reader's machine: they have pages, and none of the
-    others is made from them.
+    others is made from them. `products` are the maps of Strassen's products.
     """
 
     gathered: Gathered
     kernels: Sequence[Kernel] | None = None
     passes: Path | None = None
     mine: frozenset[str] = frozenset()
+    products: Sequence[ProductMap] = ()
 
     def recorded(self, suite: str | None = None) -> list[Run]:
         """Return the recorded runs, or those of a suite, newest first; none of the reader's own."""
