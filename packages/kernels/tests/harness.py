@@ -218,6 +218,64 @@ def _relu(random: np.random.Generator) -> Example:
     return _exact(reference.relu(x), x)
 
 
+def _function(op: str, units: int) -> Callable[[np.random.Generator], Example]:
+    """An op of one array that NumPy or the reference has by the same name."""
+
+    def example(random: np.random.Generator) -> Example:
+        x = normal(random, LARGE_ROWS, LARGE_LENGTH, spread=3)
+        if op in ("log", "sqrt"):
+            x = np.abs(x)
+        by_definition = getattr(reference, op, None) or getattr(np, op)
+        expected = by_definition(reference.float64(x))
+        return Example((x,), {}, expected, tolerance.function(expected, units))
+
+    return example
+
+
+def _comparison(function: Callable[..., Any]) -> Callable[[np.random.Generator], Example]:
+    def example(random: np.random.Generator) -> Example:
+        a = random.integers(0, 3, (LARGE_ROWS, LARGE_LENGTH)).astype(np.float32)
+        b = random.integers(0, 3, (LARGE_ROWS, 1)).astype(np.float32)
+        return _exact(function(a, b).astype(np.float64), a, b)
+
+    return example
+
+
+def _pow(random: np.random.Generator) -> Example:
+    a, b = np.abs(normal(random, LARGE_ROWS, LARGE_LENGTH)), normal(random, LARGE_ROWS, 1)
+    expected = reference.float64(a) ** reference.float64(b)
+    return Example((a, b), {}, expected, tolerance.function(expected, 2))
+
+
+def _sum(random: np.random.Generator) -> Example:
+    x = normal(random, 3 * LARGE_ROWS, LARGE_LENGTH)
+    wide = reference.float64(x)
+    magnitude = np.abs(wide).sum(axis=-1, keepdims=True)
+    return Example((x,), {}, wide.sum(axis=-1, keepdims=True), tolerance.sums(magnitude))
+
+
+def _amax(random: np.random.Generator) -> Example:
+    x = normal(random, 3 * LARGE_ROWS, LARGE_LENGTH)
+    return _exact(reference.float64(x.max(axis=-1, keepdims=True)), x)
+
+
+def _cumsum(random: np.random.Generator) -> Example:
+    x = normal(random, LARGE_ROWS, LARGE_LENGTH)
+    expected = np.cumsum(reference.float64(x), axis=-1)
+    return Example((x,), {}, expected, tolerance.function(expected, 1))
+
+
+def _take(random: np.random.Generator) -> Example:
+    x, ids = normal(random, 3, 61, 733), random.integers(0, 61, (5, 23)).astype(np.float32)
+    return _exact(reference.take(x, ids, 1), x, ids, 1)
+
+
+def _concat(random: np.random.Generator) -> Example:
+    parts = [normal(random, 67, size, 103) for size in (5, 1, 13)]
+    expected = reference.float64(np.concatenate(parts, 1))
+    return _exact(expected, *parts, axis=1)
+
+
 def _permute(random: np.random.Generator) -> Example:
     x = normal(random, 5, 61, 733)
     return _exact(reference.float64(x.transpose(2, 0, 1)), x, (2, 0, 1))
@@ -228,23 +286,48 @@ def _slice(random: np.random.Generator) -> Example:
     return _exact(reference.float64(x[:, 2:7]), x, 1, 2, 7)
 
 
+#: Functions of one element, and the units of the last place of a result that they may be off by.
+FUNCTIONS = {
+    "exp": 4,
+    "log": 2,
+    "sqrt": 1,
+    "tanh": 5,
+    "sigmoid": 9,
+    "erf": 4,
+    "abs": 0,
+    "sin": 2,
+    "cos": 2,
+}
+
 #: One call of every op, large enough to be split among threads.
 EXAMPLES: dict[str, Callable[[np.random.Generator], Example]] = {
     "matmul": _matmul,
     "permute": _permute,
     "slice": _slice,
+    "take": _take,
+    "concat": _concat,
     "add": _binary(np.add),
     "sub": _binary(np.subtract),
     "mul": _binary(np.multiply),
     "div": _binary(np.divide),
+    "maximum": _binary(np.maximum),
+    "minimum": _binary(np.minimum),
+    "pow": _pow,
+    "equal": _comparison(np.equal),
+    "less": _comparison(np.less),
+    "less_equal": _comparison(np.less_equal),
     "where": _where,
     "relu": _relu,
     "gelu": _gelu,
     "silu": _silu,
     "silu_mul": _silu_mul,
     "rsqrt": _rsqrt,
+    **{op: _function(op, units) for op, units in FUNCTIONS.items()},
     "bias_relu": _bias_relu,
     "softmax": _softmax,
+    "sum": _sum,
+    "amax": _amax,
+    "cumsum": _cumsum,
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "rotary": _rotary,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,10 @@ def relu(x: AnyArray) -> Array:
 
 
 def gelu(x: AnyArray, approximate: str = "none") -> Array:
-    """x * Phi(x), or its approximation by tanh."""
+    """x * Phi(x), or its approximation by tanh or by the logistic function."""
     wide = float64(x)
+    if approximate == "sigmoid":
+        return _gated(wide, 1.702)
     with np.errstate(invalid="ignore", over="ignore"):
         if approximate == "tanh":
             gate = np.tanh(math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3))
@@ -36,12 +39,27 @@ def gelu(x: AnyArray, approximate: str = "none") -> Array:
         return np.asarray(0.5 * wide * (1 + gate))
 
 
-def silu(x: AnyArray) -> Array:
-    """x times the logistic function of x, by the exponential of -|x|, which is 1 at most."""
+def sigmoid(x: AnyArray) -> Array:
+    """The logistic function, by the exponential of -|x|, which is 1 at most."""
     wide = float64(x)
     with np.errstate(invalid="ignore"):
         power = np.exp(-np.abs(wide))
-        return np.asarray(wide * np.where(wide < 0, power, 1.0) / (1 + power))
+        return np.asarray(np.where(wide < 0, power, 1.0) / (1 + power))
+
+
+def _gated(wide: Array, slope: float) -> Array:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(wide * sigmoid(slope * wide))
+
+
+def silu(x: AnyArray) -> Array:
+    """x times the logistic function of x."""
+    return _gated(float64(x), 1.0)
+
+
+def erf(x: AnyArray) -> Array:
+    """The error function."""
+    return np.asarray(_erf(float64(x)))
 
 
 def rsqrt(x: AnyArray) -> Array:
@@ -58,6 +76,11 @@ def bias_relu(x: AnyArray, bias: AnyArray) -> Array:
 def where(condition: AnyArray, x: AnyArray, y: AnyArray) -> Array:
     """x where the condition is not zero (NaN is not zero), else y."""
     return np.where(condition != 0, float64(x), float64(y))
+
+
+def take(x: AnyArray, ids: AnyArray, axis: int) -> Array:
+    """x.shape[:axis] + ids.shape + x.shape[axis + 1:]: the rows that ids names."""
+    return np.asarray(float64(x).take(ids.astype(np.int64), axis))
 
 
 class Matmul(NamedTuple):
@@ -88,11 +111,18 @@ def matmul(
         if term is not None:
             value = value + float64(term)
             magnitude = magnitude + np.abs(float64(term))
-    if activation == "relu":
-        value = relu(value)
-    elif activation is not None:
-        value = gelu(value, "tanh" if activation == "gelu_tanh" else "none")
+    if activation is not None:
+        value = ACTIVATIONS[activation](value)
     return Matmul(value, magnitude)
+
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": relu,
+    "gelu": gelu,
+    "gelu_tanh": lambda x: gelu(x, "tanh"),
+    "gelu_sigmoid": lambda x: gelu(x, "sigmoid"),
+    "silu": silu,
+}
 
 
 def softmax(x: AnyArray) -> Array:
@@ -120,15 +150,36 @@ def rms_norm(x: AnyArray, weight: AnyArray, eps: float = 1e-5) -> Array:
         return np.asarray(wide / scale * float64(weight))
 
 
-def rotary(x: AnyArray, cos: AnyArray, sin: AnyArray, layout: str = "bhsd") -> Array:
+def rotary(
+    x: AnyArray,
+    cos: AnyArray,
+    sin: AnyArray,
+    layout: str = "bhsd",
+    pairs: str = "interleaved",
+    n_heads: int = 0,
+) -> Array:
     """The pairs of the last axis as complex numbers, times cos + i sin of their position."""
-    wide = float64(x)
+    out = float64(x).copy()
+    if n_heads:
+        heads = (slice(None),) * (1 if layout == "bhsd" else 2) + (slice(n_heads),)
+        out[heads] = rotary(out[heads], cos, sin, layout, pairs)
+        return out
     factors = float64(cos) + 1j * float64(sin)
+    half = factors.shape[1]
     if layout == "bshd":
         factors = factors[:, None, :]
+    first, second = pair_members(half, pairs)
     with np.errstate(invalid="ignore"):
-        turned = (wide[..., ::2] + 1j * wide[..., 1::2]) * factors
-    return np.stack([turned.real, turned.imag], axis=-1).reshape(wide.shape)
+        turned = (out[..., first] + 1j * out[..., second]) * factors
+    out[..., first], out[..., second] = turned.real, turned.imag
+    return out
+
+
+def pair_members(half: int, pairs: str) -> tuple[slice, slice]:
+    """The elements of a head that are the first and the second of their pair."""
+    if pairs == "interleaved":
+        return slice(0, 2 * half, 2), slice(1, 2 * half, 2)
+    return slice(0, half), slice(half, 2 * half)
 
 
 class Attention(NamedTuple):
@@ -154,9 +205,16 @@ def _scores(q: AnyArray, k: AnyArray) -> Array:
         return float64(q) @ np.swapaxes(float64(k), -1, -2)
 
 
-def _hide_later_keys(scores: Array) -> Array:
-    visible = np.tri(scores.shape[-2], scores.shape[-1], dtype=bool)
+def _hide_later_keys(scores: Array, window: int = 0) -> Array:
+    """Of causal: query i sees keys 0 to i, with a window the last `window` of them."""
+    query, key = np.arange(scores.shape[-2])[:, None], np.arange(scores.shape[-1])
+    visible = (key <= query) & (query - key < window) if window else key <= query
     return np.where(visible, scores, -np.inf)
+
+
+def for_each_head(q: AnyArray, shared: Any) -> Any:
+    """(B, Hk, Sk, D) keys or values as (B, H, Sk, D): each read by H / Hk query heads in turn."""
+    return np.repeat(shared, q.shape[1] // shared.shape[1], axis=1)
 
 
 def attention(
@@ -167,14 +225,19 @@ def attention(
     mask: AnyArray | None = None,
     causal: bool = False,
     scale: float | None = None,
+    window: int = 0,
 ) -> Attention:
-    """softmax(scale * q @ k^T + mask) @ v; causal: query i sees keys 0 to i."""
+    """softmax(scale * q @ k^T + mask) @ v; causal: query i sees keys 0 to i.
+
+    k and v may have fewer heads than q, v another head size.
+    """
+    k, v = for_each_head(q, k), for_each_head(q, v)
     value, factor = float64(v), _scale(q, scale)
     scores, magnitude = factor * _scores(q, k), abs(factor) * _scores(np.abs(q), np.abs(k))
     if mask is not None:
         scores = scores + float64(mask)
     if causal:
-        scores = _hide_later_keys(scores)
+        scores = _hide_later_keys(scores, window)
     masked = scores == -np.inf
     with np.errstate(invalid="ignore"):
         largest = scores.max(axis=-1, keepdims=True)

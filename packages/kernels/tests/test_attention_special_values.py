@@ -23,8 +23,10 @@ def make(random: np.random.Generator, queries: int, keys: int) -> list[Float32]:
     return [normal(random, 2, 2, length, 5) for length in (queries, keys, keys)]
 
 
-def later_keys(queries: int, keys: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    return ~np.tri(queries, keys, dtype=bool)
+def hidden_keys(queries: int, keys: int, window: int = 0) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """What causal hides, with a window also the keys before it."""
+    hidden = ~np.tri(queries, keys, dtype=bool)
+    return hidden | np.tri(queries, keys, -window, dtype=bool) if window else hidden
 
 
 def written_out(
@@ -34,16 +36,19 @@ def written_out(
     causal: bool = False,
     mask_replaces: bool = False,
     mask_is_causal: bool = False,
+    window: int = 0,
     scale: float = 0.5,
 ) -> Float32:
     """softmax(scores) @ v in float64, the scores rounded to the range of float32."""
     with np.errstate(all="ignore"):
         q, k, v = (x.astype(np.float64) for x in qkv)
+        k, v = (np.repeat(x, q.shape[1] // x.shape[1], axis=1) for x in (k, v))
         scores = (q @ np.swapaxes(k, -1, -2)).astype(np.float32) * np.float32(scale)
         if mask is not None:
             scores = np.where(mask != 0, mask, scores) if mask_replaces else scores + mask
         if causal:
-            scores = np.where(later_keys(*scores.shape[-2:]), -INFINITY, scores)
+            queries, keys = scores.shape[-2:]
+            scores = np.where(hidden_keys(queries, keys, window), -INFINITY, scores)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True), dtype=np.float32)
         out = (weights / weights.sum(axis=-1, keepdims=True)) @ v
         return np.asarray(out, np.float32)
@@ -80,9 +85,22 @@ def test_values_that_causal_hides_reach_every_query_if_strict(
     kernel: str, lengths: tuple[int, int], garbage: float, random: np.random.Generator
 ) -> None:
     for key in {lengths[1] - 1, lengths[1] // 2}:
-        qkv = make(random, *lengths)
-        qkv[2][1, 0, key, 3] = garbage
-        check(kernel, qkv, causal=True)
+        for window in (0, 1, 4):
+            qkv = make(random, *lengths)
+            qkv[2][1, 0, key, 3] = garbage
+            check(kernel, qkv, causal=True, window=window)
+            check(kernel, [qkv[0], *(x[:, :1].copy() for x in qkv[1:])], causal=True, window=window)
+
+
+@each_kernel
+@pytest.mark.parametrize("garbage", [np.nan, np.inf])
+def test_values_before_a_window_reach_every_query_if_strict(
+    kernel: str, garbage: float, random: np.random.Generator
+) -> None:
+    """Whose tiles of keys begin behind them."""
+    qkv = make(random, 300, 290)
+    qkv[2][1, 0, 7, 3] = garbage
+    check(kernel, qkv, causal=True, window=20)
 
 
 @each_kernel
@@ -91,10 +109,11 @@ def test_values_that_causal_hides_reach_every_query_if_strict(
 def test_keys_that_causal_hides_reach_no_query(
     kernel: str, lengths: tuple[int, int], garbage: float, random: np.random.Generator
 ) -> None:
-    qkv = make(random, *lengths)
-    qkv[1][0, 1, -1, 2] = garbage
-    qkv[0][0, 1, 0, 2] = 1e30
-    check(kernel, qkv, causal=True)
+    for window in (0, 1, 4):
+        qkv = make(random, *lengths)
+        qkv[1][0, 1, -1, 2] = garbage
+        qkv[0][0, 1, 0, 2] = 1e30
+        check(kernel, qkv, causal=True, window=window)
 
 
 @each_kernel
@@ -143,25 +162,33 @@ def test_the_scale_follows_the_product(kernel: str, random: np.random.Generator)
 @each_length
 @pytest.mark.parametrize("replaces", [False, True])
 @pytest.mark.parametrize("fill", [-np.inf, LOWEST])
+@pytest.mark.parametrize("window", [0, 4])
 def test_a_causal_mask_is_skipped_where_that_gives_the_same(
-    kernel: str, lengths: tuple[int, int], replaces: bool, fill: float, random: np.random.Generator
+    kernel: str,
+    lengths: tuple[int, int],
+    replaces: bool,
+    fill: float,
+    window: int,
+    random: np.random.Generator,
 ) -> None:
-    mask = np.where(later_keys(*lengths), np.float32(fill), np.float32(0))
+    mask = np.where(hidden_keys(*lengths, window), np.float32(fill), np.float32(0))
     settings: dict[str, Any] = {"mask": mask, "mask_replaces": replaces, "scale": 0.5}
+    settings |= {"mask_is_causal": True, "window": window}
     qkv = make(random, *lengths)
-    check(kernel, qkv, mask_is_causal=True, **settings)
+    check(kernel, qkv, **settings)
     q, k, v = qkv
-    given: dict[str, Any] = {"kernel": kernel, "strict": True}
-    skipped = ablation_kernels.attention(q, k, v, mask_is_causal=True, **settings, **given)
-    causal = ablation_kernels.attention(q, k, v, causal=True, scale=0.5, **given)
-    np.testing.assert_array_equal(skipped, causal)
+    if window == 0 or lengths[0] - lengths[1] < window:  # else the last query sees no key
+        given: dict[str, Any] = {"kernel": kernel, "strict": True}
+        skipped = ablation_kernels.attention(q, k, v, **settings, **given)
+        causal = ablation_kernels.attention(q, k, v, causal=True, window=window, scale=0.5, **given)
+        np.testing.assert_array_equal(skipped, causal)
     for garbage in (np.nan, np.inf, -np.inf, 1e30, -1e30):
         qkv = make(random, *lengths)
         qkv[1][0, 0, -1], qkv[0][0, 0, 0] = garbage, 1e30
-        check(kernel, qkv, mask_is_causal=True, **settings)
+        check(kernel, qkv, **settings)
         qkv = make(random, *lengths)
         qkv[2][0, 1, -1, 0] = garbage
-        check(kernel, qkv, mask_is_causal=True, **settings)
+        check(kernel, qkv, **settings)
 
 
 @each_kernel

@@ -9,6 +9,7 @@ import pytest
 import reference
 import tolerance
 from harness import (
+    FUNCTIONS,
     Float32,
     assert_within,
     function_of,
@@ -19,8 +20,17 @@ from harness import (
 )
 from shapes import BROADCASTS, LARGE_LENGTH, LARGE_ROWS, LENGTHS
 
-BINARY: dict[str, Any] = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
-UNARY = ("relu", "gelu", "silu")
+BINARY: dict[str, Any] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    **{op: getattr(np, op) for op in ("maximum", "minimum", "equal", "less", "less_equal")},
+    "pow": np.power,
+}
+#: Off by a unit in the last place beyond the rounding, or more: the others are exact.
+ROUNDED = {"div": tolerance.divide, "pow": lambda value: tolerance.function(value, 2)}
+UNARY = ("relu", "gelu", "silu", *FUNCTIONS)
 SPECIAL = (0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 3e38, -3e38, 1e-38, -1e-38, 1e-45)
 
 each_binary = pytest.mark.parametrize(
@@ -32,11 +42,11 @@ each_unary = pytest.mark.parametrize(
 
 
 def expected_binary(op: str, a: Float32, b: Float32) -> tuple[reference.Array, reference.Array]:
-    """The correctly rounded result; a division may be a unit further off."""
+    """The correctly rounded result, and how far a kernel may be from it."""
     with np.errstate(all="ignore"):
-        wide = BINARY[op](reference.float64(a), reference.float64(b))
+        wide = reference.float64(BINARY[op](reference.float64(a), reference.float64(b)))
         value = np.asarray(tolerance.float64_after(wide))
-        return value, tolerance.divide(value) if op == "div" else np.zeros_like(value)
+        return value, ROUNDED.get(op, np.zeros_like)(value)
 
 
 def check_binary(op: str, kernel: str, a: Float32, b: Float32) -> None:
@@ -49,6 +59,11 @@ def expected_unary(op: str, x: Float32) -> tuple[reference.Array, reference.Arra
         return reference.relu(x), tolerance.exact(reference.relu(x))
     if op == "silu":
         return reference.silu(x), tolerance.silu(reference.silu(x))
+    if op in FUNCTIONS:
+        by_definition = getattr(reference, op, None) or getattr(np, op)
+        with np.errstate(all="ignore"):
+            expected = np.asarray(by_definition(reference.float64(x)))
+        return expected, tolerance.function(expected, FUNCTIONS[op])
     return reference.gelu(x), tolerance.gelu(x)
 
 
@@ -77,9 +92,7 @@ def test_binary_lengths(op: str, kernel: str, length: int, random: np.random.Gen
 def test_binary_special_values(op: str, kernel: str) -> None:
     column = np.array(SPECIAL, np.float32)[:, None]
     row = np.tile(np.array(SPECIAL, np.float32), 3)
-    if (
-        op == "div"
-    ):  # a quotient below the normal numbers may be flushed; that is tested by tolerance
+    if op in ROUNDED:  # a result below the normal numbers may be flushed: by tolerance above
         row = row[np.abs(np.nan_to_num(row)) < 1e38]
     check_binary(op, kernel, np.ascontiguousarray(column), row)
     check_binary(op, kernel, np.ascontiguousarray(row[:, None]), column[:, 0].copy())
@@ -125,6 +138,67 @@ def test_relu_special_values(kernel: str, length: int) -> None:
     x = np.resize(np.array(SPECIAL, np.float32), length)
     expected = reference.relu(x)
     assert_within(guarded("relu", x.shape, x, kernel=kernel), expected, np.zeros_like(expected))
+
+
+#: Where a function's branches meet, and where its results leave float32 or become 1.
+EDGES: dict[str, tuple[float, ...]] = {
+    "exp": (88.72283, 88.7229, -87.33654, -103.97, -103.98, -104.0, -110.0),
+    "tanh": (0.625, 9.01, 9.02, 44.0, 44.5, 60.0),
+    "erf": (1.0, 3.9, 4.0, 10.6, 10.7),
+    "sigmoid": (-87.4, -103.9, -104.1, 17.0),
+}
+
+
+@pytest.mark.parametrize(
+    "op,kernel", [(op, kernel) for op in FUNCTIONS for kernel in kernels_of(op)]
+)
+def test_functions_over_their_whole_range(op: str, kernel: str) -> None:
+    """Every magnitude of both signs, special values, edges; tiny arguments keep their digits."""
+    edges = np.array(EDGES.get(op, (1.0,)), np.float32)
+    magnitudes = np.exp(np.linspace(np.log(1e-37), np.log(3e38), 3001)).astype(np.float32)
+    near = np.linspace(-12, 12, 4001, dtype=np.float32)
+    beside = [np.nextafter(edges, np.float32(bound)) for bound in (-np.inf, np.inf)]
+    parts = [magnitudes, near, edges, *beside, np.array(SPECIAL, np.float32)]
+    x = np.concatenate([*parts, -np.concatenate(parts)])
+    expected, allowed = expected_unary(op, x)
+    actual = guarded(op, x.shape, x, kernel=kernel)
+    is_lost = np.isinf(tolerance.float64_after(expected))
+    expected = np.where(is_lost, np.copysign(np.inf, expected), expected)
+    assert_within(actual, expected, allowed)
+    zero = actual[x == 0]
+    if op in ("tanh", "erf", "sqrt", "sin"):
+        np.testing.assert_array_equal(np.signbit(zero), np.signbit(x[x == 0]))
+
+
+@pytest.mark.parametrize("op", ["tanh", "erf", "sigmoid", "exp"])
+def test_tolerance_catches_a_function_that_cancels(op: str) -> None:
+    """1 - 2 / (exp(2 x) + 1) and its like lose the digits of small results."""
+    x = np.linspace(-30, -1e-6, 301, dtype=np.float32)
+    expected, allowed = expected_unary(op, x)
+    one = np.float32(1)
+    mutants = {
+        "tanh": one - 2 / (np.exp(2 * x) + one),
+        "erf": one - (one - expected.astype(np.float32)),
+        "sigmoid": one - one / (one + np.exp(x)),
+        "exp": one + np.expm1(x),
+    }
+    assert worst_ratio(mutants[op], expected, allowed) > 10
+
+
+@pytest.mark.parametrize("kernel", kernels_of("gelu"))
+def test_gelu_by_the_sigmoid(kernel: str) -> None:
+    """Of negative numbers as well, whose results are small, to few units of the result."""
+    x = np.concatenate(
+        [
+            np.linspace(-70, 15, 8001, dtype=np.float32),
+            np.array([0.0, -0.0, 1e-30, -1e-30, 50, 1e30, np.inf, np.nan], np.float32),
+        ]
+    )
+    actual = guarded("gelu", x.shape, x, approximate="sigmoid", kernel=kernel)
+    allowed = tolerance.gelu(np.nan_to_num(x, posinf=0.0), "sigmoid")
+    assert_within(actual, reference.gelu(x, "sigmoid"), allowed)
+    below = np.array([-np.inf], np.float32)
+    assert np.isnan(guarded("gelu", (1,), below, approximate="sigmoid", kernel=kernel))
 
 
 @pytest.mark.parametrize("kernel", kernels_of("gelu"))

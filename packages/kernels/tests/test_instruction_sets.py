@@ -22,8 +22,11 @@ FILES = (
     "test_layer_norm.py",
     "test_rms_norm.py",
     "test_rotary.py",
+    "test_reduce.py",
     "test_attention.py",
     "test_attention_backward.py",
+    "test_attention_hidden_tiles.py",
+    "test_attention_shared_keys.py",
     "test_matmul_packed.py",
     "test_matmul_strassen.py",
 )

@@ -62,7 +62,7 @@ def test_batches_fold_or_pair(
 
 
 @each_kernel
-@pytest.mark.parametrize("activation", [None, "relu", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize("activation", [None, *reference.ACTIVATIONS])
 @pytest.mark.parametrize("has_bias", [False, True])
 @pytest.mark.parametrize("has_addend", [False, True])
 @pytest.mark.parametrize("shape", [(1, 3, 1), (2, 19, 35), (1, 130, 97)])

@@ -156,3 +156,5 @@ def test_the_table_names_the_slots_of_rows() -> None:
     assert ops["layer_norm"].rows == {"x"}
     assert not ops["attention"].rows
     assert not ops["permute"].rows
+    assert ops["sum"].rows == {"x"} and ops["maximum"].rows == {"a", "b"}
+    assert not ops["take"].rows and not ops["concat"].rows

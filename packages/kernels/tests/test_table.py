@@ -25,6 +25,8 @@ def attributes_of(op: str, example: Example) -> dict[str, Any]:
         return {"perm": example.args[1]}
     if op == "slice":
         return dict(zip(("axis", "start", "stop"), example.args[1:], strict=True))
+    if op == "take":
+        return {"axis": example.args[2]}
     return {
         key: value for key, value in example.keywords.items() if not isinstance(value, np.ndarray)
     }
@@ -114,10 +116,12 @@ def test_functions_have_the_attributes_and_defaults_of_the_list(op: str) -> None
         ("slice", {"axis": 0, "start": 0}, "slice: needs the attribute 'stop'"),
         ("permute", {}, "permute: needs the attribute 'perm'"),
         ("permute", {"perm": (0,) * 9}, "permute: argument 'perm' has 9 axes; accepted: at most 8"),
+        ("take", {}, "take: needs the attribute 'axis'"),
+        ("concat", {"axis": 3}, "concat: argument 'axis' is 3; accepted: an axis of x, which has"),
         ("relu", {"slope": 1.0}, "relu: has no attribute 'slope'; accepted: none"),
         ("rotary", {"layout": "qkv"}, "'layout' is 'qkv'; accepted: 'bhsd', 'bshd'"),
         ("matmul", {"beta": 1.0}, "'beta'; accepted: transpose_b alpha activation"),
-        ("matmul", {"activation": "None"}, "'None'; accepted: None, 'relu', 'gelu', 'gelu_tanh'"),
+        ("matmul", {"activation": "None"}, "'None'; accepted: None, 'relu', 'gelu', 'gelu_tanh', "),
         ("layer_norm", {"eps": -0.5}, "'eps' is -0.5; accepted: a number >= 0"),
     ],
 )
@@ -173,9 +177,14 @@ def test_best_attention_exists(heads: int) -> None:
 
 
 @pytest.mark.skipif(INFO["blas"] == "accelerate", reason="packing is never the choice there")
-@pytest.mark.parametrize("queries,packs", [(1, False), (7, False), (8, True), (4096, True)])
-def test_keys_are_packed_where_there_are_queries_enough(queries: int, packs: bool) -> None:
-    q, k = (1, 12, queries, 64), (1, 12, 4096, 64)
+@pytest.mark.parametrize(
+    "queries,kv_heads,packs",
+    [(1, 12, False), (7, 12, False), (8, 12, True), (4096, 12, True), (1, 2, False), (2, 3, True)],
+)
+def test_keys_are_packed_where_queries_enough_read_them(
+    queries: int, kv_heads: int, packs: bool
+) -> None:
+    q, k = (1, 12, queries, 64), (1, kv_heads, 4096, 64)
     assert ("packed" in ablation_kernels.best_kernel("attention", [q, k, k])) == packs
 
 

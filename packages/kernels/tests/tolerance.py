@@ -41,9 +41,27 @@ def divide(expected: Array) -> Array:
     return np.asarray(3 * UNIT * np.abs(expected) + TINY)
 
 
-def gelu(x: reference.AnyArray) -> Array:
-    """0.5 x (1 + erf): the bracket cancels for negative x, so the error scales with |x|."""
+def gelu(x: reference.AnyArray, approximate: str = "none") -> Array:
+    """0.5 x (1 + erf): the bracket cancels for negative x, so the error scales with |x|.
+
+    The form with the logistic function has no such bracket; the rounding of 1.702 x, which exp
+    makes a relative error, is at most that of |x|.
+    """
+    if approximate == "sigmoid":
+        expected = np.abs(reference.gelu(x, "sigmoid"))
+        return np.asarray((11 + 4 * np.abs(reference.float64(x))) * UNIT * expected + 2 * TINY)
     return np.asarray(6 * UNIT * np.abs(reference.float64(x)) + TINY)
+
+
+def function(expected: Array, units: int) -> Array:
+    """A function of one element, to so many units of its result."""
+    with np.errstate(invalid="ignore"):  # no unit of infinity
+        return np.asarray(units * UNIT * np.abs(expected) + TINY)
+
+
+def sums(magnitude: Array) -> Array:
+    """A sum whose terms' magnitudes add up to `magnitude`: 22 roundings, as simd_body.h says."""
+    return np.asarray(22 * UNIT * magnitude + TINY)
 
 
 def silu(expected: Array, factor: reference.AnyArray | float = 1.0) -> Array:
@@ -117,14 +135,23 @@ def rms_norm(x: reference.AnyArray, expected: Array) -> Array:
     return np.asarray((_sum_growth(x.shape[-1]) / 2 + 4) * UNIT * np.abs(expected) + TINY)
 
 
-def rotary(x: reference.AnyArray, cos: reference.AnyArray, sin: reference.AnyArray) -> Array:
-    """Two products and a sum, which may cancel: by the magnitudes of the terms (layout bhsd)."""
-    wide = np.abs(reference.float64(x))
-    pair = wide.reshape(*wide.shape[:-1], -1, 2)
-    swapped = pair[..., ::-1]
-    straight, turned = (np.abs(reference.float64(table))[..., None] for table in (cos, sin))
-    terms = pair * straight + swapped * turned
-    return np.asarray(2 * UNIT * terms.reshape(wide.shape) + TINY)
+def rotary(
+    x: reference.AnyArray,
+    cos: reference.AnyArray,
+    sin: reference.AnyArray,
+    pairs: str = "interleaved",
+) -> Array:
+    """Two products and a sum, which may cancel: by the magnitudes of the terms (layout bhsd).
+
+    Elements that are copied are exact.
+    """
+    wide, cos, sin = (np.abs(reference.float64(array)) for array in (x, cos, sin))
+    first, second = reference.pair_members(cos.shape[1], pairs)
+    allowed = np.zeros(wide.shape)
+    for one, other in ((first, second), (second, first)):
+        terms = wide[..., one] * cos + wide[..., other] * sin
+        allowed[..., one] = 2 * UNIT * terms + TINY
+    return allowed
 
 
 def _score_error(expected: reference.Attention, head_dim: int) -> Array:
@@ -137,10 +164,8 @@ def attention(expected: reference.Attention, v: reference.AnyArray, head_dim: in
     """Errors of the scores move weight between keys; then exp, the sum and the product with v."""
     unit = UNIT
     moved = expected.weights * _score_error(expected, head_dim)
-    from_scores = (
-        moved @ np.abs(reference.float64(v))
-        + moved.sum(axis=-1, keepdims=True) * expected.value_magnitude
-    )
+    values = np.abs(reference.float64(reference.for_each_head(expected.weights, v)))
+    from_scores = moved @ values + moved.sum(axis=-1, keepdims=True) * expected.value_magnitude
     length = expected.weights.shape[-1]
     from_sums = 2 * _sum_growth(length) * unit * expected.value_magnitude
     return np.asarray(from_scores + from_sums + TINY * length)

@@ -82,7 +82,7 @@ Plan make_plan(const Call& call) {
     plan.sizes = attention_sizes(call);
     plan.scale = attention_scale(call);
     plan.causal = attributes.causal;
-    const auto [batch, heads, sq, sk, d] = plan.sizes;
+    const std::int64_t sq = plan.sizes.sq, sk = plan.sizes.sk, d = plan.sizes.d;
     const bool splits = plan.serial_ns() >= kMinimumParallelNs;
     const std::int64_t pieces =
         splits ? std::min(divide_up(kPiecesPerCore * cores, plan.sizes.items()), kMostGroups) : 1;

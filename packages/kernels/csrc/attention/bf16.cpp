@@ -41,7 +41,7 @@ struct Plan {
 Plan make_plan(const AttentionSizes& sizes, bool causal, const FlashBf16Provider& provider,
                int threads) {
     Plan plan{};
-    plan.tile_q = flash_query_rows(sizes, causal, provider.rows);
+    plan.tile_q = flash_query_rows(sizes, sizes.serial_ns(causal), provider.rows);
     plan.tile_k = round_up(std::min(keys_of_tile(provider, sizes.d), sizes.sk), kBf16Panel);
     plan.item_bytes = 2 * packed_elements(sizes.sk, sizes.d) * std::int64_t{sizeof(Bf16)};
     plan.worker_bytes = flash_bf16_bytes(provider, plan.tile_q, plan.tile_k, sizes.d);

@@ -283,11 +283,13 @@ struct FlashBackward {
         for (std::int64_t key = 0; key < n; key += Tile::columns) {
             FlashPacking<V>::pack_key_panel({.k = rows,
                                              .v = nullptr,
-                                             .stride = d,
+                                             .k_stride = d,
+                                             .v_stride = 0,
                                              .begin = 0,
                                              .end = n,
                                              .sk = n,
                                              .d = d,
+                                             .dv = 0,
                                              .keys = packed,
                                              .values = nullptr},
                                             key);

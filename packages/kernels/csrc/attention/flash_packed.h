@@ -1,21 +1,21 @@
 // The packed flash kernel: what the instruction sets provide and how packed keys and values lie.
 //
 // Packed keys are panels of `columns` keys, the last one filled up with zeros: a panel is
-// (D, columns), d after d. Packed values are panels of `columns` of the D columns, the last one
+// (D, columns), d after d. Packed values are panels of `columns` of the Dv columns, the last one
 // filled up likewise: a panel is (Sk, columns), key after key, so that any range of keys is one
-// contiguous run.
+// contiguous run. All query heads that share keys read one packed copy.
 #pragma once
 
 #include <cstdint>
 
 namespace ablation {
 
-/// A range of keys of one (batch, head) item, to be packed. Its first key is a multiple of
+/// A range of keys of one (batch, head) of k and v, to be packed. Its first key is a multiple of
 /// `columns`.
 struct KeyRange {
     const float *k, *v;  ///< of the item; element d of key j at [j * stride + d]
-    std::int64_t stride;
-    std::int64_t begin, end, sk, d;
+    std::int64_t k_stride, v_stride;
+    std::int64_t begin, end, sk, d, dv;
     float *keys, *values;  ///< packed, of the item
 };
 
@@ -30,10 +30,12 @@ struct FlashQueries {
     std::int64_t output_stride;
     float* lse;                ///< null, or log(sum(exp(scores))) of each row, the first row's
     std::int64_t begin, rows;  ///< first row as a query of the item
-    std::int64_t sk, d, tile_k;
+    std::int64_t sk, d, dv, tile_k;
     float scale;
     bool causal;
+    std::int64_t window;  ///< keys that a query sees at most, where causal; 0: no limit
     bool mask_replaces;
+    bool skips_hidden;  ///< keys that the mask hides from all rows of a block may be left out
     bool strict;
     float* scratch;  ///< flash_packed_floats() of them
 };

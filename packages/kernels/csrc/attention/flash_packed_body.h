@@ -6,6 +6,9 @@
 // product. The output is the only accumulator in memory: a block reads and writes it once per tile
 // of keys, and rescaling and the final division are factors of that one read and write.
 //
+// With a window, a block of rows takes the panels of keys that its rows see; of a mask, it leaves
+// panels out that are hidden from all of them, at both ends of a tile of keys.
+//
 // Cost of a score: 2 D / width vector multiply-adds and some 13 vector instructions / width for the
 // exponential. On a Zen 4 core with AVX-512 that is D / 8 cycles, 0.62 for the exponential and 0.08
 // for the maximum: a floor of 8.7 cycles at D = 64 and 16.7 at D = 128, where 8 and 16 are the
@@ -20,10 +23,10 @@
 #include <cstdint>
 #include <limits>
 #include <type_traits>
-#include <utility>
 
 #include "attention/flash_packed.h"
 #include "attention/flash_packing.h"
+#include "attention/flash_products.h"
 #include "attention/flash_weight.h"
 #include "isa/tile_multiply.h"
 
@@ -33,94 +36,8 @@ template <class V>
 struct FlashPacked {
     using Float = typename V::Float;
     using Tile = TileShape<V>;
+    using Products = FlashProducts<V>;
     static constexpr float kNoMaximum = -std::numeric_limits<float>::infinity();
-
-    /// A product of one block of rows with one panel.
-    struct Product {
-        const float* a;
-        std::int64_t a_stride;
-        const float* b;
-        std::int64_t depth;
-        float* c;
-        std::int64_t c_stride;
-        float scale;  ///< of the first product
-        // Of the second product only:
-        const float* before;  ///< null where c holds nothing yet; else each row's factor of it
-        const float* after;   ///< null, or each row's factor of the sum
-        std::int64_t columns;
-    };
-    using ProductFunction = void (*)(const Product& product);
-
-    template <int rows, int vectors>
-    static void clear(Float (&sums)[rows][vectors]) {
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; ++i) {
-#pragma GCC unroll 8
-            for (int j = 0; j < vectors; ++j) sums[i][j] = V::set(0.0F);
-        }
-    }
-
-    template <int rows, int vectors>
-    static void score_panel(const Product& product) {
-        Float sums[rows][vectors];
-        clear(sums);
-        multiply_accumulate<V>(sums, PlainA{product.a, product.a_stride}, product.b, Tile::columns,
-                               product.depth);
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; ++i) {
-#pragma GCC unroll 8
-            for (int j = 0; j < vectors; ++j) {
-                V::store(product.c + i * product.c_stride + j * V::width,
-                         V::mul(sums[i][j], V::set(product.scale)), All{});
-            }
-        }
-    }
-
-    template <int rows, int vectors>
-    static void add_values(const Product& product) {
-        const std::int64_t tail = product.columns % V::width;
-        const auto at = [&](int i, int j) {
-            return product.c + i * product.c_stride + j * V::width;
-        };
-        Float sums[rows][vectors];
-        clear(sums);
-        if (product.before != nullptr) {
-            for (int i = 0; i < rows; ++i) __builtin_prefetch(at(i, 0), 1);
-        }
-        multiply_accumulate<V>(sums, PlainA{product.a, product.a_stride}, product.b, Tile::columns,
-                               product.depth);
-#pragma GCC unroll 16
-        for (int i = 0; i < rows; ++i) {
-            const Float factor = V::set(product.after == nullptr ? 1.0F : product.after[i]);
-#pragma GCC unroll 8
-            for (int j = 0; j < vectors; ++j) {
-                const bool whole = j + 1 < vectors || tail == 0;
-                Float sum = sums[i][j];
-                // A tile is summed by itself: one sum over all keys would round as often, but at
-                // the size of the whole, which is an error that grows with their number.
-                if (product.before != nullptr) {
-                    const Float before =
-                        whole ? V::load(at(i, j), All{}) : V::load(at(i, j), First{tail});
-                    sum = V::fma(before, V::set(product.before[i]), sum);
-                }
-                const Float value = V::mul(sum, factor);
-                if (whole) {
-                    V::store(at(i, j), value, All{});
-                } else {
-                    V::store(at(i, j), value, First{tail});
-                }
-            }
-        }
-    }
-
-    static constexpr auto kScorePanel = tile_functions<V, ProductFunction>(
-        []<int rows, int vectors>() { return score_panel<rows, vectors>; });
-    static constexpr auto kAddValues = tile_functions<V, ProductFunction>(
-        []<int rows, int vectors>() { return add_values<rows, vectors>; });
-
-    static int vectors_of(std::int64_t columns) {
-        return static_cast<int>((columns + V::width - 1) / V::width);
-    }
 
     /// One block of rows: part of a tile of query rows.
     struct Block {
@@ -136,8 +53,9 @@ struct FlashPacked {
     static void score(const Block& block, std::int64_t key, std::int64_t keys) {
         const std::int64_t d = block.queries.d;
         for (std::int64_t column = 0; column < keys; column += Tile::columns) {
-            const int vectors = vectors_of(std::min<std::int64_t>(Tile::columns, keys - column));
-            kScorePanel[block.rows][vectors](
+            const int vectors =
+                Products::vectors_of(std::min<std::int64_t>(Tile::columns, keys - column));
+            Products::kScorePanel[block.rows][vectors](
                 {block.q, block.q_stride, block.queries.keys + (key + column) * d, d,
                  block.scores + column, block.score_stride, block.queries.scale, nullptr, nullptr,
                  Tile::columns});
@@ -200,57 +118,124 @@ struct FlashPacked {
         return V::sum(sum);
     }
 
-    /// Scores of a row, n of `keys` visible, to weights; brings maximum and sum up to date and
-    /// returns the factor by which what the row has gathered shrinks.
-    static float update_row(const Block& block, std::int64_t row, std::int64_t key, std::int64_t n,
-                            std::int64_t keys) {
+    /// The keys that a row of the tile sees are [first_key, end_key), perhaps none.
+    static std::int64_t first_key(const FlashQueries& queries, std::int64_t row) {
+        if (queries.window == 0) return 0;
+        return std::clamp<std::int64_t>(queries.begin + row + 1 - queries.window, 0, queries.sk);
+    }
+    static std::int64_t end_key(const FlashQueries& queries, std::int64_t row) {
+        return queries.causal ? std::min(queries.sk, queries.begin + row + 1) : queries.sk;
+    }
+
+    /// Scores of n > 0 keys from `key` on to weights; brings the row's maximum and sum up to date and
+    /// returns the factor by which what it has gathered shrinks.
+    static float update_row(const Block& block, std::int64_t row, float* scores, std::int64_t key,
+                            std::int64_t n) {
         const FlashQueries& queries = block.queries;
-        float* scores = block.scores + row * block.score_stride;
-        float factor = 1.0F;
-        if (n > 0) {
-            if (queries.mask != nullptr) {
-                const float* mask = queries.mask + (block.row + row) * queries.mask_query_stride +
-                                    key * queries.mask_key_stride;
-                const auto apply = queries.mask_replaces ? replace : add_mask;
-                apply(scores, mask, queries.mask_key_stride, n);
-            }
-            float& maximum = block.maxima[row];
-            float& sum = block.sums[row];
-            const float tile_maximum = largest(scores, n);
-            if (tile_maximum > maximum) {
-                if (maximum != kNoMaximum) factor = std::exp(maximum - tile_maximum);
-                maximum = tile_maximum;
-            }
-            const float added =
-                maximum == kNoMaximum ? weigh_unseen(scores, n) : weigh(scores, maximum, n);
-            sum = sum * factor + added;
+        if (queries.mask != nullptr) {
+            const float* mask = queries.mask + (block.row + row) * queries.mask_query_stride +
+                                key * queries.mask_key_stride;
+            const auto apply = queries.mask_replaces ? replace : add_mask;
+            apply(scores, mask, queries.mask_key_stride, n);
         }
-        std::fill(scores + n, scores + keys, 0.0F);
+        float& maximum = block.maxima[row];
+        float& sum = block.sums[row];
+        float factor = 1.0F;
+        const float tile_maximum = largest(scores, n);
+        if (tile_maximum > maximum) {
+            if (maximum != kNoMaximum) factor = std::exp(maximum - tile_maximum);
+            maximum = tile_maximum;
+        }
+        const float added =
+            maximum == kNoMaximum ? weigh_unseen(scores, n) : weigh(scores, maximum, n);
+        sum = sum * factor + added;
         return factor;
     }
 
-    /// Keys key ... key + keys; `last` if no others follow.
-    static void add_key_tile(const Block& block, std::int64_t key, std::int64_t keys, bool last) {
+    /// update_row for the keys of a tile that the row sees; the weights of the others are 0.
+    static float weigh_row(const Block& block, std::int64_t row, std::int64_t key,
+                           std::int64_t keys) {
+        const auto within = [&](std::int64_t seen) {
+            return std::clamp<std::int64_t>(seen - key, 0, keys);
+        };
+        const std::int64_t first = within(first_key(block.queries, block.row + row));
+        const std::int64_t end = within(end_key(block.queries, block.row + row));
+        float* scores = block.scores + row * block.score_stride;
+        float factor = 1.0F;
+        if (first < end) factor = update_row(block, row, scores + first, key + first, end - first);
+        // Last: a vector that is read behind narrower writes of its part waits for them.
+        std::fill(scores, scores + first, 0.0F);
+        std::fill(scores + end, scores + keys, 0.0F);
+        return factor;
+    }
+
+    /// As row_factor of tiles.h, for this instruction set.
+    static float factor_of(const FlashQueries& queries, float sum) {
+        return sum == 0.0F && !queries.strict ? 0.0F : 1.0F / sum;
+    }
+
+    /// Keys key ... key + keys, of the block the `first` ones, the `last` ones, or others.
+    static void add_key_tile(const Block& block, std::int64_t key, std::int64_t keys, bool first,
+                             bool last) {
         const FlashQueries& queries = block.queries;
         score(block, key, keys);
         // Of each row: the factors of what it has gathered before and of the sum.
         float before[Tile::rows];
         float after[Tile::rows];
         for (std::int64_t row = 0; row < block.rows; ++row) {
-            const std::int64_t seen = queries.begin + block.row + row + 1 - key;
-            const std::int64_t n = queries.causal ? std::clamp<std::int64_t>(seen, 0, keys) : keys;
-            before[row] = update_row(block, row, key, n, keys);
-            const bool is_zero = block.sums[row] == 0.0F && !queries.strict;
-            after[row] = is_zero ? 0.0F : 1.0F / block.sums[row];
+            before[row] = weigh_row(block, row, key, keys);
+            after[row] = factor_of(queries, block.sums[row]);
         }
         float* output = queries.output + block.row * queries.output_stride;
-        for (std::int64_t column = 0; column < queries.d; column += Tile::columns) {
-            const std::int64_t columns = std::min<std::int64_t>(Tile::columns, queries.d - column);
-            kAddValues[block.rows][vectors_of(columns)](
+        for (std::int64_t column = 0; column < queries.dv; column += Tile::columns) {
+            const std::int64_t columns = std::min<std::int64_t>(Tile::columns, queries.dv - column);
+            Products::kAddValues[block.rows][Products::vectors_of(columns)](
                 {block.scores, block.score_stride,
                  queries.values + column * queries.sk + key * Tile::columns, keys, output + column,
-                 queries.output_stride, 1.0F, key == 0 ? nullptr : before, last ? after : nullptr,
+                 queries.output_stride, 1.0F, first ? nullptr : before, last ? after : nullptr,
                  columns});
+        }
+    }
+
+    /// Whether the mask is -infinity for all of these rows and keys.
+    static bool hides(const FlashQueries& queries, std::int64_t row, std::int64_t rows,
+                      std::int64_t key, std::int64_t keys) {
+        const std::int64_t n = queries.mask_key_stride == 0 ? 1 : keys;
+        for (std::int64_t i = 0; i < (queries.mask_query_stride == 0 ? 1 : rows); ++i) {
+            const float* mask = queries.mask + (row + i) * queries.mask_query_stride +
+                                key * queries.mask_key_stride;
+            bool all = true;
+            for (std::int64_t j = 0; j < n; ++j) all &= mask[j] == kNoMaximum;
+            if (!all) return false;
+        }
+        return true;
+    }
+
+    /// Leaves panels out at both ends of [from, to) that the mask hides from all rows.
+    static void leave_out_hidden(const FlashQueries& queries, std::int64_t row, std::int64_t rows,
+                                 std::int64_t& from, std::int64_t& to) {
+        while (from < to) {
+            const std::int64_t keys = std::min<std::int64_t>(Tile::columns, to - from);
+            if (!hides(queries, row, rows, from, keys)) break;
+            from += keys;
+        }
+        while (from < to) {
+            const std::int64_t panel = (to - 1) / Tile::columns * Tile::columns;
+            if (!hides(queries, row, rows, panel, to - panel)) break;
+            to = panel;
+        }
+    }
+
+    /// add_key_tile without keys.
+    static void add_no_keys(const Block& block, bool first, bool last) {
+        const FlashQueries& queries = block.queries;
+        for (std::int64_t row = 0; row < block.rows; ++row) {
+            float* output = queries.output + (block.row + row) * queries.output_stride;
+            const Float factor = V::set(last ? factor_of(queries, block.sums[row]) : 1.0F);
+            for_vectors<V>(queries.dv, [&](std::int64_t j, auto lanes) {
+                const Float before = first ? V::set(0.0F) : V::load(output + j, lanes);
+                V::store(output + j, V::mul(before, factor), lanes);
+            });
         }
     }
 
@@ -280,18 +265,30 @@ struct FlashPacked {
         // Blocks of equal height: a low one has too few independent sums to hide the latency of a
         // multiply-add.
         const std::int64_t blocks = (queries.rows + Tile::rows - 1) / Tile::rows;
-        const auto visible_to = [&](std::int64_t end) {
-            return queries.causal ? std::min(queries.sk, queries.begin + end) : queries.sk;
+        // Packed keys are entered at whole panels. A block that sees no key takes the last panel,
+        // whose weights are all 0.
+        const auto first_of = [&](std::int64_t row) {
+            return std::min(first_key(queries, row), queries.sk - 1) / Tile::columns *
+                   Tile::columns;
         };
-        for (std::int64_t key = 0; key < visible_to(queries.rows); key += queries.tile_k) {
+        const std::int64_t last_end = end_key(queries, queries.rows - 1);
+        for (std::int64_t key = first_of(0); key < last_end; key += queries.tile_k) {
             for (std::int64_t index = 0; index < blocks; ++index) {
                 const std::int64_t row = queries.rows * index / blocks;
                 const std::int64_t end = queries.rows * (index + 1) / blocks;
-                const std::int64_t keys = std::min(queries.tile_k, visible_to(end) - key);
-                if (keys <= 0) continue;
-                add_key_tile({queries, row, end - row, q + row * q_stride, q_stride, maxima + row,
-                              sums + row, scores, score_stride},
-                             key, keys, key + keys == visible_to(end));
+                const std::int64_t first = first_of(row), last = end_key(queries, end - 1);
+                std::int64_t from = std::max(key, first);
+                std::int64_t to = std::min(key + queries.tile_k, last);
+                if (from >= to) continue;
+                const Block block{queries,      row,        end - row, q + row * q_stride, q_stride,
+                                  maxima + row, sums + row, scores,    score_stride};
+                const bool is_first = from == first, is_last = to == last;
+                if (queries.skips_hidden) leave_out_hidden(queries, row, end - row, from, to);
+                if (from < to) {
+                    add_key_tile(block, from, to - from, is_first, is_last);
+                } else if (is_first || is_last) {
+                    add_no_keys(block, is_first, is_last);
+                }
             }
         }
         if (queries.lse != nullptr) write_lse(queries.lse, maxima, sums, queries.rows);

@@ -40,24 +40,24 @@ struct FlashPacking {
 
     static void pack_key_panel(const KeyRange& range, std::int64_t key) {
         const std::int64_t keys = std::min<std::int64_t>(Tile::columns, range.sk - key);
-        const float* from = range.k + key * range.stride;
+        const float* from = range.k + key * range.k_stride;
         float* to = range.keys + key * range.d;
         const std::int64_t whole = range.d / 4 * 4;
         std::int64_t j = 0;
         for (; j + 4 <= keys; j += 4) {
-            const float* rows = from + j * range.stride;
+            const float* rows = from + j * range.k_stride;
             for (std::int64_t d = 0; d < whole; d += 4) {
-                transpose_four(to + d * Tile::columns + j, Tile::columns, rows + d, range.stride);
+                transpose_four(to + d * Tile::columns + j, Tile::columns, rows + d, range.k_stride);
             }
             for (std::int64_t d = whole; d < range.d; ++d) {
                 for (std::int64_t i = 0; i < 4; ++i) {
-                    to[d * Tile::columns + j + i] = rows[i * range.stride + d];
+                    to[d * Tile::columns + j + i] = rows[i * range.k_stride + d];
                 }
             }
         }
         for (; j < Tile::columns; ++j) {
             for (std::int64_t d = 0; d < range.d; ++d) {
-                to[d * Tile::columns + j] = j < keys ? from[j * range.stride + d] : 0.0F;
+                to[d * Tile::columns + j] = j < keys ? from[j * range.k_stride + d] : 0.0F;
             }
         }
     }
@@ -66,11 +66,11 @@ struct FlashPacking {
         for (std::int64_t key = range.begin; key < range.end; key += Tile::columns) {
             pack_key_panel(range, key);
         }
-        for (std::int64_t column = 0; column < range.d; column += Tile::columns) {
-            const std::int64_t columns = std::min<std::int64_t>(Tile::columns, range.d - column);
+        for (std::int64_t column = 0; column < range.dv; column += Tile::columns) {
+            const std::int64_t columns = std::min<std::int64_t>(Tile::columns, range.dv - column);
             float* panel = range.values + column * range.sk;
             for (std::int64_t key = range.begin; key < range.end; ++key) {
-                const float* from = range.v + key * range.stride + column;
+                const float* from = range.v + key * range.v_stride + column;
                 float* to = panel + key * Tile::columns;
                 for_vectors<V>(columns, [&](std::int64_t j, auto lanes) {
                     V::store(to + j, V::load(from + j, lanes), All{});

@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/cache_sizes.h"
 #include "core/parallel.h"
-#include "isa/simd.h"
 
 namespace ablation {
 
@@ -31,9 +31,16 @@ constexpr std::int64_t kLeastRows = 32;
 constexpr std::int64_t kFusedRows = 128;
 constexpr std::int64_t kFlashRows = 512;
 constexpr std::int64_t kFlashKeys = 256;
+/// Rows of heads that are joined: with more of them a product no longer waits for the keys.
+constexpr std::int64_t kJoinedRows = 64;
 
-std::int64_t causal_rows(std::int64_t sq) {
-    return std::clamp<std::int64_t>(sq / 8, kLeastRows, 128);
+/// With a window w, rows R cost (R + kPackingRows) (R + w) / R each: least where R^2 is
+/// kPackingRows w.
+std::int64_t causal_rows(std::int64_t sq, std::int64_t window) {
+    const std::int64_t rows = std::clamp<std::int64_t>(sq / 8, kLeastRows, 128);
+    if (window == 0) return rows;
+    const double best = std::sqrt(static_cast<double>(kPackingRows) * static_cast<double>(window));
+    return std::min(rows, std::max(kLeastRows, static_cast<std::int64_t>(std::min(best, 128.0))));
 }
 
 /// The size near `wanted` that cuts `size` into even tiles of whole 16s.
@@ -42,139 +49,8 @@ std::int64_t even_tile(std::int64_t size, std::int64_t wanted) {
     return std::min(size, divide_up(even, 16) * 16);
 }
 
-double sum_of_squares(const TensorView& x) {
-    const float* data = x.data;
-    return static_cast<double>(simd().sum_squared_difference(data, 0.0F, x.shape.count()));
-}
-
-/// Whether |q k| and |scale q k| stay below 1e30 for every query and key, by Cauchy and Schwarz on
-/// the norms of the whole arrays. False for NaN.
-bool has_moderate_scores(const Call& call) {
-    constexpr double kLargest = 1e30;
-    const TensorView &q = call.inputs[0], &k = call.inputs[1];
-    const double scale = std::max(1.0, std::abs(static_cast<double>(attention_scale(call))));
-    const double squares = sum_of_squares(q);
-    const double product = squares * (k.present ? sum_of_squares(k) : squares);
-    return product * scale * scale < kLargest * kLargest;
-}
-
-/// Of one (batch, head) item.
-void add_hidden_values(const ItemRows& rows, const AttentionSizes& sizes) {
-    if (sizes.sk <= sizes.sq) {
-        // The last query sees every key: what its weights leave finite was finite.
-        const float* last = rows.output + (sizes.sq - 1) * rows.output_stride;
-        if (std::all_of(last, last + sizes.d, [](float x) { return std::isfinite(x); })) return;
-    }
-    constexpr std::int64_t kColumns = 16;
-    for (std::int64_t first = 0; first < sizes.d; first += kColumns) {
-        const std::int64_t columns = std::min(kColumns, sizes.d - first);
-        float hidden[kColumns] = {};
-        for (std::int64_t key = sizes.sk - 1; key > 0; --key) {
-            const float* v = rows.v + key * rows.kv_stride + first;
-            for (std::int64_t i = 0; i < columns; ++i) hidden[i] += 0.0F * v[i];
-            if (key > sizes.sq) continue;
-            float* output = rows.output + (key - 1) * rows.output_stride + first;
-            for (std::int64_t i = 0; i < columns; ++i) output[i] += hidden[i];
-        }
-    }
-}
-
-}  // namespace
-
-Call without_hidden_keys(const Call& call) {
-    Call seen = call;
-    auto& attributes = seen.attributes;
-    const bool is_causal = attributes.mask_is_causal && call.inputs[3].present;
-    attributes.mask_is_causal = false;
-    if (!is_causal || !has_moderate_scores(call)) return seen;
-    attributes.causal = true;
-    attributes.mask_replaces = false;
-    seen.inputs[3] = TensorView{};
-    return seen;
-}
-
-void replace_scores(float* scores, const float* mask, std::int64_t mask_step, std::int64_t n) {
-    for (std::int64_t i = 0; i < n; ++i) {
-        const float value = mask[i * mask_step];
-        scores[i] = value == 0.0F ? scores[i] : value;
-    }
-}
-
-void add_hidden_values(const Call& call) {
-    const auto& attributes = call.attributes;
-    if (!attributes.causal || !attributes.strict) return;
-    const AttentionSizes sizes = attention_sizes(call);
-    for (std::int64_t item = 0; item < sizes.items(); ++item) {
-        add_hidden_values(item_rows(call, sizes, item), sizes);
-    }
-}
-
-std::int64_t half_l2_floats() {
-    return cache_sizes().l2 / 2 / static_cast<std::int64_t>(sizeof(float));
-}
-
-AttentionSizes attention_sizes(const Call& call) {
-    const Shape& q = call.inputs[0].shape;
-    switch (call.attributes.layout) {
-        case Layout::bhsd:
-            break;
-        case Layout::bshd:
-            return {q[0], q[2], q[1], call.inputs[1].shape[1], q[3]};
-        case Layout::qkv:
-            return {q[0], q[3], q[1], q[1], q[4]};
-    }
-    return {q[0], q[1], q[2], call.inputs[1].shape[2], q[3]};
-}
-
-float attention_scale(const Call& call) {
-    const auto head_dim = static_cast<float>(call.inputs[0].shape[-1]);
-    return call.attributes.scale.value_or(1.0F / std::sqrt(head_dim));
-}
-
-ItemRows item_rows(const Call& call, const AttentionSizes& sizes, std::int64_t item) {
-    const float* q = call.inputs[0].data;
-    float* output = call.output.data;
-    const Layout layout = call.attributes.layout;
-    if (layout == Layout::bhsd) {
-        const std::int64_t query = item * sizes.sq * sizes.d;
-        const std::int64_t key = item * sizes.sk * sizes.d;
-        return {q + query,
-                call.inputs[1].data + key,
-                call.inputs[2].data + key,
-                output + query,
-                sizes.d,
-                sizes.d,
-                sizes.d};
-    }
-    const std::int64_t width = sizes.heads * sizes.d;
-    const std::int64_t column = item % sizes.heads * sizes.d;
-    const std::int64_t query = item / sizes.heads * sizes.sq * width;
-    output += query + column;
-    if (layout == Layout::qkv) {
-        q += 3 * query + column;
-        return {q, q + width, q + 2 * width, output, 3 * width, 3 * width, width};
-    }
-    const std::int64_t key = item / sizes.heads * sizes.sk * width + column;
-    return {q + query + column,
-            call.inputs[1].data + key,
-            call.inputs[2].data + key,
-            output,
-            width,
-            width,
-            width};
-}
-
-double AttentionSizes::serial_ns(bool causal) const {
-    // Causal: the first queries see a triangle, those beyond the keys all of them.
-    const double hidden = causal ? 0.5 * static_cast<double>(std::min(sq, sk)) : 0.0;
-    const double seen =
-        static_cast<double>(visible(causal).sk) * (static_cast<double>(sq) - hidden);
-    const double scores = static_cast<double>(items()) * seen;
-    return scores * (2.0 * static_cast<double>(d) * kNsPerMultiplyAdd + kNsPerScore);
-}
-
-MaskView mask_view(const Call& call) {
-    const TensorView& mask = call.inputs[3];
+/// The mask's strides as if no heads were joined.
+MaskView plain_mask_view(const TensorView& mask) {
     MaskView view;
     if (!mask.present) return view;
     view.data = mask.data;
@@ -189,21 +65,150 @@ MaskView mask_view(const Call& call) {
     return view;
 }
 
+}  // namespace
+
+void replace_scores(float* scores, const float* mask, std::int64_t mask_step, std::int64_t n) {
+    for (std::int64_t i = 0; i < n; ++i) {
+        const float value = mask[i * mask_step];
+        scores[i] = value == 0.0F ? scores[i] : value;
+    }
+}
+
+std::int64_t half_l2_floats() {
+    return cache_sizes().l2 / 2 / static_cast<std::int64_t>(sizeof(float));
+}
+
+AttentionSizes attention_sizes(const Call& call) {
+    const Shape &q = call.inputs[0].shape, &k = call.inputs[1].shape, &v = call.inputs[2].shape;
+    switch (call.attributes.layout) {
+        case Layout::bhsd:
+            break;
+        case Layout::bshd:
+            return {q[0], q[2], q[1], k[1], q[3], k[2], v[3]};
+        case Layout::qkv:
+            return {q[0], q[3], q[1], q[1], q[4], q[3], q[4]};
+    }
+    return {q[0], q[1], q[2], k[2], q[3], k[1], v[3]};
+}
+
+AttentionSizes joined_sizes(const Call& call) {
+    static const std::int64_t cores = available_cores();
+    AttentionSizes sizes = attention_sizes(call);
+    if (sizes.sharing() == 1 || call.attributes.causal) return sizes;
+    // The heads of one query lie one behind another in layout bshd too.
+    if (call.attributes.layout != Layout::bhsd && sizes.sq > 1) return sizes;
+    const MaskView mask = plain_mask_view(call.inputs[3]);
+    if (sizes.sq > 1 && mask.head_stride != sizes.sq * mask.query_stride) return sizes;
+    std::int64_t joined = std::min(sizes.sharing(), kJoinedRows / sizes.sq);
+    const auto fits = [&] {
+        return sizes.sharing() % joined == 0 && sizes.items() / joined >= cores;
+    };
+    while (joined > 1 && !fits()) --joined;
+    if (joined < 2) return sizes;
+    sizes.heads /= joined;
+    sizes.sq *= joined;
+    return sizes;
+}
+
+VisibleKeys visible_keys(const Call& call, const AttentionSizes& sizes) {
+    const auto& attributes = call.attributes;
+    return {sizes.sk, attributes.causal, attributes.causal ? attributes.window : 0};
+}
+
+float attention_scale(const Call& call) {
+    const auto head_dim = static_cast<float>(call.inputs[0].shape[-1]);
+    return call.attributes.scale.value_or(1.0F / std::sqrt(head_dim));
+}
+
+ItemRows item_rows(const Call& call, const AttentionSizes& sizes, std::int64_t item) {
+    const TensorView &q = call.inputs[0], &k = call.inputs[1], &v = call.inputs[2];
+    const auto [batch, heads, sq, sk, d, kv_heads, dv] = sizes;
+    const std::int64_t first = item / heads * sq * heads + item % heads;
+    if (call.attributes.layout == Layout::qkv) {
+        const std::int64_t width = heads * d;
+        const float* row = q.data + item / heads * 3 * sq * width + item % heads * d;
+        float* output = call.output.data + first * d;
+        return {row, row + width, row + 2 * width, output, 3 * width, 3 * width, 3 * width, width};
+    }
+    const std::int64_t kv_item = item / sizes.sharing();
+    ItemRows rows{};
+    if (call.attributes.layout == Layout::bhsd || q.shape[1] == 1) {
+        rows.q = q.data + item * sq * d;
+        rows.output = call.output.data + item * sq * dv;
+        rows.q_stride = d;
+        rows.output_stride = dv;
+    } else {
+        rows.q = q.data + first * d;
+        rows.output = call.output.data + first * dv;
+        rows.q_stride = heads * d;
+        rows.output_stride = heads * dv;
+    }
+    if (call.attributes.layout == Layout::bhsd) {
+        rows.k = k.data + kv_item * sk * d;
+        rows.v = v.data + kv_item * sk * dv;
+        rows.k_stride = d;
+        rows.v_stride = dv;
+    } else {
+        const std::int64_t first_key = kv_item / kv_heads * sk * kv_heads + kv_item % kv_heads;
+        rows.k = k.data + first_key * d;
+        rows.v = v.data + first_key * dv;
+        rows.k_stride = kv_heads * d;
+        rows.v_stride = kv_heads * dv;
+    }
+    return rows;
+}
+
+double AttentionSizes::serial_ns(bool causal, std::int64_t window) const {
+    const auto keys = static_cast<double>(sk);
+    // Causal: the first n queries see a triangle, those beyond the keys all of them. A window hides
+    // what the queries so much earlier saw.
+    const auto seen_by = [&](std::int64_t n) {
+        const auto queries = static_cast<double>(std::max<std::int64_t>(n, 0));
+        const double triangle = std::min(queries, keys);
+        return triangle * (queries - 0.5 * triangle);
+    };
+    double seen = keys * static_cast<double>(sq);
+    if (causal) seen = seen_by(sq) - (window > 0 ? seen_by(sq - window) : 0.0);
+    const double scores = static_cast<double>(items()) * seen;
+    return scores * (static_cast<double>(d + dv) * kNsPerMultiplyAdd + kNsPerScore);
+}
+
+bool MaskView::hides(std::int64_t item, std::int64_t heads, std::int64_t query,
+                     std::int64_t queries, std::int64_t key, std::int64_t keys) const {
+    const std::int64_t n = key_stride == 0 ? 1 : keys;
+    for (std::int64_t i = 0; i < (query_stride == 0 ? 1 : queries); ++i) {
+        const float* values = row(item, heads, query + i, key);
+        if (!std::all_of(values, values + n,
+                         [](float x) { return x == -std::numeric_limits<float>::infinity(); })) {
+            return false;
+        }
+    }
+    return true;
+}
+
+MaskView mask_view(const Call& call, const AttentionSizes& sizes) {
+    MaskView view = plain_mask_view(call.inputs[3]);
+    const AttentionSizes given = attention_sizes(call);
+    if (given.sq == 1) view.query_stride = view.head_stride;
+    view.head_stride *= given.heads / sizes.heads;
+    return view;
+}
+
 std::int64_t fused_tile_q(const Call& call) {
-    const AttentionSizes sizes = attention_sizes(call);
+    const AttentionSizes sizes = joined_sizes(call);
     const auto& attributes = call.attributes;
     if (attributes.tile_q > 0) return std::min(attributes.tile_q, sizes.sq);
     std::int64_t wanted = std::max(half_l2_floats() / sizes.sk, kFusedRows);
-    if (attributes.causal) wanted = std::min(wanted, causal_rows(sizes.sq));
+    if (attributes.causal) wanted = std::min(wanted, causal_rows(sizes.sq, attributes.window));
     return even_tile(sizes.sq, wanted);
 }
 
 FlashTile flash_tile(const Call& call) {
     static const std::int64_t cores = available_cores();
-    const AttentionSizes sizes = attention_sizes(call);
+    const AttentionSizes sizes = joined_sizes(call);
     const auto& attributes = call.attributes;
     std::int64_t wanted = std::min(half_l2_floats() / kFlashKeys, kFlashRows);
-    if (attributes.causal) wanted = std::min(wanted, causal_rows(sizes.sq));
+    if (attributes.causal) wanted = std::min(wanted, causal_rows(sizes.sq, attributes.window));
 
     FlashTile tile{0, even_tile(sizes.sk, kFlashKeys)};
     std::int64_t least = 0;

@@ -11,26 +11,51 @@ namespace ablation {
 
 struct AttentionSizes {
     std::int64_t batch, heads, sq, sk, d;
+    std::int64_t kv_heads;  ///< of k and v; divides heads
+    std::int64_t dv;        ///< head size of v and the output
 
     std::int64_t items() const { return batch * heads; }
+    std::int64_t kv_items() const { return batch * kv_heads; }
+    /// Consecutive query heads that read one head of k and v.
+    std::int64_t sharing() const { return heads / kv_heads; }
     /// Without the keys that no query sees under a causal mask.
     AttentionSizes visible(bool causal) const {
-        return {batch, heads, sq, causal ? std::min(sq, sk) : sk, d};
+        AttentionSizes seen = *this;
+        if (causal) seen.sk = std::min(sq, sk);
+        return seen;
     }
-    double serial_ns(bool causal) const;
+    /// window: keys that a query sees at most, where causal; 0: no limit.
+    double serial_ns(bool causal, std::int64_t window = 0) const;
 };
 /// Data pointers are not read.
 AttentionSizes attention_sizes(const Call& call);
+/// The same with fewer heads of more queries, where few queries share keys: query heads that lie
+/// one behind another and read the same keys count as one head, so that its tiles read the keys
+/// once for all. Not a matter of the threads in use. Data pointers are not read.
+AttentionSizes joined_sizes(const Call& call);
+
+/// The keys that a query sees but for the mask: [first, end), perhaps none.
+struct VisibleKeys {
+    std::int64_t sk;
+    bool causal;
+    std::int64_t window;  ///< 0: none
+
+    std::int64_t first(std::int64_t query) const {
+        return window == 0 ? 0 : std::clamp<std::int64_t>(query + 1 - window, 0, sk);
+    }
+    std::int64_t end(std::int64_t query) const { return causal ? std::min(sk, query + 1) : sk; }
+};
+VisibleKeys visible_keys(const Call& call, const AttentionSizes& sizes);
 
 /// The factor of the scores: as given, or 1 / sqrt(head_dim).
 float attention_scale(const Call& call);
 
 /// The arrays of one (batch, head) item in any layout: element d of row r is at data[r * stride +
-/// d].
+/// d]. `sizes` are attention_sizes or joined_sizes.
 struct ItemRows {
     const float *q, *k, *v;
     float* output;
-    std::int64_t q_stride, kv_stride, output_stride;
+    std::int64_t q_stride, k_stride, v_stride, output_stride;
 };
 ItemRows item_rows(const Call& call, const AttentionSizes& sizes, std::int64_t item);
 
@@ -46,8 +71,12 @@ struct MaskView {
         return data + item / heads * batch_stride + item % heads * head_stride +
                query * query_stride + key * key_stride;
     }
+    /// Whether it is -infinity for all of these queries and keys.
+    bool hides(std::int64_t item, std::int64_t heads, std::int64_t query, std::int64_t queries,
+               std::int64_t key, std::int64_t keys) const;
 };
-MaskView mask_view(const Call& call);
+/// `sizes` are attention_sizes or joined_sizes.
+MaskView mask_view(const Call& call, const AttentionSizes& sizes);
 
 /// Floats that half of a core's L2 cache holds; the other half is for what passes through.
 std::int64_t half_l2_floats();
@@ -66,21 +95,6 @@ FlashTile flash_tile(const Call& call);
 /// Bytes of scratch that one thread needs for such a tile.
 std::int64_t flash_worker_bytes(FlashTile tile);
 
-/// The call that computes the same with less work: where the mask is causal and the queries and
-/// keys are so moderate that no score is beyond 1e30, a causal one without a mask. Reads q and k
-/// once if the mask is causal.
-Call without_hidden_keys(const Call& call);
-
-/// The larger of a rule's bytes for the call as it is and for what without_hidden_keys makes of it.
-template <class Rule>
-std::int64_t larger_of_both(const Call& call, Rule&& rule) {
-    const std::int64_t bytes = rule(call);
-    if (!call.attributes.mask_is_causal) return bytes;
-    Call causal = call;
-    causal.attributes.causal = true;
-    return std::max(bytes, rule(causal));
-}
-
 /// The mask in the place of the scores where it is not 0; NaN is not 0.
 void replace_scores(float* scores, const float* mask, std::int64_t mask_step, std::int64_t n);
 
@@ -89,10 +103,6 @@ void replace_scores(float* scores, const float* mask, std::int64_t mask_step, st
 inline float row_factor(float sum, bool strict) {
     return sum == 0.0F && !strict ? 0.0F : 1.0F / sum;
 }
-
-/// Of a strict causal call: adds 0 * v of the keys that are hidden from a query to its output, NaN
-/// where v is NaN or infinite. Reads the last queries' output alone where all values are finite.
-void add_hidden_values(const Call& call);
 
 /// Turns a row of n scores into exp(score + mask - maximum) in place and returns their sum; a row
 /// without a key to see becomes zeros with sum 0. `mask` may be null; element i is at i *

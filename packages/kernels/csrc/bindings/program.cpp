@@ -257,7 +257,9 @@ void bind_program(nb::module_& module) {
             "Runs the calls and returns the output arrays. inputs: float32 arrays in the order of "
             "the input values; outputs: arrays to write, or None for new NumPy arrays.\n\n"
             "The loop allocates nothing and releases the GIL. Two threads that run one program, or "
-            "programs of one workspace, take turns.")
+            "programs of one workspace, take turns. Raises IndexError that names the call whose "
+            "input names an element that is not there (`take`); the outputs are then partly "
+            "written.")
         .def("run_timed", &PyProgram::run_timed, nb::arg("inputs").none(),
              nb::arg("outputs").none() = nb::none(),
              "Like run, with a clock read around each call. Returns (outputs, int64 nanoseconds "

@@ -49,6 +49,15 @@ void require_shape(const char* op, const char* argument, const TensorView& view,
     }
 }
 
+int require_axis(const char* op, const Call& call, const Shape& x) {
+    const std::int64_t axis = call.attributes.axis;
+    if (axis < -x.rank || axis >= x.rank) {
+        reject(op, "axis", "is " + std::to_string(axis),
+               "an axis of x, which has shape " + x.str());
+    }
+    return x.from_first(axis);
+}
+
 void require_not_negative(const char* op, const char* argument, float value) {
     if (value >= 0.0F) return;
     char given[32];

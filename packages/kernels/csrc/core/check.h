@@ -20,6 +20,10 @@ void require_rank(const char* op, const char* argument, const TensorView& view, 
 void require_shape(const char* op, const char* argument, const TensorView& view, const Shape& shape,
                    const std::string& accepted);
 
+/// The attribute 'axis' counted from the first axis of x; throws unless x has it. A negative one
+/// counts from the end.
+int require_axis(const char* op, const Call& call, const Shape& x);
+
 /// Throws for a negative number and for NaN.
 void require_not_negative(const char* op, const char* argument, float value);
 

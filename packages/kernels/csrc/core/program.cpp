@@ -291,6 +291,14 @@ void Program::move_to(std::byte* arena) {
     arena_.store(arena, std::memory_order_release);
 }
 
+void Program::run_step(std::size_t index) const {
+    try {
+        steps_[index].function(steps_[index].call);
+    } catch (const IndexError& error) {
+        throw IndexError("Program: call '" + names_[index] + "': " + error.what());
+    }
+}
+
 std::int64_t Program::run(std::span<float* const> inputs, std::span<float* const> outputs,
                           std::int64_t* times_ns) {
     const std::lock_guard<ForkSafeLock> turn(workspace_->lock());
@@ -314,7 +322,7 @@ std::int64_t Program::run(std::span<float* const> inputs, std::span<float* const
             if (times_ns != nullptr) before = clock_ns();
             continue;
         }
-        steps_[stage.first].function(steps_[stage.first].call);
+        run_step(stage.first);
         if (times_ns != nullptr) {
             const std::int64_t after = clock_ns();
             times_ns[stage.first] = after - before;

@@ -65,7 +65,8 @@ class Program {
     /// their order. times_ns: nanoseconds of each call, or null. Returns the nanoseconds of the
     /// loop (0 without times). Allocates nothing. Programs of one workspace take turns, and so do
     /// two threads that run one program: they share an arena. Throws ValueError where num_threads()
-    /// is larger than it was at construction.
+    /// is larger than it was at construction, IndexError for a call whose input names an element
+    /// that is not there; the outputs are then partly written.
     std::int64_t run(std::span<float* const> inputs, std::span<float* const> outputs,
                      std::int64_t* times_ns);
 
@@ -138,6 +139,8 @@ class Program {
                                 const Call& call, const Call& whole, std::int64_t scratch_bytes,
                                 std::int64_t first_row) const;
     void move_to(std::byte* arena);
+    /// Runs a step; an IndexError of its kernel names the call.
+    void run_step(std::size_t index) const;
     void run_stage(const Stage& stage, std::int64_t* times_ns);
 
     bool is_shared_;

@@ -12,7 +12,7 @@
 namespace ablation {
 
 inline constexpr int kMaxRank = 8;
-inline constexpr int kMaxInputs = 6;
+inline constexpr int kMaxInputs = 8;
 /// Elements beyond this fit into no address space; sizes below it can be multiplied by a few more
 /// factors.
 inline constexpr std::int64_t kMaxElements = std::int64_t{1} << 46;
@@ -43,6 +43,10 @@ struct Shape {
     void append(std::int64_t size) {
         if (rank == kMaxRank) throw std::invalid_argument("shape has more than 8 axes");
         sizes[static_cast<std::size_t>(rank++)] = size;
+    }
+    /// An axis of this shape that may count from the end, counted from the first one.
+    int from_first(std::int64_t axis) const {
+        return static_cast<int>(axis < 0 ? axis + rank : axis);
     }
     /// Number of elements; the largest 64-bit integer if there are more.
     std::int64_t count() const {
@@ -132,6 +136,11 @@ using ShapeRule = Shape (*)(const Call&);
 /// What was wrong with an argument: becomes Python's ValueError.
 struct ValueError : std::invalid_argument {
     using std::invalid_argument::invalid_argument;
+};
+
+/// An element of an input that names none of another input's: becomes Python's IndexError.
+struct IndexError : std::out_of_range {
+    using std::out_of_range::out_of_range;
 };
 
 /// How many parts cover a size, the last one perhaps not whole.

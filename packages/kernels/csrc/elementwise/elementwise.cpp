@@ -44,6 +44,12 @@ Shape infer_add(const Call& call) { return infer_binary("add", call); }
 Shape infer_sub(const Call& call) { return infer_binary("sub", call); }
 Shape infer_mul(const Call& call) { return infer_binary("mul", call); }
 Shape infer_div(const Call& call) { return infer_binary("div", call); }
+Shape infer_maximum(const Call& call) { return infer_binary("maximum", call); }
+Shape infer_minimum(const Call& call) { return infer_binary("minimum", call); }
+Shape infer_pow(const Call& call) { return infer_binary("pow", call); }
+Shape infer_equal(const Call& call) { return infer_binary("equal", call); }
+Shape infer_less(const Call& call) { return infer_binary("less", call); }
+Shape infer_less_equal(const Call& call) { return infer_binary("less_equal", call); }
 
 Shape infer_where(const Call& call) {
     const Shape first = broadcast_shape("where", "condition", Shape{}, call.inputs[0]);
@@ -51,6 +57,15 @@ Shape infer_where(const Call& call) {
     return broadcast_shape("where", "y", second, call.inputs[2]);
 }
 
+Shape infer_exp(const Call& call) { return infer_unary("exp", call); }
+Shape infer_log(const Call& call) { return infer_unary("log", call); }
+Shape infer_sqrt(const Call& call) { return infer_unary("sqrt", call); }
+Shape infer_tanh(const Call& call) { return infer_unary("tanh", call); }
+Shape infer_sigmoid(const Call& call) { return infer_unary("sigmoid", call); }
+Shape infer_erf(const Call& call) { return infer_unary("erf", call); }
+Shape infer_abs(const Call& call) { return infer_unary("abs", call); }
+Shape infer_sin(const Call& call) { return infer_unary("sin", call); }
+Shape infer_cos(const Call& call) { return infer_unary("cos", call); }
 Shape infer_relu(const Call& call) { return infer_unary("relu", call); }
 Shape infer_gelu(const Call& call) { return infer_unary("gelu", call); }
 Shape infer_silu(const Call& call) { return infer_unary("silu", call); }

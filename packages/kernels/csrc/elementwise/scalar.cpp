@@ -2,10 +2,10 @@
 // auto-vectorization off. Cost: see elementwise.h; erf and tanh are those of the C library.
 #include <bit>
 #include <cmath>
-#include <numbers>
 
-#include "elementwise/broadcast.h"
 #include "elementwise/elementwise.h"
+#include "elementwise/scalar_functions.h"
+#include "elementwise/scalar_loops.h"
 
 namespace ablation {
 
@@ -18,34 +18,8 @@ float positive_part(float x) {
     return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & keep);
 }
 
-/// x / (1 + exp(-x)) without an exponential that overflows.
-float silu(float x) {
-    const float e = std::exp(-std::fabs(x));
-    return (x < 0.0F ? x * e : x) / (1.0F + e);
-}
-
-template <class Operation>
-void binary_scalar(const Call& call, Operation operation) {
-    const Broadcast plan = plan_broadcast(call, 2);
-    const std::int64_t a_step = plan.row_steps()[0], b_step = plan.row_steps()[1];
-    plan.for_rows(0, call.output.shape.count(),
-                  [&](std::int64_t offset, const Broadcast::Offsets& offsets, std::int64_t count) {
-                      float* y = call.output.data + offset;
-                      const float* a = call.inputs[0].data + offsets[0];
-                      const float* b = call.inputs[1].data + offsets[1];
-                      for (std::int64_t i = 0; i < count; ++i) {
-                          y[i] = operation(a[i * a_step], b[i * b_step]);
-                      }
-                  });
-}
-
-template <class Operation>
-void unary_scalar(const Call& call, Operation operation) {
-    const float* x = call.inputs[0].data;
-    float* y = call.output.data;
-    const std::int64_t count = call.output.shape.count();
-    for (std::int64_t i = 0; i < count; ++i) y[i] = operation(x[i]);
-}
+/// 1 where it holds, else 0.
+float truth(bool holds) { return holds ? 1.0F : 0.0F; }
 
 }  // namespace
 
@@ -62,19 +36,34 @@ void div_scalar(const Call& call) {
     binary_scalar(call, [](float a, float b) { return a / b; });
 }
 
+// A NaN in a is taken; beside one in b nothing is larger or less.
+void maximum_scalar(const Call& call) {
+    binary_scalar(call, [](float a, float b) { return a > b || a != a ? a : b; });
+}
+void minimum_scalar(const Call& call) {
+    binary_scalar(call, [](float a, float b) { return a < b || a != a ? a : b; });
+}
+
+void equal_scalar(const Call& call) {
+    binary_scalar(call, [](float a, float b) { return truth(a == b); });
+}
+void less_scalar(const Call& call) {
+    binary_scalar(call, [](float a, float b) { return truth(a < b); });
+}
+void less_equal_scalar(const Call& call) {
+    binary_scalar(call, [](float a, float b) { return truth(a <= b); });
+}
+
 void relu_scalar(const Call& call) { unary_scalar(call, positive_part); }
 
 void gelu_scalar(const Call& call) {
-    constexpr float kRootHalf = std::numbers::sqrt2_v<float> / 2.0F;
-    constexpr float kRootTwoOverPi =
-        std::numbers::sqrt2_v<float> * std::numbers::inv_sqrtpi_v<float>;
-    if (call.attributes.approximate == GeluForm::tanh) {
-        unary_scalar(call, [](float x) {
-            const float u = kRootTwoOverPi * (x + 0.044715F * x * x * x);
-            return 0.5F * x * (1.0F + std::tanh(u));
-        });
-    } else {
-        unary_scalar(call, [](float x) { return 0.5F * x * (1.0F + std::erf(x * kRootHalf)); });
+    switch (call.attributes.approximate) {
+        case GeluForm::none:
+            return unary_scalar(call, [](float x) { return gelu_erf(x); });
+        case GeluForm::tanh:
+            return unary_scalar(call, [](float x) { return gelu_tanh(x); });
+        case GeluForm::sigmoid:
+            return unary_scalar(call, [](float x) { return gelu_sigmoid(x); });
     }
 }
 

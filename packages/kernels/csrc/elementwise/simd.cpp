@@ -12,8 +12,12 @@ namespace {
 
 /// Nanoseconds per element of one thread, measured with operands in the second-level cache.
 constexpr double kStreamNs = 0.1;
+constexpr double kExpNs = 0.22;
+constexpr double kTanhNs = 0.42;
+constexpr double kErfNs = 0.75;
 constexpr double kGeluNs = 0.6;
 constexpr double kSiluNs = 0.35;
+constexpr double kSqrtNs = 0.17;
 constexpr double kRsqrtNs = 0.3;
 
 void binary_range(const Call& call, const Broadcast& plan, SimdProvider::Binary operation,
@@ -48,7 +52,15 @@ void unary_parallel(const Call& call, SimdProvider::Unary operation, double elem
 }
 
 SimdProvider::Unary gelu_form(const Call& call) {
-    return call.attributes.approximate == GeluForm::tanh ? simd().gelu_tanh : simd().gelu;
+    switch (call.attributes.approximate) {
+        case GeluForm::none:
+            return simd().gelu;
+        case GeluForm::tanh:
+            return simd().gelu_tanh;
+        case GeluForm::sigmoid:
+            return simd().gelu_sigmoid;
+    }
+    return nullptr;
 }
 
 void bias_relu_rows(const Call& call, std::int64_t begin, std::int64_t end) {
@@ -70,6 +82,30 @@ void mul_simd(const Call& call) { binary(call, simd().mul); }
 void mul_simd_parallel(const Call& call) { binary_parallel(call, simd().mul); }
 void div_simd(const Call& call) { binary(call, simd().div); }
 void div_simd_parallel(const Call& call) { binary_parallel(call, simd().div); }
+
+void maximum_simd(const Call& call) { binary(call, simd().maximum); }
+void maximum_simd_parallel(const Call& call) { binary_parallel(call, simd().maximum); }
+void minimum_simd(const Call& call) { binary(call, simd().minimum); }
+void minimum_simd_parallel(const Call& call) { binary_parallel(call, simd().minimum); }
+void equal_simd(const Call& call) { binary(call, simd().equal); }
+void equal_simd_parallel(const Call& call) { binary_parallel(call, simd().equal); }
+void less_simd(const Call& call) { binary(call, simd().less); }
+void less_simd_parallel(const Call& call) { binary_parallel(call, simd().less); }
+void less_equal_simd(const Call& call) { binary(call, simd().less_equal); }
+void less_equal_simd_parallel(const Call& call) { binary_parallel(call, simd().less_equal); }
+
+void exp_simd(const Call& call) { unary(call, simd().exp); }
+void exp_simd_parallel(const Call& call) { unary_parallel(call, simd().exp, kExpNs); }
+void sqrt_simd(const Call& call) { unary(call, simd().sqrt); }
+void sqrt_simd_parallel(const Call& call) { unary_parallel(call, simd().sqrt, kSqrtNs); }
+void tanh_simd(const Call& call) { unary(call, simd().tanh); }
+void tanh_simd_parallel(const Call& call) { unary_parallel(call, simd().tanh, kTanhNs); }
+void sigmoid_simd(const Call& call) { unary(call, simd().sigmoid); }
+void sigmoid_simd_parallel(const Call& call) { unary_parallel(call, simd().sigmoid, kSiluNs); }
+void erf_simd(const Call& call) { unary(call, simd().erf); }
+void erf_simd_parallel(const Call& call) { unary_parallel(call, simd().erf, kErfNs); }
+void abs_simd(const Call& call) { unary(call, simd().abs); }
+void abs_simd_parallel(const Call& call) { unary_parallel(call, simd().abs, kStreamNs); }
 
 void relu_simd(const Call& call) { unary(call, simd().relu); }
 void relu_simd_parallel(const Call& call) { unary_parallel(call, simd().relu, kStreamNs); }

@@ -40,7 +40,18 @@ struct SimdProvider {
     /// n, the number of elements of x, is even.
     void (*rotate_pairs)(float* y, const float* x, const float* cos, const float* sin,
                          std::int64_t n);
+    /// (y[i], y[h + i]) = (x[i] cos[i] - x[h + i] sin[i], x[i] sin[i] + x[h + i] cos[i]), h = n / 2;
+    /// n, the number of elements of x, is even.
+    void (*rotate_halves)(float* y, const float* x, const float* cos, const float* sin,
+                          std::int64_t n);
     Binary add, sub, mul, div;
+    /// NaN if either is.
+    Binary maximum, minimum;
+    /// 1 where it holds, else 0; NaN is equal to and less than nothing.
+    Binary equal, less, less_equal;
+    Unary exp, sqrt, tanh, erf, abs;
+    /// 1 / (1 + exp(-x)).
+    Unary sigmoid;
     Unary relu;
     /// y = max(x + bias, 0).
     void (*bias_relu)(float* y, const float* x, const float* bias, std::int64_t n);
@@ -48,6 +59,8 @@ struct SimdProvider {
     Unary gelu;
     /// The tanh approximation of gelu (torch's approximate="tanh").
     Unary gelu_tanh;
+    /// x / (1 + exp(-1.702 x)).
+    Unary gelu_sigmoid;
     /// x / (1 + exp(-x)).
     Unary silu;
     /// y = silu(a) * b; y may be either.

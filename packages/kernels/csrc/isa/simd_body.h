@@ -80,7 +80,7 @@ struct Rows {
     static float exp_shifted(float* y, const float* x, float shift, std::int64_t n) {
         const auto offset = V::set(shift);
         return sum_terms<V>(n, [=](std::int64_t i, auto lanes) {
-            const auto v = exp<V>(V::sub(V::load(x + i, lanes), offset));
+            const auto v = body::exp<V>(V::sub(V::load(x + i, lanes), offset));
             V::store(y + i, v, lanes);
             return v;
         });
@@ -132,6 +132,17 @@ struct Rows {
         });
     }
 
+    static void rotate_halves(float* y, const float* x, const float* cos, const float* sin,
+                              std::int64_t n) {
+        const std::int64_t half = n / 2;
+        for_vectors<V>(half, [=](std::int64_t i, auto lanes) {
+            const auto a = V::load(x + i, lanes), b = V::load(x + half + i, lanes);
+            const auto c = V::load(cos + i, lanes), s = V::load(sin + i, lanes);
+            V::store(y + i, V::sub(V::mul(a, c), V::mul(b, s)), lanes);
+            V::store(y + half + i, V::add(V::mul(a, s), V::mul(b, c)), lanes);
+        });
+    }
+
     /// operation(a, b) along a row; an operand of step 0 stays in a register.
     template <class Operation>
     static void binary(float* y, const float* a, std::int64_t a_step, const float* b,
@@ -175,10 +186,68 @@ struct Rows {
         binary(y, a, a_step, b, b_step, n, [](auto u, auto v) { return V::div(u, v); });
     }
 
-    static void relu(float* y, const float* x, std::int64_t n) {
-        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
-            V::store(y + i, V::max(V::set(0.0F), V::load(x + i, lanes)), lanes);
+    /// max and min give v where v is NaN.
+    static void maximum(float* y, const float* a, std::int64_t a_step, const float* b,
+                        std::int64_t b_step, std::int64_t n) {
+        binary(y, a, a_step, b, b_step, n,
+               [](auto u, auto v) { return V::select(V::unordered(u, u), u, V::max(u, v)); });
+    }
+    static void minimum(float* y, const float* a, std::int64_t a_step, const float* b,
+                        std::int64_t b_step, std::int64_t n) {
+        binary(y, a, a_step, b, b_step, n,
+               [](auto u, auto v) { return V::select(V::unordered(u, u), u, V::min(u, v)); });
+    }
+
+    static void equal(float* y, const float* a, std::int64_t a_step, const float* b,
+                      std::int64_t b_step, std::int64_t n) {
+        binary(y, a, a_step, b, b_step, n, [](auto u, auto v) {
+            const auto one = V::zero_unless(V::not_less(v, u), V::set(1.0F));
+            return V::select(V::unordered(u, v), V::set(0.0F),
+                             V::zero_unless(V::not_less(u, v), one));
         });
+    }
+    static void less(float* y, const float* a, std::int64_t a_step, const float* b,
+                     std::int64_t b_step, std::int64_t n) {
+        binary(y, a, a_step, b, b_step, n, [](auto u, auto v) {
+            return V::select(V::not_less(u, v), V::set(0.0F), V::set(1.0F));
+        });
+    }
+    static void less_equal(float* y, const float* a, std::int64_t a_step, const float* b,
+                           std::int64_t b_step, std::int64_t n) {
+        binary(y, a, a_step, b, b_step, n, [](auto u, auto v) {
+            const auto one = V::zero_unless(V::not_less(v, u), V::set(1.0F));
+            return V::select(V::unordered(u, v), V::set(0.0F), one);
+        });
+    }
+
+    /// y = function(x), a vector at a time.
+    template <class Function>
+    static void unary(float* y, const float* x, std::int64_t n, Function function) {
+        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
+            V::store(y + i, function(V::load(x + i, lanes)), lanes);
+        });
+    }
+
+    static void exp(float* y, const float* x, std::int64_t n) {
+        unary(y, x, n, [](auto v) { return body::exp<V>(v); });
+    }
+    static void sqrt(float* y, const float* x, std::int64_t n) {
+        unary(y, x, n, [](auto v) { return V::sqrt(v); });
+    }
+    static void tanh(float* y, const float* x, std::int64_t n) {
+        unary(y, x, n, [](auto v) { return body::tanh<V>(v); });
+    }
+    static void erf(float* y, const float* x, std::int64_t n) {
+        unary(y, x, n, [](auto v) { return body::erf<V>(v); });
+    }
+    static void abs(float* y, const float* x, std::int64_t n) {
+        unary(y, x, n, [](auto v) { return V::abs(v); });
+    }
+    static void sigmoid(float* y, const float* x, std::int64_t n) {
+        unary(y, x, n, [](auto v) { return body::sigmoid<V>(v); });
+    }
+    static void relu(float* y, const float* x, std::int64_t n) {
+        unary(y, x, n, [](auto v) { return V::max(V::set(0.0F), v); });
     }
 
     static void bias_relu(float* y, const float* x, const float* bias, std::int64_t n) {
@@ -189,21 +258,16 @@ struct Rows {
     }
 
     static void gelu(float* y, const float* x, std::int64_t n) {
-        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
-            V::store(y + i, body::gelu<V>(V::load(x + i, lanes)), lanes);
-        });
+        unary(y, x, n, [](auto v) { return body::gelu<V>(v); });
     }
-
     static void gelu_tanh(float* y, const float* x, std::int64_t n) {
-        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
-            V::store(y + i, body::gelu_tanh<V>(V::load(x + i, lanes)), lanes);
-        });
+        unary(y, x, n, [](auto v) { return body::gelu_tanh<V>(v); });
     }
-
+    static void gelu_sigmoid(float* y, const float* x, std::int64_t n) {
+        unary(y, x, n, [](auto v) { return body::gelu_sigmoid<V>(v); });
+    }
     static void silu(float* y, const float* x, std::int64_t n) {
-        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
-            V::store(y + i, body::silu<V>(V::load(x + i, lanes)), lanes);
-        });
+        unary(y, x, n, [](auto v) { return body::silu<V>(v); });
     }
 
     static void silu_mul(float* y, const float* a, const float* b, std::int64_t n) {
@@ -214,9 +278,7 @@ struct Rows {
     }
 
     static void rsqrt(float* y, const float* x, std::int64_t n) {
-        for_vectors<V>(n, [=](std::int64_t i, auto lanes) {
-            V::store(y + i, V::div(V::set(1.0F), V::sqrt(V::load(x + i, lanes))), lanes);
-        });
+        unary(y, x, n, [](auto v) { return V::div(V::set(1.0F), V::sqrt(v)); });
     }
 
     /// Two pipes of latency 4 need 8 chains; 12 leave room and still fit the 16 registers of AVX2.
@@ -246,14 +308,27 @@ struct Rows {
                 .normalize = normalize,
                 .scale_by = scale_by,
                 .rotate_pairs = rotate_pairs,
+                .rotate_halves = rotate_halves,
                 .add = add,
                 .sub = sub,
                 .mul = mul,
                 .div = div,
+                .maximum = maximum,
+                .minimum = minimum,
+                .equal = equal,
+                .less = less,
+                .less_equal = less_equal,
+                .exp = exp,
+                .sqrt = sqrt,
+                .tanh = tanh,
+                .erf = erf,
+                .abs = abs,
+                .sigmoid = sigmoid,
                 .relu = relu,
                 .bias_relu = bias_relu,
                 .gelu = gelu,
                 .gelu_tanh = gelu_tanh,
+                .gelu_sigmoid = gelu_sigmoid,
                 .silu = silu,
                 .silu_mul = silu_mul,
                 .rsqrt = rsqrt,

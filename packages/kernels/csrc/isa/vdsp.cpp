@@ -1,6 +1,6 @@
 // Row primitives by Accelerate: vDSP for arithmetic and reductions, vForce for exp and tanh.
-// Where Accelerate has no such function (erf) or promises nothing about NaN (thresholds), the
-// baseline body, which is four lanes wide on arm64 as well, does the work.
+// Where Accelerate has no such function (erf) or promises nothing about NaN (thresholds,
+// comparisons), the baseline body, which is four lanes wide on arm64 as well, does the work.
 #if defined(ABLATION_APPLE)
 
 #include <Accelerate/Accelerate.h>
@@ -65,13 +65,19 @@ float sum_squared_difference(const float* x, float mean, std::int64_t n) {
     return static_cast<float>(total);
 }
 
+using Force = void (*)(float*, const float*, const int*);
+
+void by_force(Force function, float* y, const float* x, std::int64_t n) {
+    for (std::int64_t start = 0; start < n; start += kForceBlock) {
+        const int count = static_cast<int>(std::min(kForceBlock, n - start));
+        function(y + start, x + start, &count);
+    }
+}
+
 float exp_shifted(float* y, const float* x, float shift, std::int64_t n) {
     const float negated = -shift;
     vDSP_vsadd(x, 1, &negated, y, 1, length(n));
-    for (std::int64_t start = 0; start < n; start += kForceBlock) {
-        const int count = static_cast<int>(std::min(kForceBlock, n - start));
-        vvexpf(y + start, y + start, &count);
-    }
+    by_force(vvexpf, y, y, n);
     return sum(y, n);
 }
 
@@ -99,6 +105,10 @@ void scale_by(float* y, const float* x, float factor, const float* weight, std::
 
 void rotate_pairs(float* y, const float* x, const float* cos, const float* sin, std::int64_t n) {
     baseline_set.simd->rotate_pairs(y, x, cos, sin, n);
+}
+
+void rotate_halves(float* y, const float* x, const float* cos, const float* sin, std::int64_t n) {
+    baseline_set.simd->rotate_halves(y, x, cos, sin, n);
 }
 
 void fill(float* y, float value, std::int64_t n) { vDSP_vfill(&value, y, 1, length(n)); }
@@ -141,22 +151,28 @@ void div(float* y, const float* a, std::int64_t a_step, const float* b, std::int
     vDSP_vdiv(b, 1, a, 1, y, 1, length(n));  // the divisor comes first
 }
 
-void relu(float* y, const float* x, std::int64_t n) { baseline_set.simd->relu(y, x, n); }
+void exp(float* y, const float* x, std::int64_t n) { by_force(vvexpf, y, x, n); }
+void tanh(float* y, const float* x, std::int64_t n) { by_force(vvtanhf, y, x, n); }
+
+/// A row primitive of the baseline body.
+template <SimdProvider::Unary SimdProvider::* function>
+void unary(float* y, const float* x, std::int64_t n) {
+    (baseline_set.simd->*function)(y, x, n);
+}
+template <SimdProvider::Binary SimdProvider::* function>
+void binary(float* y, const float* a, std::int64_t a_step, const float* b, std::int64_t b_step,
+            std::int64_t n) {
+    (baseline_set.simd->*function)(y, a, a_step, b, b_step, n);
+}
 
 void bias_relu(float* y, const float* x, const float* bias, std::int64_t n) {
     vDSP_vadd(x, 1, bias, 1, y, 1, length(n));
     baseline_set.simd->relu(y, y, n);
 }
 
-void gelu(float* y, const float* x, std::int64_t n) { baseline_set.simd->gelu(y, x, n); }
-
-void silu(float* y, const float* x, std::int64_t n) { baseline_set.simd->silu(y, x, n); }
-
 void silu_mul(float* y, const float* a, const float* b, std::int64_t n) {
     baseline_set.simd->silu_mul(y, a, b, n);
 }
-
-void rsqrt(float* y, const float* x, std::int64_t n) { baseline_set.simd->rsqrt(y, x, n); }
 
 void gelu_tanh(float* y, const float* x, std::int64_t n) {
     // 0.5 x (1 + tanh(k x (1 + 0.044715 x^2))), k = sqrt(2 / pi).
@@ -180,12 +196,40 @@ void gelu_tanh(float* y, const float* x, std::int64_t n) {
 }
 
 constexpr SimdProvider kProvider = {
-    "vdsp",      max,          sum,       sum_squared_difference,
-    exp_shifted, scale,        scale_add, normalize,
-    scale_by,    rotate_pairs, add,       sub,
-    mul,         div,          relu,      bias_relu,
-    gelu,        gelu_tanh,    silu,      silu_mul,
-    rsqrt,
+    .name = "vdsp",
+    .max = max,
+    .sum = sum,
+    .sum_squared_difference = sum_squared_difference,
+    .exp_shifted = exp_shifted,
+    .scale = scale,
+    .scale_add = scale_add,
+    .normalize = normalize,
+    .scale_by = scale_by,
+    .rotate_pairs = rotate_pairs,
+    .rotate_halves = rotate_halves,
+    .add = add,
+    .sub = sub,
+    .mul = mul,
+    .div = div,
+    .maximum = binary<&SimdProvider::maximum>,
+    .minimum = binary<&SimdProvider::minimum>,
+    .equal = binary<&SimdProvider::equal>,
+    .less = binary<&SimdProvider::less>,
+    .less_equal = binary<&SimdProvider::less_equal>,
+    .exp = exp,
+    .sqrt = unary<&SimdProvider::sqrt>,
+    .tanh = tanh,
+    .erf = unary<&SimdProvider::erf>,
+    .abs = unary<&SimdProvider::abs>,
+    .sigmoid = unary<&SimdProvider::sigmoid>,
+    .relu = unary<&SimdProvider::relu>,
+    .bias_relu = bias_relu,
+    .gelu = unary<&SimdProvider::gelu>,
+    .gelu_tanh = gelu_tanh,
+    .gelu_sigmoid = unary<&SimdProvider::gelu_sigmoid>,
+    .silu = unary<&SimdProvider::silu>,
+    .silu_mul = silu_mul,
+    .rsqrt = unary<&SimdProvider::rsqrt>,
 };
 
 }  // namespace

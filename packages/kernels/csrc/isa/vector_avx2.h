@@ -58,6 +58,9 @@ struct Avx2 {
     static Float min(Float a, Float b) { return _mm256_min_ps(a, b); }
     static Float max(Float a, Float b) { return _mm256_max_ps(a, b); }
     static Float abs(Float v) { return _mm256_andnot_ps(set(-0.0F), v); }
+    static Float with_sign_of(Float magnitude, Float v) {
+        return _mm256_or_ps(magnitude, _mm256_and_ps(set(-0.0F), v));
+    }
     static Float sqrt(Float v) { return _mm256_sqrt_ps(v); }
     static Float round(Float v) {
         return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

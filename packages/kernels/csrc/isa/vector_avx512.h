@@ -54,6 +54,9 @@ struct Avx512 {
     static Float min(Float a, Float b) { return _mm512_min_ps(a, b); }
     static Float max(Float a, Float b) { return _mm512_max_ps(a, b); }
     static Float abs(Float v) { return _mm512_abs_ps(v); }
+    static Float with_sign_of(Float magnitude, Float v) {
+        return _mm512_or_ps(magnitude, _mm512_and_ps(set(-0.0F), v));
+    }
     static Float sqrt(Float v) { return _mm512_sqrt_ps(v); }
     static Float round(Float v) {
         return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

@@ -50,6 +50,9 @@ struct Baseline {
     static Float min(Float a, Float b) { return a < b ? a : b; }
     static Float max(Float a, Float b) { return a > b ? a : b; }
     static Float abs(Float v) { return as_float(as_bits(v) & bits(0x7fffffff)); }
+    static Float with_sign_of(Float magnitude, Float v) {
+        return as_float(as_bits(magnitude) | (as_bits(v) & bits(INT32_MIN)));
+    }
     static Float sqrt(Float v) {
         return Float{__builtin_sqrtf(v[0]), __builtin_sqrtf(v[1]), __builtin_sqrtf(v[2]),
                      __builtin_sqrtf(v[3])};

@@ -53,6 +53,9 @@ struct Neon {
     static Float min(Float a, Float b) { return vminq_f32(a, b); }
     static Float max(Float a, Float b) { return vmaxq_f32(a, b); }
     static Float abs(Float v) { return vabsq_f32(v); }
+    static Float with_sign_of(Float magnitude, Float v) {
+        return vbslq_f32(vdupq_n_u32(0x80000000U), v, magnitude);
+    }
     static Float sqrt(Float v) { return vsqrtq_f32(v); }
     static Float round(Float v) { return vrndnq_f32(v); }
     static Float square_remainder(Float v, Float square) {

@@ -57,11 +57,28 @@ void write_addends(const Call& call, const MatmulSizes& sizes, const Tile& tile)
     }
 }
 
-void activate(const Call& call, const MatmulSizes& sizes, const Tile& tile, Activation activation) {
+SimdProvider::Unary function_of(Activation activation) {
     const SimdProvider& provider = simd();
-    const auto function = activation == Activation::relu   ? provider.relu
-                          : activation == Activation::gelu ? provider.gelu
-                                                           : provider.gelu_tanh;
+    switch (activation) {
+        case Activation::None:
+            return nullptr;
+        case Activation::relu:
+            return provider.relu;
+        case Activation::gelu:
+            return provider.gelu;
+        case Activation::gelu_tanh:
+            return provider.gelu_tanh;
+        case Activation::gelu_sigmoid:
+            return provider.gelu_sigmoid;
+        case Activation::silu:
+            return provider.silu;
+    }
+    return nullptr;
+}
+
+void activate(const Call& call, const MatmulSizes& sizes, const Tile& tile) {
+    const auto function = function_of(call.attributes.activation);
+    if (function == nullptr) return;
     for (std::int64_t row = tile.m_begin; row < tile.m_end; ++row) {
         float* output = call.output.data + (tile.item * sizes.m + row) * sizes.n + tile.n_begin;
         function(output, output, tile.n_end - tile.n_begin);
@@ -81,9 +98,7 @@ void multiply_tile(const Call& call, const MatmulSizes& sizes, const Tile& tile)
           b.data + tile.item * sizes.k * sizes.n + b_offset, ldb, accumulate ? 1.0F : 0.0F,
           call.output.data + (tile.item * sizes.m + tile.m_begin) * sizes.n + tile.n_begin,
           sizes.n);
-    if (attributes.activation != Activation::None) {
-        activate(call, sizes, tile, attributes.activation);
-    }
+    activate(call, sizes, tile);
 }
 
 double tile_ns(std::int64_t m, std::int64_t n, std::int64_t k) {

@@ -26,6 +26,10 @@ typename V::Float activate(typename V::Float x, Activation activation) {
             return gelu<V>(x);
         case Activation::gelu_tanh:
             return gelu_tanh<V>(x);
+        case Activation::gelu_sigmoid:
+            return gelu_sigmoid<V>(x);
+        case Activation::silu:
+            return silu<V>(x);
     }
     return x;
 }

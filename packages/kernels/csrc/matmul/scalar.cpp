@@ -1,9 +1,9 @@
 // The baseline: three loops, one output element at a time, one multiply and one add per step.
 // Cost: 2 M N K FLOPs; each element of a is read N times and each of b M times, as caches allow.
-#include <cmath>
 #include <cstdint>
 
 #include "core/table.h"
+#include "elementwise/scalar_functions.h"
 #include "matmul/matmul.h"
 
 namespace ablation {
@@ -17,9 +17,13 @@ float activate(float x, Activation activation) {
         case Activation::relu:
             return x < 0.0F ? 0.0F : x;  // keeps NaN
         case Activation::gelu:
-            return 0.5F * x * (1.0F + std::erf(x * 0.70710678F));
+            return gelu_erf(x);
         case Activation::gelu_tanh:
-            return 0.5F * x * (1.0F + std::tanh(0.79788456F * (x + 0.044715F * x * x * x)));
+            return gelu_tanh(x);
+        case Activation::gelu_sigmoid:
+            return gelu_sigmoid(x);
+        case Activation::silu:
+            return silu(x);
     }
     return x;
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/copy_row.h"
 #include "core/parallel.h"
 #include "core/table.h"
 #include "permute/permute.h"
@@ -16,24 +17,10 @@ namespace ablation {
 
 namespace {
 
-constexpr std::int64_t kBlock = 16;
-
-// Copying from L2 or beyond on one core; decides whether a split pays.
-constexpr double kNsPerElement = 0.25;
+constexpr std::int64_t kBlock = kCopyLine;
 
 int copy_threads(std::int64_t elements) {
-    return worthwhile_threads(static_cast<double>(elements) * kNsPerElement);
-}
-
-/// Short rows go cache line by cache line: a call of memcpy would cost as much as the copy.
-void copy_row(float* output, const float* x, std::int64_t n) {
-    constexpr std::int64_t kShort = 16 * kBlock;
-    if (n <= kShort) {
-        for (; n >= kBlock; n -= kBlock, output += kBlock, x += kBlock) {
-            std::memcpy(output, x, kBlock * sizeof(float));
-        }
-    }
-    std::memcpy(output, x, static_cast<std::size_t>(n) * sizeof(float));
+    return worthwhile_threads(static_cast<double>(elements) * kCopyNs);
 }
 
 /// Walks the rows of the output in order: all loops but the last, as an odometer.

@@ -18,11 +18,6 @@ std::string text(const Axes& perm) {
     return result + ")";
 }
 
-/// An axis of x counted from its first one.
-int from_first(std::int64_t axis, const Shape& x) {
-    return static_cast<int>(axis < 0 ? axis + x.rank : axis);
-}
-
 bool is_axis(std::int64_t axis, const Shape& x) { return axis >= -x.rank && axis < x.rank; }
 
 }  // namespace
@@ -37,7 +32,7 @@ Shape infer_permute(const Call& call) {
     for (int index = 0; is_permutation && index < perm.rank; ++index) {
         is_permutation = is_axis(perm[index], x.shape);
         if (!is_permutation) break;
-        const int source = from_first(perm[index], x.shape);
+        const int source = x.shape.from_first(perm[index]);
         is_permutation = !seen[static_cast<std::size_t>(source)];
         seen[static_cast<std::size_t>(source)] = true;
         output.append(x.shape[source]);
@@ -54,11 +49,7 @@ Shape infer_slice(const Call& call) {
     const TensorView& x = call.inputs[0];
     const std::int64_t start = call.attributes.start, stop = call.attributes.stop;
     require_rank("slice", "x", x, 1);
-    if (!is_axis(call.attributes.axis, x.shape)) {
-        reject("slice", "axis", "is " + std::to_string(call.attributes.axis),
-               "an axis of x, which has shape " + x.shape.str());
-    }
-    const int axis = from_first(call.attributes.axis, x.shape);
+    const int axis = require_axis("slice", call, x.shape);
     const std::string size = std::to_string(x.shape[axis]);
     if (start < 0 || start >= x.shape[axis]) {
         reject("slice", "start", "is " + std::to_string(start),
@@ -85,7 +76,7 @@ PermuteLoops permute_loops(const Call& call) {
     }
     PermuteLoops loops;
     for (int index = 0; index < perm.rank; ++index) {
-        const int source = from_first(perm[index], x);
+        const int source = x.from_first(perm[index]);
         const std::int64_t size = x[source];
         const std::int64_t step = x_strides[static_cast<std::size_t>(source)];
         if (size == 1) continue;
@@ -109,7 +100,7 @@ PermuteLoops permute_loops(const Call& call) {
 SliceRuns slice_runs(const Call& call) {
     const Shape& x = call.inputs[0].shape;
     const std::int64_t start = call.attributes.start, stop = call.attributes.stop;
-    const int axis = from_first(call.attributes.axis, x);
+    const int axis = x.from_first(call.attributes.axis);
     std::int64_t runs = 1;
     for (int i = 0; i < axis; ++i) runs *= x[i];
     std::int64_t step = 1;

@@ -5,18 +5,16 @@ namespace ablation {
 
 void rotary_scalar(const Call& call) {
     const RotaryRows rows(call);
-    const std::int64_t half = rows.d / 2;
-    for (std::int64_t row = 0; row < rows.count; ++row) {
-        const float* x = call.inputs[0].data + row * rows.d;
-        const float* cos = call.inputs[1].data + rows.position(row) * half;
-        const float* sin = call.inputs[2].data + rows.position(row) * half;
-        float* y = call.output.data + row * rows.d;
-        for (std::int64_t i = 0; i < half; ++i) {
-            const float even = x[2 * i], odd = x[2 * i + 1];
-            y[2 * i] = even * cos[i] - odd * sin[i];
-            y[2 * i + 1] = even * sin[i] + odd * cos[i];
-        }
-    }
+    const std::int64_t step = rows.halves ? 1 : 2, apart = rows.halves ? rows.half : 1;
+    rows.for_rows(call, 0, rows.count,
+                  [=](float* y, const float* x, const float* cos, const float* sin) {
+                      for (std::int64_t i = 0; i < rows.half; ++i) {
+                          const std::int64_t first = step * i, second = first + apart;
+                          const float a = x[first], b = x[second];
+                          y[first] = a * cos[i] - b * sin[i];
+                          y[second] = a * sin[i] + b * cos[i];
+                      }
+                  });
 }
 
 }  // namespace ablation

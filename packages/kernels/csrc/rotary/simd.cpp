@@ -1,6 +1,6 @@
-// rotary a vector register at a time: x times each cosine twice, plus x with the lanes of each pair
-// exchanged times -sin and sin; the parallel kernel splits the rows over the pool. Cost: see
-// rotary.h.
+// rotary a vector register at a time; the parallel kernel splits the rows over the pool. Of
+// interleaved pairs: x times each cosine twice, plus x with the lanes of each pair exchanged times
+// -sin and sin. Of halves: a register of each, with no exchange. Cost: see rotary.h.
 #include "isa/simd.h"
 #include "core/parallel_rows.h"
 #include "rotary/rotary.h"
@@ -14,13 +14,11 @@ constexpr double kElementNs = 0.1;
 constexpr double kRowNs = 4.0;
 
 void rotary_rows(const Call& call, const RotaryRows& rows, std::int64_t begin, std::int64_t end) {
-    const SimdProvider& provider = simd();
-    const std::int64_t half = rows.d / 2;
-    for (std::int64_t row = begin; row < end; ++row) {
-        const std::int64_t angles = rows.position(row) * half;
-        provider.rotate_pairs(call.output.data + row * rows.d, call.inputs[0].data + row * rows.d,
-                              call.inputs[1].data + angles, call.inputs[2].data + angles, rows.d);
-    }
+    const auto rotate = rows.halves ? simd().rotate_halves : simd().rotate_pairs;
+    rows.for_rows(call, begin, end,
+                  [=](float* y, const float* x, const float* cos, const float* sin) {
+                      rotate(y, x, cos, sin, 2 * rows.half);
+                  });
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablation_kernels import _native
-from ablation_kernels.functions import Array, Float32Array
+from ablation_kernels._call import Array, Float32Array
 
 __all__ = [
     "attention_bf16",

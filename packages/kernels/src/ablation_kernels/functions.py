@@ -25,51 +25,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ablation_kernels import _native
-
-Array: TypeAlias = Any
-"""Anything that speaks DLPack or the buffer protocol."""
-Float32Array: TypeAlias = NDArray[np.float32]
+from ablation_kernels._call import Array, Float32Array, call
 
 __all__ = [
-    "add",
+    "amax",
     "attention",
     "attention_backward",
     "attention_lse",
-    "bias_relu",
-    "div",
-    "gelu",
+    "concat",
+    "cumsum",
     "layer_norm",
     "matmul",
-    "mul",
     "permute",
-    "relu",
     "rms_norm",
     "rotary",
-    "rsqrt",
-    "silu",
-    "silu_mul",
     "slice",
     "softmax",
-    "sub",
-    "where",
+    "sum",
+    "take",
 ]
-
-
-def _call(
-    op: str,
-    inputs: tuple[Array | None, ...],
-    attributes: dict[str, Any],
-    kernel: str | None,
-    out: Array | None,
-) -> Float32Array:
-    result: Float32Array = _native.call(op, inputs, attributes, kernel, out)
-    return result
 
 
 def _numpy(x: Array) -> Float32Array:
@@ -94,7 +73,7 @@ def matmul(
     alpha: float = 1.0,
     bias: Array | None = None,
     addend: Array | None = None,
-    activation: Literal["relu", "gelu", "gelu_tanh"] | None = None,
+    activation: Literal["relu", "gelu", "gelu_tanh", "gelu_sigmoid", "silu"] | None = None,
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
@@ -102,19 +81,20 @@ def matmul(
 
     a is (..., M, K). b is (K, N), used for every matrix of a, or (..., K, N) with the batch axes of
     a; with transpose_b its last two axes are (N, K). bias is (N,), addend has the output's shape
-    (..., M, N) and may be the array given as out. The kernels strassen_simd and others of that name
-    are another arithmetic, with a larger error (see `ablation_kernels.strassen`): NaN or infinity
-    in a row of a or a column of b reaches other rows or columns of the output there.
+    (..., M, N) and may be the array given as out. "gelu_tanh" and "gelu_sigmoid" are the
+    approximations of `gelu`. The kernels strassen_simd and others of that name are another
+    arithmetic, with a larger error (see `ablation_kernels.strassen`): NaN or infinity in a row of a
+    or a column of b reaches other rows or columns of the output there.
     """
     attributes = {"transpose_b": transpose_b, "alpha": alpha, "activation": activation}
-    return _call("matmul", (a, b, bias, addend), attributes, kernel, out)
+    return call("matmul", (a, b, bias, addend), attributes, kernel, out)
 
 
 def permute(
     x: Array, perm: Sequence[int], *, kernel: str | None = None, out: Array | None = None
 ) -> Float32Array:
     """Axes of x in another order, copied: output axis i is axis perm[i] of x."""
-    return _call("permute", (x,), {"perm": perm}, kernel, out)
+    return call("permute", (x,), {"perm": perm}, kernel, out)
 
 
 def slice(
@@ -127,84 +107,66 @@ def slice(
     out: Array | None = None,
 ) -> Float32Array:
     """Copy of x[start:stop] along one axis, 0 <= start < stop <= size."""
-    return _call("slice", (x,), {"axis": axis, "start": start, "stop": stop}, kernel, out)
+    return call("slice", (x,), {"axis": axis, "start": start, "stop": stop}, kernel, out)
 
 
-def add(a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """a + b with NumPy's broadcasting. out may be an input of the output's shape."""
-    return _call("add", (a, b), {}, kernel, out)
-
-
-def sub(a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """a - b with NumPy's broadcasting. out may be an input of the output's shape."""
-    return _call("sub", (a, b), {}, kernel, out)
-
-
-def mul(a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """a * b with NumPy's broadcasting. out may be an input of the output's shape."""
-    return _call("mul", (a, b), {}, kernel, out)
-
-
-def div(a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """a / b with NumPy's broadcasting. out may be an input of the output's shape."""
-    return _call("div", (a, b), {}, kernel, out)
-
-
-def where(
-    condition: Array,
+def take(
     x: Array,
-    y: Array,
+    ids: Array,
+    axis: int,
     *,
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
-    """x where condition is not zero, else y, with NumPy's broadcasting. condition is float32."""
-    return _call("where", (condition, x, y), {}, kernel, out)
+    """Copy the rows of x along one axis that ids names.
+
+    The output's shape is x.shape[:axis] + ids.shape + x.shape[axis + 1:]. ids is float32 of any
+    shape and holds whole numbers in [0, n), n the size of the axis: float32 can name each row up to
+    n = 2^24. Any other id raises IndexError that names it and n; out is then partly written.
+    """
+    return call("take", (x, ids), {"axis": axis}, kernel, out)
 
 
-def relu(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """max(x, 0), any shape. out may be x."""
-    return _call("relu", (x,), {}, kernel, out)
-
-
-def gelu(
-    x: Array,
+def concat(
+    a: Array,
+    b: Array,
+    c: Array | None = None,
+    d: Array | None = None,
+    e: Array | None = None,
+    f: Array | None = None,
+    g: Array | None = None,
+    h: Array | None = None,
     *,
-    approximate: Literal["none", "tanh"] = "none",
+    axis: int,
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
-    """x * Phi(x) or its tanh approximation (Hendrycks and Gimpel, 2016). out may be x."""
-    return _call("gelu", (x,), {"approximate": approximate}, kernel, out)
-
-
-def silu(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """x / (1 + exp(-x)), any shape. out may be x."""
-    return _call("silu", (x,), {}, kernel, out)
-
-
-def silu_mul(
-    a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None
-) -> Float32Array:
-    """silu(a) * b, of one shape: the middle of SwiGLU (Shazeer, 2020). out may be a or b."""
-    return _call("silu_mul", (a, b), {}, kernel, out)
-
-
-def rsqrt(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """1 / sqrt(x), any shape: infinity for 0, NaN for x < 0. out may be x."""
-    return _call("rsqrt", (x,), {}, kernel, out)
-
-
-def bias_relu(
-    x: Array, bias: Array, *, kernel: str | None = None, out: Array | None = None
-) -> Float32Array:
-    """max(x + bias, 0) with x (..., N) and bias (N,). out may be x."""
-    return _call("bias_relu", (x, bias), {}, kernel, out)
+    """Two to eight arrays one after another along one axis; their other axes are equal."""
+    return call("concat", (a, b, c, d, e, f, g, h), {"axis": axis}, kernel, out)
 
 
 def softmax(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
     """Softmax over the last axis; a row of only -infinity gives NaN, as in torch. out may be x."""
-    return _call("softmax", (x,), {}, kernel, out)
+    return call("softmax", (x,), {}, kernel, out)
+
+
+def sum(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
+    """Sum over the last axis: (..., D) gives (..., 1).
+
+    The error is at most 22 * 2^-24 times the sum of the magnitudes, whatever D. Whole numbers whose
+    magnitudes add up to at most 2^24 are summed exactly.
+    """
+    return call("sum", (x,), {}, kernel, out)
+
+
+def amax(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
+    """Largest element of the last axis, NaN if one is: (..., D) gives (..., 1)."""
+    return call("amax", (x,), {}, kernel, out)
+
+
+def cumsum(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
+    """Running sums along the last axis, each rounded once from a sum in float64. out may be x."""
+    return call("cumsum", (x,), {}, kernel, out)
 
 
 def layer_norm(
@@ -220,7 +182,7 @@ def layer_norm(
 
     x is (..., D), weight and bias are (D,); the variance is the biased one. out may be x.
     """
-    return _call("layer_norm", (x, weight, bias), {"eps": eps}, kernel, out)
+    return call("layer_norm", (x, weight, bias), {"eps": eps}, kernel, out)
 
 
 def rms_norm(
@@ -235,7 +197,7 @@ def rms_norm(
 
     x is (..., D), weight is (D,). out may be x.
     """
-    return _call("rms_norm", (x, weight), {"eps": eps}, kernel, out)
+    return call("rms_norm", (x, weight), {"eps": eps}, kernel, out)
 
 
 def rotary(
@@ -244,16 +206,21 @@ def rotary(
     sin: Array,
     *,
     layout: Literal["bhsd", "bshd"] = "bhsd",
+    pairs: Literal["interleaved", "halves"] = "interleaved",
+    n_heads: int = 0,
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
-    """Turn each pair (x[2i], x[2i+1]) of position s by the angle of cos[s, i], sin[s, i].
+    """Turn each pair of elements of position s by the angle of cos[s, i], sin[s, i].
 
     layout "bhsd": x is (batch, heads, seq_len, head_dim), "bshd": (batch, seq_len, heads,
-    head_dim); head_dim is even, cos and sin are (seq_len, head_dim / 2). Source: Su et al.,
-    RoFormer (2021). out may be x.
+    head_dim); cos and sin are (seq_len, r / 2), r at most head_dim. The first r elements of a head
+    are turned, the others copied. pairs "interleaved": x[2i] and x[2i+1] are turned together,
+    "halves": x[i] and x[i + r/2]. n_heads: only the first n heads are turned; 0: all. Source: Su et
+    al., RoFormer (2021). out may be x.
     """
-    return _call("rotary", (x, cos, sin), {"layout": layout}, kernel, out)
+    attributes = {"layout": layout, "pairs": pairs, "n_heads": n_heads}
+    return call("rotary", (x, cos, sin), attributes, kernel, out)
 
 
 def attention(
@@ -270,26 +237,29 @@ def attention(
     mask_replaces: bool = False,
     mask_is_causal: bool = False,
     strict: bool = False,
+    window: int = 0,
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
     """softmax(scale * q @ k^T + mask) @ v for each batch and head.
 
-    layout "bhsd": q is (batch, heads, Sq, head_dim), k and v are (batch, heads, Sk, head_dim).
-    "bshd": heads after the sequence, (batch, Sq, heads, head_dim) and (batch, Sk, heads, head_dim).
-    "qkv": q is (batch, S, 3, heads, head_dim) and holds all three, k and v stay None. The output
-    lies as q does, in "qkv" as (batch, S, heads, head_dim).
+    layout "bhsd": q is (batch, heads, Sq, head_dim), k (batch, kv_heads, Sk, head_dim), v (batch,
+    kv_heads, Sk, v_dim), the output (batch, heads, Sq, v_dim). "bshd": heads after the sequence in
+    all four. "qkv": q is (batch, S, 3, heads, head_dim) and holds all three, k and v stay None, the
+    output is (batch, S, heads, head_dim). kv_heads divides heads: query head h reads head
+    h // (heads // kv_heads) of k and v, without a copy (Ainslie et al., GQA, 2023).
 
     mask is added to the scores (-infinity hides a key) and broadcasts to (batch, heads, Sq, Sk) in
-    every layout. causal hides key j from query i where j > i, counted from the top left as in
-    torch's is_causal. scale None is 1 / sqrt(head_dim). A row whose keys are all hidden gives 0, as
-    torch's scaled_dot_product_attention. tile_q and tile_k are rows and keys per tile; 0 lets the
-    kernel choose from the cache sizes.
+    every layout, without a copy. causal hides key j from query i where j > i, counted from the top
+    left as in torch's is_causal. window, if not 0, hides it also where i - j >= window; it needs
+    causal or mask_is_causal, else ValueError. scale None is 1 / sqrt(head_dim). A row whose keys
+    are all hidden gives 0, as torch's scaled_dot_product_attention. tile_q and tile_k are rows and
+    keys per tile; 0 lets the kernel choose from the cache sizes.
 
     mask_replaces: a score whose mask is not 0 becomes the mask, whatever the score was, instead of
-    their sum. mask_is_causal: you vouch that the mask is 0 where causal shows a key and at most
-    -1e31 elsewhere; the kernel may then leave hidden keys out. strict: NaN and infinity as in
-    softmax(scores) @ v written out. A row whose keys are all hidden gives NaN, and a NaN or an
+    their sum. mask_is_causal: you vouch that the mask is 0 where causal and window show a key and
+    at most -1e31 elsewhere; the kernel may then leave hidden keys out. strict: NaN and infinity as
+    in softmax(scores) @ v written out. A row whose keys are all hidden gives NaN, and a NaN or an
     infinity in v reaches every query, as NaN where its key has the weight 0.
     """
     attributes = {
@@ -299,10 +269,11 @@ def attention(
         "mask_replaces": mask_replaces,
         "mask_is_causal": mask_is_causal,
         "strict": strict,
+        "window": window,
         "tile_q": tile_q,
         "tile_k": tile_k,
     }
-    return _call("attention", (q, k, v, mask), attributes, kernel, out)
+    return call("attention", (q, k, v, mask), attributes, kernel, out)
 
 
 def attention_lse(

@@ -23,7 +23,7 @@ from typing import Literal, NoReturn, TypeAlias, get_args
 import numpy as np
 
 from ablation_kernels import _native
-from ablation_kernels.functions import Array, Float32Array
+from ablation_kernels._call import Array, Float32Array
 
 Form: TypeAlias = Literal["naive", "blocked", "fused_row", "flash"]
 Softmax: TypeAlias = Literal["safe", "unsafe"]

@@ -45,7 +45,8 @@ def input_shapes(op: str, shape: tuple[int, ...]) -> list[tuple[int, ...] | None
 
     A weight or bias is a vector of the last size, the b of matmul is square, an lse lacks the last
     axis, tables of angles fit the layout bhsd; the others have the first input's shape. Raises
-    ValueError for an unknown op or one whose attributes have no default (permute, slice).
+    ValueError for an unknown op or one whose attributes have no default (permute, slice, take,
+    concat).
     """
     table = {
         name: info

@@ -40,7 +40,7 @@ def fault_of(case: Case) -> str | None:
     """Make the call and return what is wrong with what came of it; None if it is right."""
     try:
         result = case.run()
-    except (TypeError, ValueError, MemoryError, OwnError) as error:
+    except (TypeError, ValueError, IndexError, MemoryError, OwnError) as error:
         if case.expected == "taken":
             return f"refused: {type(error).__name__}: {error}"
         return None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import reference
 import tolerance
-from harness import Float32
+from harness import FUNCTIONS, Float32
 
 from fuzz.case import Chance
 
@@ -43,6 +43,70 @@ def _binary(op: str, function: Callable[..., Any]) -> Callable[[Chance], Call]:
     return make
 
 
+def _comparison(op: str) -> Callable[[Chance], Call]:
+    def make(chance: Chance) -> Call:
+        shape = chance.shape()
+        a, b = np.round(chance.array(shape)), np.round(chance.array(shape[chance.size() % 3 :]))
+        expected = reference.float64(getattr(np, op)(a, b))
+        return Call(op, {"a": a, "b": b}, expected, tolerance.exact(expected))
+
+    return make
+
+
+def _pow(chance: Chance) -> Call:
+    shape = chance.shape()
+    a, b = np.abs(chance.array(shape)), chance.array(shape[chance.size() % 3 :])
+    expected = np.asarray(reference.float64(a) ** reference.float64(b))
+    return Call("pow", {"a": a, "b": b}, expected, tolerance.function(expected, 2))
+
+
+def _function(op: str) -> Callable[[Chance], Call]:
+    def make(chance: Chance) -> Call:
+        x = chance.array(chance.shape())
+        if op in ("log", "sqrt"):
+            x = np.abs(x)
+        by_definition = getattr(reference, op, None) or getattr(np, op)
+        expected = np.asarray(by_definition(reference.float64(x)))
+        return Call(op, {"x": x}, expected, tolerance.function(expected, FUNCTIONS[op]))
+
+    return make
+
+
+def _reduction(op: str) -> Callable[[Chance], Call]:
+    def make(chance: Chance) -> Call:
+        x = chance.array(chance.shape(1))
+        wide = reference.float64(x)
+        if op == "cumsum":
+            expected = np.cumsum(wide, axis=-1)
+            return Call(op, {"x": x}, expected, tolerance.function(expected, 1))
+        reduced = wide.sum(axis=-1, keepdims=True) if op == "sum" else wide.max(-1, keepdims=True)
+        allowed = tolerance.sums(np.abs(wide).sum(axis=-1, keepdims=True))
+        return Call(op, {"x": x}, reduced, allowed if op == "sum" else tolerance.exact(reduced))
+
+    return make
+
+
+def _take(chance: Chance) -> Call:
+    x = chance.array(chance.shape(1))
+    axis = chance.randrange(x.ndim)
+    ids = chance.array(chance.shape(0, 3)) % np.float32(1) * np.float32(x.shape[axis])
+    ids = np.asarray(np.minimum(np.floor(ids), x.shape[axis] - 1), np.float32)
+    expected = reference.take(x, ids, axis)
+    return Call("take", {"x": x, "ids": ids}, expected, tolerance.exact(expected), {"axis": axis})
+
+
+def _concat(chance: Chance) -> Call:
+    shape = list(chance.shape(1))
+    axis = chance.randrange(len(shape))
+    arrays = {}
+    for name in "abcdefgh"[: chance.randint(2, 8)]:
+        shape[axis] = chance.choice((1, 2, 3, 17))
+        arrays[name] = chance.array(tuple(shape))
+    expected = reference.float64(np.concatenate(list(arrays.values()), axis))
+    attributes = {"axis": axis - len(shape) if chance.is_one_of(4) else axis}
+    return Call("concat", arrays, expected, tolerance.exact(expected), attributes)
+
+
 def _unary(op: str, lowest: int = 0) -> Callable[[Chance], Call]:
     def make(chance: Chance) -> Call:
         x = chance.array(chance.shape(lowest))
@@ -50,11 +114,11 @@ def _unary(op: str, lowest: int = 0) -> Callable[[Chance], Call]:
             x = np.abs(x)
         attributes = {}
         if op == "gelu":
-            attributes = {"approximate": chance.choice(("none", "tanh"))}
+            attributes = {"approximate": chance.choice(("none", "tanh", "sigmoid"))}
         expected = getattr(reference, op)(x, **attributes)
         allowed = {
             "relu": lambda: tolerance.exact(expected),
-            "gelu": lambda: tolerance.gelu(x),
+            "gelu": lambda: tolerance.gelu(x, **attributes),
             "silu": lambda: tolerance.silu(expected),
             "rsqrt": lambda: tolerance.divide(expected),
             "softmax": lambda: tolerance.softmax(x, expected),
@@ -107,12 +171,14 @@ def _norm(op: str) -> Callable[[Chance], Call]:
 
 def _rotary(chance: Chance) -> Call:
     batch, heads, length = (chance.choice((1, 2, 3, 5)) for _ in range(3))
-    half = chance.choice((1, 2, 4, 7, 8, 16, 20))
-    x = chance.array((batch, heads, length, 2 * half))
+    half, rest = chance.choice((1, 2, 4, 7, 8, 16, 20)), chance.choice((0, 0, 1, 6))
+    x = chance.array((batch, heads, length, 2 * half + rest))
     cos, sin = chance.array((length, half)), chance.array((length, half))
-    expected = reference.rotary(x, cos, sin)
-    allowed = tolerance.rotary(x, cos, sin)
-    return Call("rotary", {"x": x, "cos": cos, "sin": sin}, expected, allowed)
+    pairs = chance.choice(("interleaved", "halves"))
+    expected = reference.rotary(x, cos, sin, pairs=pairs)
+    allowed = tolerance.rotary(x, cos, sin, pairs)
+    arrays = {"x": x, "cos": cos, "sin": sin}
+    return Call("rotary", arrays, expected, allowed, {"pairs": pairs})
 
 
 def _matmul(chance: Chance) -> Call:
@@ -125,7 +191,7 @@ def _matmul(chance: Chance) -> Call:
     attributes: dict[str, Any] = {
         "transpose_b": is_transposed,
         "alpha": chance.choice((1.0, 0.5, -2.0)),
-        "activation": chance.choice((None, None, "relu", "gelu", "gelu_tanh")),
+        "activation": chance.choice((None, None, *reference.ACTIVATIONS)),
     }
     arrays = {"a": a, "b": b}
     if chance.is_one_of(2):
@@ -173,9 +239,20 @@ def qkv_of(chance: Chance) -> tuple[Float32, Float32, Float32]:
     )
 
 
+def _shared_keys(chance: Chance, k: Float32, v: Float32) -> tuple[Float32, Float32]:
+    """At times values with a head size of their own, and one head of keys and values for all."""
+    if chance.is_one_of(3):
+        v = chance.array((*v.shape[:3], chance.choice((1, 5, 16, 40))))
+    if chance.is_one_of(3):
+        k, v = (np.ascontiguousarray(x[:, :1]) for x in (k, v))
+    return k, v
+
+
 def _attention(op: str) -> Callable[[Chance], Call]:
     def make(chance: Chance) -> Call:
         q, k, v = qkv_of(chance)
+        if op == "attention":
+            k, v = _shared_keys(chance, k, v)
         size = q.shape[-1]
         attributes: dict[str, Any] = {
             "causal": chance.is_one_of(2),
@@ -187,6 +264,8 @@ def _attention(op: str) -> Callable[[Chance], Call]:
             if chance.is_one_of(3):
                 mask = chance.array((q.shape[2], k.shape[2])[chance.randrange(2) :])
                 arrays["mask"] = mask
+            if attributes["causal"] and chance.is_one_of(2):
+                attributes["window"] = chance.choice((1, 5, 64, 1000))
             expected = reference.attention(q, k, v, mask=mask, **attributes)
             attributes |= {
                 "tile_q": chance.choice((0, 0, 1, 7)),
@@ -209,17 +288,25 @@ CALLS: dict[str, Callable[[Chance], Call]] = {
     "matmul": _matmul,
     "permute": _permute,
     "slice": _slice,
+    "take": _take,
+    "concat": _concat,
     "add": _binary("add", np.add),
     "sub": _binary("sub", np.subtract),
     "mul": _binary("mul", np.multiply),
     "div": _binary("div", np.divide),
+    "maximum": _binary("maximum", np.maximum),
+    "minimum": _binary("minimum", np.minimum),
+    "pow": _pow,
+    **{op: _comparison(op) for op in ("equal", "less", "less_equal")},
     "where": _where,
     "relu": _unary("relu"),
     "gelu": _unary("gelu"),
     "silu": _unary("silu"),
     "silu_mul": _silu_mul,
     "rsqrt": _unary("rsqrt"),
+    **{op: _function(op) for op in FUNCTIONS},
     "bias_relu": _bias_relu,
+    **{op: _reduction(op) for op in ("sum", "amax", "cumsum")},
     "softmax": _unary("softmax", 1),
     "layer_norm": _norm("layer_norm"),
     "rms_norm": _norm("rms_norm"),

@@ -234,7 +234,7 @@ Call random_call(std::string_view op, Random& random) {
         if (between(random, 0, 1) == 1) give(3, {rows, columns});
         call.attributes.transpose_b = transpose;
         call.attributes.alpha = 0.5F;
-        call.attributes.activation = Activation::relu;
+        call.attributes.activation = static_cast<Activation>(between(random, 0, 5));
     } else if (op == "permute") {
         give(0, {between(random, 1, 6), rows, columns});
         constexpr std::array<std::array<int, 3>, 4> orders = {
@@ -247,23 +247,35 @@ Call random_call(std::string_view op, Random& random) {
         call.attributes.axis = 1;
         call.attributes.start = 2;
         call.attributes.stop = between(random, 3, 8);
+    } else if (op == "take") {
+        give(0, {between(random, 1, 6), rows, columns});
+        give(1, {between(random, 1, 200)});
+        call.attributes.axis = 1;
+    } else if (op == "concat") {
+        for (const std::size_t slot : {0, 1, 3}) give(slot, {rows, between(random, 1, 6), columns});
+        call.attributes.axis = 1;
     } else if (op == "attention") {
-        const std::int64_t batch = between(random, 1, 2), heads = between(random, 1, 5);
+        const std::int64_t batch = between(random, 1, 2), kv_heads = between(random, 1, 3);
         const std::int64_t keys = between(random, 1, 90), size = between(random, 1, 33);
+        const std::int64_t heads = kv_heads * between(random, 1, 3);
+        const std::int64_t value_size = between(random, 1, 33);
         const auto layout = static_cast<Layout>(between(random, 0, 2));
         if (layout == Layout::qkv) {
             give(0, {batch, rows, 3, heads, size});
         } else if (layout == Layout::bshd) {
             give(0, {batch, rows, heads, size});
-            for (const std::size_t slot : {1, 2}) give(slot, {batch, keys, heads, size});
+            give(1, {batch, keys, kv_heads, size});
+            give(2, {batch, keys, kv_heads, value_size});
         } else {
             give(0, {batch, heads, rows, size});
-            for (const std::size_t slot : {1, 2}) give(slot, {batch, heads, keys, size});
+            give(1, {batch, kv_heads, keys, size});
+            give(2, {batch, kv_heads, keys, value_size});
         }
         const std::int64_t visible = layout == Layout::qkv ? rows : keys;
         if (between(random, 0, 1) == 1) give(3, {heads, 1, visible});
         call.attributes.scale = 0.25F;
         call.attributes.causal = between(random, 0, 1) == 1;
+        if (call.attributes.causal) call.attributes.window = between(random, 0, 40);
         call.attributes.tile_q = between(random, 0, 40);
         call.attributes.tile_k = between(random, 0, 40);
         call.attributes.layout = layout;
@@ -288,19 +300,21 @@ Call random_call(std::string_view op, Random& random) {
     } else if (op == "rotary") {
         const std::int64_t heads = between(random, 1, 5), half = between(random, 1, 33);
         const bool heads_last = between(random, 0, 1) == 1;
+        const std::int64_t head_dim = 2 * half + between(random, 0, 3);
         if (heads_last) {
-            give(0, {2, rows, heads, 2 * half});
+            give(0, {2, rows, heads, head_dim});
         } else {
-            give(0, {2, heads, rows, 2 * half});
+            give(0, {2, heads, rows, head_dim});
         }
         for (const std::size_t slot : {1, 2}) give(slot, {rows, half});
         call.attributes.layout = heads_last ? Layout::bshd : Layout::bhsd;
+        call.attributes.pairs = between(random, 0, 1) == 1 ? Pairs::halves : Pairs::interleaved;
     } else if (op == "silu_mul") {
         for (const std::size_t slot : {0, 1}) give(slot, {rows, columns});
     } else if (op == "bias_relu") {
         give(0, {rows, columns});
         give(1, {columns});
-    } else if (op == "add" || op == "sub" || op == "mul" || op == "div") {
+    } else if (find_op(op).slots == std::string_view("a b")) {  // the ops that broadcast
         give(0, {rows, columns});
         give(1, between(random, 0, 1) == 1 ? Shape{rows, 1} : Shape{rows, columns});
     } else if (op == "where") {
@@ -310,7 +324,7 @@ Call random_call(std::string_view op, Random& random) {
     } else {
         give(0, {rows, columns});
         if (op == "gelu") {
-            call.attributes.approximate = static_cast<GeluForm>(between(random, 0, 1));
+            call.attributes.approximate = static_cast<GeluForm>(between(random, 0, 2));
         }
     }
     return call;
@@ -326,6 +340,12 @@ class Arrays {
             if (!view.present) continue;
             inputs_[slot].resize(static_cast<std::size_t>(view.shape.count()));
             for (float& value : inputs_[slot]) value = normal(random);
+            if (op.slots == std::string_view("x ids") && slot == 1) {
+                const std::int64_t rows = call.inputs[0].shape[1];
+                for (float& id : inputs_[slot]) {
+                    id = static_cast<float>(between(random, 0, rows - 1));
+                }
+            }
             view.data = inputs_[slot].data();
         }
         call.output.shape = op.infer(call);
