@@ -1,4 +1,4 @@
-"""Several layers of the block: their weights, their cases, and the options that ask for them."""
+"""Several layers and sequences of the block: weights, cases, and the options that ask for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ablation_executor.bench.case import case_of
 from ablation_executor.bench.command import main
 from ablation_executor.bench.options import make_parser, make_request
 from ablation_executor.bench.suites import find_suite
-from ablation_executor.bench.suites.block.check import reference_bytes
+from ablation_executor.bench.suites.block.check import block_reference, compare, reference_bytes
 from ablation_executor.bench.suites.block.configs import (
     CONFIGS,
     LAYERS_PROBE,
@@ -78,6 +78,28 @@ def test_several_layers_have_a_probe_more() -> None:
     assert find_config(LAYERS_PROBE.name) is LAYERS_PROBE
 
 
+def test_a_batch_is_a_case_of_its_own_and_every_sequence_is_compared() -> None:
+    three = TOY.batched(3)
+    case = three.case(2, 4)
+    assert case_of(case.label) == case and config_of(case) == three.stacked(4)
+    assert (three.case(2).name, case.name) == ("Toy, batch 3", "Toy, 4 layers, batch 3")
+    assert three.flops == 3 * TOY.flops and three.weights_bytes == TOY.weights_bytes
+    with pytest.raises(ValueError, match="batch is 0"):
+        TOY.batched(0)
+    weights, x = make_weights(three, 5), make_input(three, 5)
+    np.testing.assert_array_equal(x[:1], make_input(TOY, 5))
+    reference = block_reference(three, weights, x)
+    alone = [block_reference(TOY, weights, x[index : index + 1]) for index in range(3)]
+    for name in ("expected", "tolerance"):
+        joined = np.concatenate([getattr(each, name) for each in alone])
+        np.testing.assert_array_equal(getattr(reference, name), joined)
+    output = reference.expected.reshape(x.shape).astype(np.float32)
+    assert compare(output, reference).reason is None
+    # The second sequence where the third one should be
+    told = compare(output[[0, 1, 1]], reference).reason
+    assert told is not None and told.startswith("row ")
+
+
 def labels(*words: str) -> list[str]:
     """The cases of a block's command."""
     request = make_request(SUITE, make_parser(SUITE).parse_args(words), False)
@@ -93,6 +115,9 @@ def test_the_option_is_of_every_way_to_choose_cases() -> None:
     assert labels(*asked, "--configs", "toy,7b") == [expected[0], expected[6]]
     assert labels(*asked, "--cases", "layers=3 config=gpt-2") == [expected[3]]
     assert labels("--threads", "1", "--layers", "1") == labels("--threads", "1")
+    batches = [config.batched(2).case(1, 3).label for config in CONFIGS]
+    assert labels(*asked, "--batch", "2") == batches
+    assert labels("--threads", "1", "--batch", "1") == labels("--threads", "1")
 
 
 @pytest.mark.parametrize("given", ["0", "129", "two"])

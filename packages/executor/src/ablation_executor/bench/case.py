@@ -10,7 +10,7 @@ from ablation_report.rows import (
     DEVICES,
     DTYPE_BYTES,
     attention_pairs,
-    config_name,
+    case_name,
     make_label,
     parse_label,
 )
@@ -64,7 +64,7 @@ class Case:
     @property
     def name(self) -> str:
         """The case in a word or a few, as progress and errors print it."""
-        return config_name(dict(self.sizes)) or self.label
+        return case_name(dict(self.sizes)) or self.label
 
     def get(self, name: str, default: Any = None) -> Any:
         """A size by name."""

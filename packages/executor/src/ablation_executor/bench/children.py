@@ -188,6 +188,29 @@ def end(process: subprocess.Popen[bytes]) -> int:
     return status
 
 
+class ChildFailed(Exception):
+    """A program that was to write JSON did not; the message has its status and its last words."""
+
+
+def json_of(package: str | None, arguments: Sequence[str], variables: Mapping[str, str]) -> Any:
+    """Run `python -m package` with an option --out, and return the JSON that it writes to that
+    file; ChildFailed where it fails."""
+    folder = Path(tempfile.mkdtemp(dir=scratch_folder()))
+    path, log = folder / "out.json", folder / "log"
+    with log.open("wb") as errors:
+        process = start(
+            [sys.executable, "-m", str(package), "--out", str(path), *arguments],
+            variables,
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+        )
+    if status := ended(process):
+        said = log.read_text("utf-8", "replace").strip().splitlines()
+        raise ChildFailed(f"status {status}: {said[-1:]}")
+    return json.loads(path.read_text("utf-8"))
+
+
 def told_by(program: str, *arguments: str) -> Any:
     """What a Python program prints as JSON, in a process of its own; None where it fails."""
     command = [sys.executable, "-c", program, *arguments]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from .interrupt import EXIT_USAGE, UsageError
+from .interrupt import UsageError
 from .options import (
     Request,
     find_named_suite,
@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         suite = find_named_suite(given)
         options = make_parser(suite).parse_args(given)
         request: Request | None = None
+        if (asked := suite.asked_listing(options)) is not None:
+            print(asked)
+            return 0
         if options.list:
             print(listing(suite, options, names_all(given)))
             return 0
@@ -41,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             request = make_request(suite, options, names_all(given))
     except UsageError as error:
         tell_error(str(error))
-        return EXIT_USAGE
+        return error.status
     console = Console(no_color=options.no_color or None)
     progress = make_progress(console)
 

@@ -16,6 +16,7 @@ from types import FrameType
 
 EXIT_USAGE = 2
 EXIT_FAILED = 1
+EXIT_UNCOVERED = 3
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _held = 0
@@ -23,7 +24,16 @@ _pending: int | None = None
 
 
 class UsageError(Exception):
-    """A request that cannot be carried out as written; the command ends with status 2."""
+    """A request that cannot be carried out as written; the command ends with `status`, 2."""
+
+    status = EXIT_USAGE
+
+
+class Uncovered(UsageError):
+    """A module that our runtime does not cover; the message has what it refuses, and the command
+    ends with status 3."""
+
+    status = EXIT_UNCOVERED
 
 
 class Interrupted(BaseException):

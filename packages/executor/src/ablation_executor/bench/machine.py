@@ -83,7 +83,8 @@ def versions() -> dict[str, str | None]:
     """Installed versions, without importing anything; None for what is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     own = ("numpy", "torch", "triton", "ablation-kernels", "ablation-executor")
-    for name in dict.fromkeys((*own, *DISTRIBUTIONS)):
+    libraries = ("transformers", "timm")
+    for name in dict.fromkeys((*own, *DISTRIBUTIONS, *libraries)):
         try:
             found[name.replace("-", "_")] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -213,7 +213,7 @@ def to_row(
         variant=variant.name,
         worker=variant.worker,
         phase=timing.phase,
-        parent=variant.parent,
+        parent=known.get("parent", variant.parent),
         changed=variant.changed,
         group=variant.group,
         printed_name=variant.printed_name,

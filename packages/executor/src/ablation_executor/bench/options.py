@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ablation_kernels.limits import MAX_THREADS, affinity_processors, default_threads
 from ablation_report.rows import DEVICES
@@ -16,7 +17,7 @@ from .case import Case, is_custom, parse_custom
 from .interrupt import UsageError
 from .names import one_name, resolve_names, split_names
 from .suite import Suite
-from .suites import DEFAULT, SUITES, find_suite
+from .suites import DEFAULT, IMPLIED, SUITES, find_suite
 
 PROGRAM = "ablation-bench"
 ALL = "all"
@@ -89,12 +90,16 @@ def memory_size(text: str) -> int:
 
 
 def find_named_suite(arguments: Sequence[str]) -> Suite:
-    """Return the suite that the words of a command name, the block if none; UsageError for an
-    unknown one."""
+    """Return the suite that the words of a command name, by `--suite` or by an option that only one
+    has, the block if none; UsageError for an unknown one."""
     parser = argparse.ArgumentParser(prog=PROGRAM, allow_abbrev=False, add_help=False)
-    parser.add_argument("--suite", default=DEFAULT)
+    parser.add_argument("--suite")
+    for option in IMPLIED:
+        kind: dict[str, Any] = {"action": "store_true"} if option.startswith("list") else {}
+        parser.add_argument(f"--{option.replace('_', '-')}", **kind)
     named, _ = parser.parse_known_args(arguments)
-    return find_suite(one_name("suite", named.suite, list(SUITES)))
+    implied = next((suite for option, suite in IMPLIED.items() if getattr(named, option)), DEFAULT)
+    return find_suite(one_name("suite", named.suite or implied, list(SUITES)))
 
 
 def make_parser(suite: Suite) -> argparse.ArgumentParser:

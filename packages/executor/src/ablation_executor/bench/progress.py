@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from ablation_report.rows import Row, config_name
+from ablation_report.rows import Row, case_name
 
 from .terminal import printable
 
@@ -30,7 +30,7 @@ def duration(seconds: float) -> str:
 
 def _said(row: Row) -> str:
     """Say why a row is not ok."""
-    case = config_name(row["sizes"]) or row["case"]
+    case = case_name(row["sizes"]) or row["case"]
     phase = "" if row["phase"] == "fwd" else f" {row['phase']}"
     return f"{case} {row['variant']}{phase}: {row['status']}: {row['reason_text']}"
 

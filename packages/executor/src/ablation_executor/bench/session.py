@@ -40,7 +40,8 @@ def carry_out(begin: Callable[[], Session], close_progress: Callable[[], None]) 
     """Begin, measure and tell; give the exit status.
 
     0: done; 1: done, but a row is incorrect or failed, or the run could not be ended; 2: the
-    request was refused; 129, 130 and 143: ended by SIGHUP, Ctrl-C and SIGTERM.
+    request was refused; 3: our runtime does not cover a module; 129, 130 and 143: ended by SIGHUP,
+    Ctrl-C and SIGTERM.
     """
     session: Session | None = None
     status = 0
@@ -55,7 +56,7 @@ def carry_out(begin: Callable[[], Session], close_progress: Callable[[], None]) 
         for told in lost_before(interrupted):
             tell_error(_said(told))
     except UsageError as error:
-        status = EXIT_USAGE
+        status = error.status
         close_progress()
         tell_error(str(error))
     except Exception as error:

@@ -242,7 +242,7 @@ class Suite(ABC):
 
     def known(self, variant: Variant, case: Case) -> dict[str, Any]:
         """Return what is known of a row before anything runs: `counters`, `program_hash`, `passes`,
-        `factors` and `details`."""
+        `parent`, `factors` and `details`."""
         return {}
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
@@ -267,6 +267,10 @@ class Suite(ABC):
         if given is None:
             return names
         return resolve_names("variant", [published.get(name, name) for name in given], names)
+
+    def asked_listing(self, options: argparse.Namespace) -> str | None:
+        """Return what an option of the suite prints in the place of a run; None without one."""
+        return None
 
     def case_lines(self) -> list[str]:
         """Return what `--list` says of the cases besides the tiers."""

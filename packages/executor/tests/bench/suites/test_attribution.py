@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 
 import ablation_kernels
 from ablation_executor import passes
+from ablation_executor.bench import run as bench_run
 from ablation_executor.bench.case import Case
 from ablation_executor.bench.command import main
 from ablation_executor.bench.interrupt import UsageError
@@ -170,7 +171,9 @@ def run(tmp_path: Path, *words: str) -> tuple[int, Path]:
     return main(given), out
 
 
-def test_a_run_has_a_row_for_each_program(tmp_path: Path, capsys: Any) -> None:
+def test_a_run_has_a_row_for_each_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A busy machine measures ceilings that its own rows exceed
+    monkeypatch.setattr(bench_run, "measure_ceilings", lambda threads, known: known or {})
     status, out = run(tmp_path, "--quick", "--factors", "attention,simd", "--threads", "1")
     assert status == 0
     header, rows = read_run(out)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 import ablation_kernels
+from ablation_executor.bench.runtimes import BY_NAME as RUNTIMES
 from ablation_executor.bench.suite import Suite
 from ablation_executor.bench.suites import SUITES, find_suite
 from ablation_executor.bench.suites.twins import program_name
@@ -60,16 +61,23 @@ def threads_as_before() -> Iterator[None]:
     ablation_kernels.set_num_threads(before[1])
 
 
+def close_adapters(suite: Suite) -> None:
+    """Leave what an adapter has entered in this process."""
+    for adapter in getattr(suite, "_adapters", {}).values():
+        getattr(adapter, "close", lambda: None)()
+
+
 @pytest.mark.usefixtures("threads_as_before")
-def test_a_twin_is_the_same_program(suite: Suite) -> None:
+def test_a_twin_is_the_same_program(suite: Suite, request: pytest.FixtureRequest) -> None:
     variants = {variant.name: variant for variant in suite.variants("cpu")}
     case = min(suite.quick_cases([1], "cpu"), key=lambda case: case.Nq * case.Nk)
+    request.addfinalizer(lambda: close_adapters(suite))
     runs = [pair for pair in suite.twins if suite.supports(variants[pair[0]], case) is None]
     assert runs[0][0] == suite.baseline
     for name, twin in runs:
-        if variants[name].worker == "kernels":
+        if variants[name].worker in RUNTIMES:
             # Others set for their whole process what tests of this one would meet
-            suite.start("kernels", case.threads)
+            suite.start(variants[name].worker, case.threads)
         programs = [suite.load(variants[each].worker, case, 0).build(each) for each in (name, twin)]
         assert type(programs[0]) is type(programs[1])
         phase = "fwd_nograd" if suite.name == "lm-step" else "fwd"

@@ -43,8 +43,8 @@ class Runner:
     """One model in one runtime; `call` takes an argument that it ignores and returns when the
     result is there.
 
-    `to_numpy` turns what `call` returns into an array. `profile` gives the times of its operations,
-    where the runtime has some.
+    `to_numpy` turns what `call` returns into an array, or into a list of them where the model has
+    several results. `profile` gives the times of its operations, where the runtime has some.
     """
 
     is_traced = False
@@ -55,9 +55,16 @@ class Runner:
         self.call = call
         self._to_numpy = to_numpy
 
+    def outputs(self, result: Any) -> tuple[Array, ...]:
+        """Return copies of the results: a runtime may write its next ones to the same places."""
+        found = self._to_numpy(result) if self._to_numpy else result
+        parts = found if isinstance(found, list | tuple) else (found,)
+        return tuple(np.array(part) for part in parts)
+
     def output(self, result: Any) -> Array:
-        """Return a copy of the result: a runtime may write its next one to the same place."""
-        return np.array(self._to_numpy(result) if self._to_numpy else result)
+        """Return a copy of the result of a model that has one."""
+        (array,) = self.outputs(result)
+        return array
 
     def profile(self, repeat: int) -> Profile | None:
         """Return None: a runtime that fuses as it likes has no times of our parts."""
@@ -93,3 +100,9 @@ def as_tensors(arrays: Sequence[Array]) -> tuple[Any, ...]:
     import torch
 
     return tuple(torch.from_numpy(array) for array in arrays)
+
+
+def as_arrays(result: Any) -> list[Array]:
+    """Return arrays over the memory of a tensor, or of each of several."""
+    parts = result if isinstance(result, list | tuple) else (result,)
+    return [part.numpy() for part in parts]

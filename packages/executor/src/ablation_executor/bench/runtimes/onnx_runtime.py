@@ -19,7 +19,7 @@ import onnxruntime
 import torch
 
 from . import adapter
-from .adapter import Model, Runner, as_tensors
+from .adapter import Array, Model, Runner, as_tensors
 
 
 class Adapter(adapter.Adapter):
@@ -34,32 +34,40 @@ class Adapter(adapter.Adapter):
         """Export to a file with the weights beside it, which protobuf's 2 GiB do not limit."""
         with tempfile.TemporaryDirectory(prefix="ablation-onnx-") as folder:
             path = Path(folder) / "model.onnx"
-            shape = self._export(model, path)
+            results = self._export(model, path)
             session = self._session(path)
         binding = session.io_binding()
-        for given, array in zip(session.get_inputs(), model.inputs, strict=True):
-            value = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+        arrays = dict(zip(_names(model), model.inputs, strict=True))
+        # An input that nothing reads is no input of the session
+        for given in session.get_inputs():
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(arrays[given.name])
             binding.bind_ortvalue_input(given.name, value)
-        taken = onnxruntime.OrtValue.ortvalue_from_numpy(np.empty(shape, np.float32))
-        binding.bind_ortvalue_output(session.get_outputs()[0].name, taken)
+        taken = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in results]
+        for result, value in zip(session.get_outputs(), taken, strict=True):
+            binding.bind_ortvalue_output(result.name, value)
 
         def call(_: Any) -> Any:
             session.run_with_iobinding(binding)
             return taken
 
-        return Runner(call, lambda result: result.numpy())
+        return Runner(call, lambda found: [value.numpy() for value in found])
 
-    def _export(self, model: Model, path: Path) -> tuple[int, ...]:
-        """Write the model and give the shape of its output; the module and the graph are given up
+    def _export(self, model: Model, path: Path) -> list[Array]:
+        """Write the model and give an array for each result; the module and the graph are given up
         when this returns."""
         module, given = model.make_module(), as_tensors(model.inputs)
         model.release()
-        program = torch.onnx.export(module, given, dynamo=True, verbose=False)
+        program = torch.onnx.export(
+            module, given, dynamo=True, verbose=False, input_names=_names(model)
+        )
         program.save(str(path), external_data=True)
-        shape = tuple(int(size) for size in program.model.graph.outputs[0].shape)
+        results = [
+            np.empty(tuple(int(size) for size in value.shape), value.dtype.numpy())
+            for value in program.model.graph.outputs
+        ]
         del program, module
         gc.collect()
-        return shape
+        return results
 
     def _session(self, path: Path) -> Any:
         options = onnxruntime.SessionOptions()
@@ -68,3 +76,8 @@ class Adapter(adapter.Adapter):
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _names(model: Model) -> list[str]:
+    """Return a name for each input of a model."""
+    return [f"input_{index}" for index in range(len(model.inputs))]

@@ -43,12 +43,20 @@ class Adapter(adapter.Adapter):
         model.release()
         converted = openvino.convert_model(module, example_input=as_tensors(model.inputs))
         names = converted.inputs
+        if len(names) != len(model.inputs):
+            raise NotImplementedError(
+                f"OpenVINO's converter keeps {len(names)} of {len(model.inputs)} inputs"
+            )
         shapes = {port: list(array.shape) for port, array in zip(names, model.inputs, strict=True)}
         converted.reshape(shapes)
         compiled = self._core.compile_model(converted, "CPU", self._properties)
         del converted, module
         gc.collect()
-        request, inputs = compiled.create_infer_request(), model.inputs
+        request, inputs, n_outputs = (
+            compiled.create_infer_request(),
+            model.inputs,
+            len(compiled.outputs),
+        )
         for index, array in enumerate(inputs):
             request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
 
@@ -57,4 +65,7 @@ class Adapter(adapter.Adapter):
             request.infer()
             return request
 
-        return Runner(call, lambda result: result.get_output_tensor().data)
+        def arrays(result: Any) -> list[Any]:
+            return [result.get_output_tensor(index).data for index in range(n_outputs)]
+
+        return Runner(call, arrays)

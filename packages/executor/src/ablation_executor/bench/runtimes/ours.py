@@ -127,17 +127,28 @@ class GraphRunner(Runner):
 
     def needs(self) -> Needs:
         """Return bytes besides the weights: a plan knows them, a loop is followed."""
-        graph, program = self._graph, self._program
-        passing = sum(value.nbytes for value in (*graph.inputs, *graph.outputs))
+        program = self._program
         if isinstance(program, CompiledProgram):
             packed = program.packed_weights_bytes or 0
-            return Needs(self._own_bytes + (program.arena_bytes or 0) + packed, passing)
-        return Needs(self._own_bytes, passing + live_peak_bytes(graph, self._backend))
+            own = self._own_bytes + (program.arena_bytes or 0) + packed
+            return Needs(own, self.passing_bytes)
+        live = live_peak_bytes(self._graph, self._backend)
+        return Needs(self._own_bytes, self.passing_bytes + live)
+
+    @property
+    def passing_bytes(self) -> int:
+        """Bytes of the inputs and results of a call."""
+        return sum(value.nbytes for value in (*self._graph.inputs, *self._graph.outputs))
 
     def digest(self) -> str:
         """Return the hash of the graph, its kernels and stages, of a loop as well."""
         program = self._program
         return program_hash(program.graph, program.kernels, getattr(program, "stages", ()))
+
+    def module_paths(self) -> dict[str, str]:
+        """Return the path of the module that made each call of the program, by its name."""
+        nodes = self._program.graph.nodes
+        return {node.name: node.module_path for node in nodes if not ops.OPS[node.op].is_alias}
 
     def facts(self) -> dict[str, Any]:
         """Return columns of the row that are known once it is built."""

@@ -14,7 +14,7 @@ import torch._dynamo.exc
 import torch._inductor.config
 
 from . import adapter
-from .adapter import Model, Runner, as_tensors
+from .adapter import Model, Runner, as_arrays, as_tensors
 
 
 class Adapter(adapter.Adapter):
@@ -49,4 +49,4 @@ class Adapter(adapter.Adapter):
             compiled(*given)
         except torch._dynamo.exc.BackendCompilerFailed as error:
             raise NotImplementedError(f"torch.compile: {error}") from error
-        return Runner(lambda _: compiled(*given), lambda result: result.numpy())
+        return Runner(lambda _: compiled(*given), as_arrays)

@@ -15,7 +15,7 @@ from torch import fx, nn
 
 from ..suite import Profile
 from . import adapter
-from .adapter import Model, Runner, as_tensors, clock_read_ns
+from .adapter import Model, Runner, as_arrays, as_tensors, clock_read_ns
 
 MOVEMENT = {"view", "reshape", "transpose", "permute", "contiguous"}
 
@@ -88,17 +88,25 @@ class TorchRunner(Runner):
     def __init__(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
         super().__init__(
             (lambda _: module(inputs[0])) if len(inputs) == 1 else (lambda _: module(*inputs)),
-            lambda result: result.numpy(),
+            as_arrays,
         )
         self._module = module
         self._inputs = inputs
         self._steps: list[_Step] | None = None
+        self._is_traceable = True
         self._constants: dict[str, Any] = {}
         self._input_names: list[str] = []
 
-    def _trace(self) -> list[_Step]:
-        if self._steps is None:
-            traced = fx.symbolic_trace(self._module)
+    def _trace(self) -> list[_Step] | None:
+        """Return the steps of the module; None where its path depends on the inputs' values."""
+        if self._steps is None and self._is_traceable:
+            try:
+                traced = fx.symbolic_trace(self._module)
+            except Exception:
+                # Whatever forward does with a stand-in for a tensor: the module runs without a
+                # breakdown
+                self._is_traceable = False
+                return None
             for node in traced.graph.nodes:
                 if node.op == "placeholder":
                     self._input_names.append(node.name)
@@ -107,10 +115,12 @@ class TorchRunner(Runner):
             self._steps = _steps(traced)
         return self._steps
 
-    def profile(self, repeat: int) -> Profile:
+    def profile(self, repeat: int) -> Profile | None:
         """Make `repeat` calls of the traced module, node by node, each node between two clock
-        reads."""
+        reads; None where it cannot be traced."""
         steps = self._trace()
+        if steps is None:
+            return None
         times = np.zeros((repeat, len(steps)), dtype=np.int64)
         totals = []
         for row in times:
@@ -140,7 +150,10 @@ class TorchRunner(Runner):
 
     def facts(self) -> dict[str, Any]:
         """Return the calls of the breakdown and what their clock costs."""
-        n_calls = len(self._trace())
+        steps = self._trace()
+        if steps is None:
+            return {}
+        n_calls = len(steps)
         return {"n_calls": n_calls, "timing_overhead_ns": n_calls * clock_read_ns() * 2}
 
 

@@ -13,11 +13,14 @@ DEFAULT = "block"
 SUITES: dict[str, str] = {
     DEFAULT: "block",
     "attribution": "attribution",
+    "model": "model",
     "attention-sweep": "attention_sweep",
     "lm-step": "lm_step",
     "attention-backward": "attention_backward",
     "attention-parts": "attention_parts",
 }
+# The options of a suite that name it by themselves.
+IMPLIED: dict[str, str] = {"module": "model", "model": "model", "list_models": "model"}
 
 
 def find_suite(name: str) -> Suite:

@@ -5,42 +5,51 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from ...case import Case, case_of
+from ...case import Case, CustomTier, case_of
 from ...interrupt import UsageError
 from ...names import resolve_names, split_names
 from ...options import whole_number
-from ...suite import Loaded, Needs, Refusal, Variant
-from ..block import BlockSuite, add_case_options
-from ..block.configs import config_of, peak_activation_bytes
-from ..block.ladder import BY_NAME
+from ...runtimes import make_adapter
+from ...suite import Flops, Loaded, Needs, Refusal, Suite, Variant
+from ..block import SUITE as BLOCK
+from ..block import add_case_options
+from ..model import SUITE as MODEL
+from ..model.cases import CASE_OPTIONS as MODEL_OPTIONS
+from ..model.cases import SHAPING, is_asked_for, named_cases
+from ..model.cases import add_options as add_model_options
 from ..twins import SUFFIX, program_name
 from .factors import FACTORS, NAMES, Point, level_names, settings_of
 from .lattice import BASE, SIZE, TOP, Lattice
 from .planning import CasePlan, Planned, plans_of
+from .references import NAMES as REFERENCES
+from .references import model_of, reference_variants, references_of, suite_of
 
 SUITE_NAME = "attribution"
 # All programs of the block's factors are fewer; a quick run draws orders.
 LIMIT, QUICK_LIMIT, MAX_LIMIT = 512, 64, 10_000
-# Where base and top stand: not points of the lattice.
-REFERENCES = ("torch-naive", "torch-sdpa", "beyond-default")
 # Weights as given, packed one by one, and joined for merged QKV, as such and packed.
 WEIGHTS_COPIES = 3.5
 # A call takes about so many times its operations at the ceiling of its threads.
 SLOW = 1.5
 
 
-class AttributionSuite(BlockSuite):
-    """The block of each config under every program of its factors."""
+class AttributionSuite(Suite):
+    """The block of each config, or a module, under every program of its factors."""
 
     name = SUITE_NAME
     what = "what each optimization is worth, whatever the order: all programs of its factors"
     baseline = BASE
+    tiers: Mapping[str, str] = {**BLOCK.tiers, **MODEL.tiers}
     twins = tuple((name, name + SUFFIX) for name in (BASE, TOP))
+    devices = ("cpu",)
+    case_options = tuple(dict.fromkeys((*BLOCK.case_options, *MODEL_OPTIONS)))
+    keeps_workers = False
 
     def __init__(self) -> None:
-        super().__init__()
+        self._adapters: dict[str, Any] = {}
         self._limit = LIMIT
         self._counters_only = False
         self._plans: dict[str, CasePlan] = {}
@@ -49,6 +58,7 @@ class AttributionSuite(BlockSuite):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Add the options of this suite."""
         add_case_options(parser)
+        add_model_options(parser, has_sizes=True)
         add = parser.add_argument
         others = "factors that vary; the others are on (default: all)"
         add("--factors", metavar="A,B", help=others)
@@ -57,19 +67,40 @@ class AttributionSuite(BlockSuite):
         counters = "count what each program does in a call, and time nothing"
         add("--counters-only", action="store_true", help=counters)
 
+    def default_tiers(self, device: str) -> Sequence[str]:
+        """The configs of the block."""
+        return tuple(BLOCK.tiers)
+
     def cases(self, tier: str, threads: Sequence[int], device: str) -> list[Case]:
-        """All nine."""
-        return [_own(case) for case in super().cases(tier, threads, device)]
+        """All nine configs, and the modules of a tier."""
+        suite = BLOCK if tier in BLOCK.tiers else MODEL
+        return [_own(case) for case in suite.cases(tier, threads, device)]
 
     def quick_cases(self, threads: Sequence[int], device: str) -> list[Case]:
-        """The four small ones."""
-        return [_own(case) for case in super().quick_cases(threads, device)]
+        """The four small configs."""
+        return [_own(case) for case in BLOCK.quick_cases(threads, device)]
+
+    def custom_cases(
+        self, custom: CustomTier, threads: Sequence[int], device: str
+    ) -> list[Case] | None:
+        """None: sizes are those of configs and models."""
+        return None
 
     def chosen_cases(
         self, options: argparse.Namespace, cases: list[Case], threads: Sequence[int]
     ) -> list[Case]:
-        """Those of `--configs` with the factors of `--factors`; their programs are planned here."""
-        cases = [_own(case) for case in super().chosen_cases(options, cases, threads)]
+        """Those of `--configs`, or of `--module` or `--model`, with the factors of `--factors`;
+        their programs are planned here."""
+        if is_asked_for(options, [name for name in SHAPING if name not in BLOCK.case_options]):
+            if options.configs is not None or options.skip_large:
+                raise UsageError("--module and --model exclude --configs and --skip-large")
+            cases = named_cases(options, threads)
+            MODEL.plan_all(cases, options.seed or 0)
+        elif all(suite_of(case) is BLOCK for case in cases):
+            cases = BLOCK.chosen_cases(options, list(map(model_of, cases)), threads)
+        else:
+            MODEL.plan_all(list(map(model_of, cases)), options.seed or 0)
+        cases = [_own(case) for case in cases]
         if options.factors is not None:
             named = resolve_names("factor", split_names(options.factors), list(NAMES))
             text = ",".join(name for name in NAMES if name in named)
@@ -115,7 +146,14 @@ class AttributionSuite(BlockSuite):
         options = header.get("options") or {}
         self._limit = int(options.get("limit", LIMIT))
         self._counters_only = bool(options.get("counters_only", False))
-        self._plan([case_of(label) for label in header["cases"]], header["seed"])
+        cases = [case_of(label) for label in header["cases"]]
+        modules = [model_of(case) for case in cases if suite_of(case) is MODEL]
+        MODEL.plan_all(modules, header["seed"])
+        self._plan(cases, header["seed"])
+
+    def asked_listing(self, options: argparse.Namespace) -> str | None:
+        """The models, for `--list-models`."""
+        return MODEL.asked_listing(options)
 
     def _plan(self, cases: Sequence[Case], seed: int) -> None:
         self._plans = plans_of(cases, self._limit, seed)
@@ -129,21 +167,17 @@ class AttributionSuite(BlockSuite):
         names = dict.fromkeys(name for own in self._programs.values() for name in own)
         between = [name for name in names if name not in (BASE, TOP)]
         ours = [BASE, BASE + SUFFIX, *between, TOP, TOP + SUFFIX]
-        references = [
-            replace(BY_NAME[name].variant(), parent=None, changed=None, group="For comparison")
-            for name in REFERENCES
-        ]
-        return (*(_variant(name) for name in ours), *references)
+        return (*(_variant(name) for name in ours), *reference_variants())
 
     def usual_variants(self, case: Case) -> Sequence[str]:
         """The programs that the case has."""
         programs = self._programs.get(case.label, {})
         twins = [name + SUFFIX for name in (BASE, TOP) if name in programs]
-        return [*programs, *twins, *REFERENCES]
+        return [*programs, *twins, *references_of(case)]
 
     def first_variants(self, case: Case) -> Sequence[str]:
         """Base and top, their twins, and where they stand."""
-        return [*(name for pair in self.twins for name in pair), *REFERENCES]
+        return [*(name for pair in self.twins for name in pair), *references_of(case)]
 
     def known(self, variant: Variant, case: Case) -> dict[str, Any]:
         """Counters and points of a program."""
@@ -167,29 +201,34 @@ class AttributionSuite(BlockSuite):
         return {**facts, "factors": level_names(whole), "passes": passes, "details": details}
 
     def supports(self, variant: Variant, case: Case) -> Refusal | None:
-        """Nothing is run where only counters are asked for."""
+        """Nothing is run where only counters are asked for; what stands beside the lattice is of
+        configs or of modules."""
         if self._counters_only:
             return Refusal("skipped", "selection", "--counters-only: counted, and not timed")
-        return super().supports(variant, case) if variant.name in BY_NAME else None
+        if variant.name not in REFERENCES:
+            return None
+        if variant.name not in references_of(case):
+            return Refusal("skipped", "policy", f"{variant.name} is no program of {case.name}")
+        return suite_of(case).supports(variant, model_of(case))
 
     def needs(self, variant: Variant, case: Case, phase: str) -> Needs:
-        """Input and output: the rest is shared."""
-        return Needs(0, 2 * config_of(case).block_bytes)
+        """Inputs and results; of a program beside the lattice what its own suite says."""
+        return suite_of(case).needs(variant, model_of(case), phase)
 
     def shared_bytes(self, worker: str, case: Case) -> int:
         """Weights, packed weights, and the arena of the program that takes most."""
+        own = suite_of(case).shared_bytes(worker, model_of(case))
         if worker != "kernels":
-            return super().shared_bytes(worker, case)
+            return own
+        own = int(WEIGHTS_COPIES * own)
         counted = [dict(p.counters) for p in self._programs.get(case.label, {}).values()]
         arenas = [counts["arena_bytes"] + counts["scratch_bytes"] for counts in counted]
-        config = config_of(case)
-        arena = max(arenas, default=peak_activation_bytes(config, True))
-        return int(WEIGHTS_COPIES * config.weights_bytes) + arena
+        return own + max(arenas, default=0)
 
     def slowdown(self, variant: Variant, case: Case) -> float:
         """By threads, mostly."""
-        if variant.name in BY_NAME:
-            return super().slowdown(variant, case)
+        if variant.name in REFERENCES:
+            return suite_of(case).slowdown(variant, model_of(case))
         planned = self._programs.get(case.label, {}).get(program_name(variant.name))
         is_parallel = planned is None or settings_of(_whole(case, planned)).is_parallel
         return SLOW * (1 if is_parallel else case.threads)
@@ -198,13 +237,29 @@ class AttributionSuite(BlockSuite):
         """Never: counters say what a program takes."""
         return False
 
+    def flops(self, case: Case, phase: str) -> Flops:
+        """Operations of one forward call."""
+        return suite_of(case).flops(model_of(case), phase)
+
+    def reference_bytes(self, case: Case) -> int | None:
+        """Bytes of the reference's process."""
+        return suite_of(case).reference_bytes(model_of(case))
+
+    def write_reference(self, case: Case, seed: int, path: Path) -> None:
+        """Compute the model in float64 and write it."""
+        suite_of(case).write_reference(model_of(case), seed, path)
+
+    def start(self, worker: str, threads: int) -> None:
+        """Import the runtime and set its threads."""
+        self._adapters[worker] = make_adapter(worker, threads)
+
     def load(self, worker: str, case: Case, seed: int) -> Loaded:
         """Make the weights, and what programs share."""
         if worker != "kernels":
-            return super().load(worker, case, seed)
+            return suite_of(case).load_with(self._adapters[worker], worker, model_of(case), seed)
         from .programs import AttributionLoaded
 
-        return AttributionLoaded(self._adapters[worker], case, seed)  # type: ignore[arg-type]
+        return AttributionLoaded(self._adapters[worker], case, seed)
 
 
 def _own(case: Case) -> Case:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 
-import ablation_kernels
+from ..kernel_sets import ATTENTION, MATMUL, kernel_set
 
 Point = tuple[int, ...]
 
@@ -81,7 +80,7 @@ FACTORS: tuple[Factor, ...] = (
         "over packed keys and values.",
         (
             Level("unfused"),
-            Level("fused", ("fuse_attention",), {"attention": "attention_fused_{vector}"}),
+            Level("fused", ("fuse_attention",), {"attention": ATTENTION}),
             Level("flash", (), {"attention": "attention_flash_simd_parallel"}, {"simd": 1}),
             Level("packed", (), {"attention": "attention_flash_packed_simd_parallel"}),
         ),
@@ -108,7 +107,7 @@ FACTORS: tuple[Factor, ...] = (
         "Weights lie in the panels that the project's own products read; before, a BLAS "
         "multiplies.",
         (
-            Level("as given", settings={"matmul": "matmul_blas_parallel"}),
+            Level("as given", settings={"matmul": MATMUL}),
             Level(
                 "packed",
                 settings={"matmul": "matmul_packed_simd_parallel"},
@@ -137,14 +136,21 @@ FACTORS: tuple[Factor, ...] = (
     ),
     _passes(
         "rms_norm",
-        "Fused RMSNorm",
-        "Mean of squares, reciprocal root and products become one call.",
+        "Fused norms",
+        "The means, root and products of a norm that is written out become one call.",
         "fused",
+        "fuse_layer_norm",
         "fuse_rms_norm",
     ),
     _passes("rotary", "Fused rotary", "Pairs are turned in one call.", "fused", "fuse_rotary"),
     _passes(
-        "silu_mul", "Fused SwiGLU", "SiLU and product are one sweep.", "fused", "fuse_silu_mul"
+        "silu_mul",
+        "Fused gates",
+        "A GELU or SiLU that is written out becomes one sweep, and a gate's product part of it.",
+        "fused",
+        "fuse_gelu",
+        "split_gates",
+        "fuse_silu_mul",
     ),
 )
 NAMES: tuple[str, ...] = tuple(factor.name for factor in FACTORS)
@@ -208,23 +214,11 @@ def settings_of(point: Point) -> Settings:
             passes += level.passes
             settings |= level.settings
     vector = settings["vector"]
-    kernels = {op: f"{op}_{vector}" for op in vector_ops()}
-    kernels |= {op: f"{op}_parallel" for op in ("permute", "slice", "where")}
-    attention = settings.get("attention", "attention_fused_{vector}").format(vector=vector)
+    attention = settings.get("attention", ATTENTION).format(vector=vector)
     return Settings(
         settings["executor"],
         tuple(passes),
-        {**kernels, "matmul": settings["matmul"], "attention": attention},
+        kernel_set(vector, matmul=settings["matmul"], attention=attention),
         settings["threads"] == ALL,
         "share_rows" in settings,
-    )
-
-
-@cache
-def vector_ops() -> tuple[str, ...]:
-    """Return the ops with a scalar kernel and one of vectors and threads."""
-    names = {info.name for info in ablation_kernels.op_table()}
-    both = ("scalar", "simd_parallel")
-    return tuple(
-        op for op in ablation_kernels.ops() if all(f"{op}_{kind}" in names for kind in both)
     )

@@ -8,9 +8,6 @@ changes no program of the case stays off.
 from __future__ import annotations
 
 import itertools
-import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -124,7 +121,7 @@ def plan_case(case: Case, limit: int, seed: int) -> CasePlan:
     from .programs import exported_graph
 
     lattice = Lattice.of(case)
-    planner = _Planner(exported_graph(case), case.threads)
+    planner = _Planner(exported_graph(case, seed), case.threads)
     off = planner.silent(lattice)
     found = {}
     for point in lattice.points(off):
@@ -188,22 +185,12 @@ def _drawn(
 def plans_of(cases: Sequence[Case], limit: int, seed: int) -> dict[str, CasePlan]:
     """Plan cases in a process of its own; UsageError where that fails."""
     labels = [case.label for case in cases]
-    folder = children.scratch_folder()
-    path, log = folder / "plan.json", folder / "plan.log"
-    command = [sys.executable, "-m", __package__, "--limit", str(limit), "--seed", str(seed)]
-    command += ["--out", str(path), *labels]
-    with log.open("wb") as errors:
-        process = children.start(
-            command,
-            thread_variables(max(case.threads for case in cases)),
-            stdin=subprocess.DEVNULL,
-            stdout=errors,
-            stderr=errors,
-        )
-    if status := children.ended(process):
-        said = log.read_text("utf-8", "replace").strip().splitlines()
-        raise UsageError(f"the programs cannot be planned (status {status}): {said[-1:]}")
-    told = json.loads(path.read_text("utf-8"))
+    variables = thread_variables(max(case.threads for case in cases))
+    arguments = ["--limit", str(limit), "--seed", str(seed), *labels]
+    try:
+        told = children.json_of(__package__, arguments, variables)
+    except children.ChildFailed as failed:
+        raise UsageError(f"the programs cannot be planned ({failed})") from None
     return {
         label: CasePlan(
             tuple(

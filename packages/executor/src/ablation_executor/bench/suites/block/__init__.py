@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ablation_kernels import strassen
 
-from ...case import Case, CustomTier
+from ...case import MAX_BATCH, Case, CustomTier
 from ...interrupt import UsageError
 from ...names import resolve_names, split_names
 from ...options import whole_number
@@ -58,11 +59,12 @@ SLOW_UNFUSED, SLOW_SCALAR = 3.0, 1.7
 
 
 def add_case_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose cases: sizes and layers."""
+    """Add the options that choose cases: sizes, layers and batch."""
     add = parser.add_argument
     add("--configs", metavar="A,B", help="model sizes (default: all nine)")
     layers = f"blocks one after another, each with weights of its own, 1 to {MAX_LAYERS} (1)"
-    add("--layers", type=whole_number(1, MAX_LAYERS), default=1, metavar="N", help=layers)
+    add("--layers", type=whole_number(1, MAX_LAYERS), metavar="N", help=layers)
+    add("--batch", type=whole_number(1, MAX_BATCH), metavar="N", help="sequences at once (1)")
     add("--skip-large", action="store_true", help="leave out seq_len of 4096 and more")
 
 
@@ -76,12 +78,12 @@ class BlockSuite(Suite):
     tiers: Mapping[str, str] = {TIER: "sizes from Toy to those of large models"}
     twins = SAME_PROGRAM_PAIRS
     devices = ("cpu",)
-    case_options = ("configs", "layers", "skip_large")
+    case_options = ("configs", "layers", "batch", "skip_large")
     # A runtime that has given up its weights cannot load others; and each case has fresh memory.
     keeps_workers = False
 
     def __init__(self) -> None:
-        self._adapters: dict[str, object] = {}
+        self._adapters: dict[str, Any] = {}
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Add the options of the published interface."""
@@ -112,12 +114,13 @@ class BlockSuite(Suite):
     def chosen_cases(
         self, options: argparse.Namespace, cases: list[Case], threads: Sequence[int]
     ) -> list[Case]:
-        """Those of `--configs`, with the layers asked for, without long ones if these are to be
-        skipped."""
+        """Those of `--configs`, with the layers and the batch asked for, without long ones if these
+        are to be skipped."""
         if options.configs is not None:
             names = resolve_names("config", split_names(options.configs), CONFIG_NAMES)
             cases = [find_config(name).case(count) for count in threads for name in names]
-        cases = [config_of(case).case(case.threads, options.layers) for case in cases]
+        layers, batch = options.layers or 1, options.batch or 1
+        cases = [config_of(case).batched(batch).case(case.threads, layers) for case in cases]
         if options.skip_large:
             cases = [case for case in cases if not config_of(case).is_long]
             if not cases:
@@ -216,9 +219,13 @@ class BlockSuite(Suite):
 
     def load(self, worker: str, case: Case, seed: int) -> Loaded:
         """Make the weights and the input."""
+        return self.load_with(self._adapters[worker], worker, case, seed)
+
+    def load_with(self, adapter: Any, worker: str, case: Case, seed: int) -> Loaded:
+        """Load a case by an adapter that another suite has made."""
         from .programs import BlockLoaded
 
-        return BlockLoaded(self._adapters[worker], config_of(case), seed)  # type: ignore[arg-type]
+        return BlockLoaded(adapter, config_of(case), seed)
 
 
 def gains_by_strassen(config: Config) -> bool:

@@ -30,7 +30,8 @@ SCORES_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True)
 class Reference:
-    """Expected output (rows, d_model) at `rows`, and the tolerance of each of those rows."""
+    """Expected output (rows, d_model) at `rows`, and the tolerance of each of those rows; the rows
+    of all sequences of a batch are counted on."""
 
     rows: npt.NDArray[np.int64]
     expected: Double
@@ -220,14 +221,15 @@ def stack_reference(config: Config, layers: Iterable[Mapping[str, Array]], x: Ar
     Keys and values of a layer are made of all rows, so that all rows of every layer but the last
     are computed.
     """
-    if config.batch != 1:
-        raise ValueError(f"batch must be 1, got {config.batch}")
     rows, every = sampled_rows(config), np.arange(config.seq_len, dtype=np.int64)
-    value, error = x[0].astype(np.float64), np.zeros((config.seq_len, 1))
+    values = [sequence.astype(np.float64) for sequence in x]
+    errors = [np.zeros((config.seq_len, 1)) for _ in values]
     for number, weights in enumerate(layers, start=1):
         wanted = rows if number == config.layers else every
-        value, error = _layer(config, weights, value, error, wanted)
-    return Reference(rows, value, error)
+        for index, value in enumerate(values):
+            values[index], errors[index] = _layer(config, weights, value, errors[index], wanted)
+    places = [rows + index * config.seq_len for index in range(len(values))]
+    return Reference(np.concatenate(places), np.concatenate(values), np.concatenate(errors))
 
 
 def other_growth(levels: int) -> float:
@@ -254,9 +256,9 @@ def compare(output: npt.NDArray[Any], reference: Reference, growth: float | None
     limits = {"output": float(tolerance.max())}
     checked = len(reference.rows)
     if output.ndim != 3 or output.shape[2] != reference.expected.shape[1]:
-        reason = f"output has shape {output.shape}, expected (1, seq_len, d_model)"
+        reason = f"output has shape {output.shape}, expected (batch, seq_len, d_model)"
         return Verdict({}, limits, reason, checked)
-    given = output[0, reference.rows].astype(np.float64)
+    given = output.reshape(-1, output.shape[2])[reference.rows].astype(np.float64)
     if not np.isfinite(given).all():
         count = int(np.count_nonzero(~np.isfinite(given)))
         reason = f"{count} of {given.size} checked elements are not finite"
@@ -286,4 +288,5 @@ def reference_bytes(config: Config) -> int:
     rows = len(sampled_rows(config)) if config.layers == 1 else s
     scores = min(rows * s, max(s, SCORES_AT_ONCE))
     weights = config.layer_bytes * min(config.layers, 2)
-    return weights + 8 * (8 * d * d + 5 * s * d + 20 * rows * d + 6 * scores)
+    inputs = 2 * (config.batch - 1) * s * d
+    return weights + 8 * (8 * d * d + 5 * s * d + inputs + 20 * rows * d + 6 * scores)

@@ -70,6 +70,12 @@ class Config:
             raise ValueError(f"layers is {layers}; accepted: 1 and more")
         return replace(self, layers=layers)
 
+    def batched(self, batch: int) -> Config:
+        """This config with some number of sequences; ValueError below 1."""
+        if batch < 1:
+            raise ValueError(f"batch is {batch}; accepted: 1 and more")
+        return replace(self, batch=batch)
+
     def case(self, threads: int, layers: int | None = None) -> Case:
         """The case of this config on some threads, with its own layers or with `layers`.
 
@@ -123,8 +129,9 @@ def find_config(name: str) -> Config:
 
 
 def config_of(case: Case) -> Config:
-    """The config of a case, with its layers; KeyError if there is none of its name."""
-    return find_config(str(case.get("config"))).stacked(int(case.get("layers", 1)))
+    """The config of a case, with its layers and batch; KeyError if there is none of its name."""
+    config = find_config(str(case.get("config")))
+    return config.stacked(int(case.get("layers", 1))).batched(case.B)
 
 
 def peak_activation_bytes(config: Config, is_manual: bool) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ...runtimes import BY_NAME as RUNTIMES
 from ...runtimes import OTHERS
 from ...suite import Variant
+from ..kernel_sets import kernel_set
 
 FOLD = ("fold_constants",)
 ABSORB = ("absorb_into_matmul", "fold_constants")
@@ -123,27 +124,6 @@ def changed_axes(child: Rung, parent: Rung) -> list[str]:
     return [axis for axis in comparable if mine[axis] != theirs[axis]]
 
 
-def _kernels(
-    *,
-    attention: str = "attention_fused_simd_parallel",
-    softmax: str = "softmax_simd_parallel",
-    layer_norm: str = "layer_norm_simd_parallel",
-    matmul: str = "matmul_blas_parallel",
-) -> dict[str, str]:
-    """The kernel of every op: the best of the published ladder, except on the axes given."""
-    chosen = {
-        "matmul": matmul,
-        "permute": "permute_parallel",
-        "slice": "slice_parallel",
-        "where": "where_parallel",
-    }
-    arithmetic = ("add", "sub", "mul", "div", "rsqrt")
-    activations = ("relu", "gelu", "silu", "silu_mul", "bias_relu")
-    for op in (*arithmetic, *activations, "rms_norm", "rotary"):
-        chosen[op] = f"{op}_simd_parallel"
-    return chosen | {"attention": attention, "softmax": softmax, "layer_norm": layer_norm}
-
-
 def _torch(name: str, printed: str, parent: str | None, changed: str, module: str) -> Rung:
     return Rung(
         name, printed, printed, "Baselines", parent, changed, "torch", "torch", (), {}, module
@@ -170,12 +150,12 @@ def _compiled(
         "kernels",
         "compiled",
         passes,
-        _kernels(**kernels),
+        kernel_set(**kernels),
     )
 
 
 def _per_op(name: str, printed: str, parent: str, runtime: str) -> Rung:
-    kernels = _kernels() if runtime == "kernels" else {}
+    kernels = kernel_set() if runtime == "kernels" else {}
     return Rung(
         name, printed, printed, "Python exec", parent, "executor", runtime, "per_op", ALL, kernels
     )
@@ -191,7 +171,7 @@ def _beyond(
     share_rows: bool = False,
 ) -> Rung:
     """A rung behind the published ones, with packed products; compile chooses without attention."""
-    kernels = {} if attention is None else _kernels(attention=attention, matmul=_PACKED_MATMUL)
+    kernels = {} if attention is None else kernel_set(attention=attention, matmul=_PACKED_MATMUL)
     return Rung(
         name,
         printed,
