@@ -13,6 +13,7 @@ import ablation_kernels
 from ablation_executor import export, optimize
 from ablation_executor.census import Census, census
 from ablation_executor.compiler import compile, plan_program
+from ablation_executor.ir import GraphBuilder
 
 
 def test_a_linear_layer() -> None:
@@ -57,6 +58,23 @@ def test_attention(is_causal: bool, pairs: int) -> None:
     assert found.flops == 2 * 3 * pairs * (4 * 4 + 1)
     assert found.bytes_written == 4 * 2 * 3 * 6 * 4
     assert found.bytes_read == 3 * found.bytes_written
+
+
+@pytest.mark.parametrize(
+    ("queries", "keys", "window", "pairs"),
+    [(6, 6, 0, 21), (6, 6, 1, 6), (6, 6, 2, 11), (6, 4, 3, 12), (9, 3, 2, 6), (3, 6, 9, 6)],
+)
+def test_attention_with_shared_keys(queries: int, keys: int, window: int, pairs: int) -> None:
+    """Four heads read two; the values have a head size of their own; hidden keys cost nothing."""
+    builder = GraphBuilder()
+    q = builder.input("q", (2, 4, queries, 8))
+    k, v = builder.input("k", (2, 2, keys, 8)), builder.input("v", (2, 2, keys, 5))
+    causal = {"causal": True, "window": window}
+    plan = plan_program(builder.finish(builder.node("attention", [q, k, v], causal)), threads=1)
+    found = census(plan)
+    assert found.flops == 2 * 4 * pairs * (2 * (8 + 5) + 1)
+    assert found.bytes_read == 4 * 2 * (4 * queries * 8 + 2 * keys * (8 + 5))
+    assert found.bytes_written == 4 * 2 * 4 * queries * 5
 
 
 def test_a_fork_join_that_is_shared_is_one_launch() -> None:

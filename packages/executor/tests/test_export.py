@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,11 +128,6 @@ def test_what_language_models_are_written_with(module: nn.Module, ops: list[str]
     _, optimized, _ = check(module, x_of(2, 6, 16))
     if ops is not None:
         assert sorted(ops_of(optimized)) == sorted(ops)
-
-
-def test_other_powers_are_refused() -> None:
-    with pytest.raises(ExportError, match="exponent is 3, expected 2"):
-        export(Written(lambda x, w: x.pow(3) * w).eval(), (x_of(2, 6, 16),))
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
@@ -299,43 +292,38 @@ def test_a_mask_that_is_an_input() -> None:
 # What is refused
 
 
-class Tanh(nn.Module):
-    """A block with an op outside the op set, two modules deep."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+class Floor(nn.Module):
+    """An op outside the op set."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.inner(x)
+        return torch.floor(x)
 
 
 def test_an_unsupported_op_is_named_with_its_module() -> None:
     with pytest.raises(UnsupportedOpError) as caught:
-        export(Tanh().eval(), (x_of(2, 4),))
+        export(Function(nn.Sequential(nn.Linear(4, 4), Floor())).eval(), (x_of(2, 4),))
     error = caught.value
     assert isinstance(error, ExportError) and isinstance(error, NotImplementedError)
-    assert (error.op, error.module_path) == ("aten.tanh.default", "inner.1")
+    assert (error.op, error.module_path) == ("aten.floor.default", "function.1")
     assert re.fullmatch(
-        r"aten\.tanh\.default, made by module 'inner\.1' \(Tanh\) at .*test_export\.py:\d+: it is"
-        r" not supported; the supported ops with the nearest names: (aten\.\w+\.\w+(, |$)){3}",
+        r"aten\.floor\.default, made by module 'function\.1' \(Floor\) at .*test_export\.py:\d+: it"
+        r" is not supported; the supported ops with the nearest names: (aten\.\w+\.\w+(, |\. )){3}"
+        r"What works: ops of.*",
         str(error),
     )
-    assert "aten.linear.default" in supported_ops() and "aten.tanh.default" not in supported_ops()
+    assert "aten.linear.default" in supported_ops() and "aten.floor.default" not in supported_ops()
 
 
 def test_an_unsupported_op_of_the_root_module() -> None:
     with pytest.raises(UnsupportedOpError, match="made by the root module"):
-        export(Function(torch.sigmoid).eval(), (x_of(2, 4),))
+        export(Function(torch.floor).eval(), (x_of(2, 4),))
 
 
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda x: x[:, ::2], r"aten.slice.Tensor, made by the root module \(F.*: step is 2"),
         (lambda x: x + torch.ones(4, dtype=torch.float64), "expected torch.float32"),
         (lambda x: x.double(), "expected torch.float32"),
-        (lambda x: x.matmul(torch.ones(3, 4, 4)).matmul(torch.ones(3, 4, 2)), "matmul"),
         (lambda x: functional.dropout(x, 0.5, training=True), "draws random numbers"),
     ],
 )
@@ -375,23 +363,40 @@ def test_a_buffer_that_forward_writes_is_refused() -> None:
         export(Counter().eval(), (x_of(2),))
 
 
-def test_a_saved_graph_runs_without_torch(tmp_path: Path) -> None:
-    """Import, load, optimize, compile and run with torch made unimportable."""
-    module, x = Block().eval(), x_of(1, 6, 16)
-    (tmp_path / "graph.pickle").write_bytes(pickle.dumps(export(module, (x,))))
-    np.save(tmp_path / "x.npy", x.numpy())
+def test_export_alone_needs_torch() -> None:
     program = """
-import pickle, sys
+import sys
 sys.modules["torch"] = None
-import numpy as np, ablation_executor as ae
-graph, _ = ae.optimize(pickle.load(open("graph.pickle", "rb")))
-np.save("y.npy", ae.compile(graph)(np.load("x.npy")))
+import ablation_executor as ae
 try:
     ae.export(None, ())
 except ImportError:
     print("no torch")
 """
     command = [sys.executable, "-c", program]
-    ran = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert ran.stdout.strip() == "no torch"
-    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), by_torch(module, x), atol=1e-5)
+    assert (
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout == "no torch\n"
+    )
+
+
+class PassedOn(nn.Module):
+    """Partial rotary embeddings that turn all of a head: what is passed on is empty."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Join what is turned and what is not."""
+        width = x.shape[-1]
+        return torch.cat((-x[..., :width], x[..., width:]), dim=-1)
+
+
+def test_an_empty_slice_is_left_out_of_a_join_and_is_no_result() -> None:
+    x = torch.randn(2, 3)
+    graph = export(PassedOn().eval(), (x,))
+    assert not [node for node in graph.nodes if node.op in ("slice", "concat")]
+    check(PassedOn(), x)
+
+    class Nothing(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x[:, 3:]
+
+    with pytest.raises(ExportError, match="result 'output' has no element"):
+        export(Nothing().eval(), (x,))

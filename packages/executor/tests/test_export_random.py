@@ -158,4 +158,4 @@ def outcome(seed: int) -> str:
 
 def test_random_modules() -> None:
     outcomes = [outcome(seed) for seed in range(40)]
-    assert min(outcomes.count("equal"), outcomes.count("refused")) >= 5, outcomes
+    assert outcomes.count("equal") >= 20 and "refused" in outcomes, outcomes

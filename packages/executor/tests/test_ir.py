@@ -76,7 +76,7 @@ def _read_before_defined(graph: Graph) -> None:
 
 
 def _unknown_op(graph: Graph) -> None:
-    graph.nodes[1].op = "sigmoid"
+    graph.nodes[1].op = "sing"
 
 
 def _empty_slot(graph: Graph) -> None:
@@ -100,7 +100,7 @@ def _attribute_type(graph: Graph) -> None:
 
 
 def _attribute_choice(graph: Graph) -> None:
-    graph.nodes[0].attributes["activation"] = "silu"
+    graph.nodes[0].attributes["activation"] = "sing"
 
 
 def _same_value_name(graph: Graph) -> None:
@@ -140,13 +140,13 @@ def _foreign_output(graph: Graph) -> None:
     ("break_it", "message"),
     [
         (_read_before_defined, "node 'relu': %y is read before it is defined"),
-        (_unknown_op, "node 'relu': unknown op 'sigmoid'"),
+        (_unknown_op, "node 'relu': unknown op 'sing'"),
         (_empty_slot, "slot 'x' of relu is empty"),
         (_too_many_slots, "relu has 1 slots, 2 given"),
         (_wrong_shape, r"declared \[4, 2\], relu gives \[2, 4\]"),
         (_unknown_attribute, "relu has no attribute 'slope'"),
         (_attribute_type, "alpha is 2, expected float"),
-        (_attribute_choice, "activation is 'silu'"),
+        (_attribute_choice, "activation is 'sing'"),
         (_same_value_name, "two values are named %x"),
         (_same_node_name, "two nodes are named 'y'"),
         (_defined_twice, "%y is defined twice"),

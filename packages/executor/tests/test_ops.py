@@ -11,8 +11,10 @@ from small_graphs import attention_graph, random
 from torch.nn import functional
 
 import ablation_kernels
+from ablation_executor.compiler import compile
 from ablation_executor.ir import Array, Graph, GraphBuilder
 from ablation_executor.ops import CATEGORIES, OPS, categories, category
+from ablation_executor.per_op import PerOp
 
 
 def reference(op: str, inputs: list[Array | None], **attributes: Any) -> Array:
@@ -28,8 +30,13 @@ X, Y = random(2, 3, 5), random(2, 3, 5)
 ROW, SMALL, COLUMN = random(5), random(2, 5, 4), random(3, 1)
 BATCHED, WEIGHT, BIAS = random(2, 4, 5), random(4, 5), random(4)
 ADDEND = random(2, 3, 4)
+IDS = np.array([[2, 0], [1, 1]], np.float32)
 HIDDEN = np.where(random(2, 3, 5) > 0, np.float32(0), np.float32(-np.inf))
 Q, K, V, MASK = random(2, 3, 4, 8), random(2, 3, 5, 8), random(2, 3, 5, 8), random(2, 1, 4, 5)
+#: Of 4 queries and 5 keys: each query sees its own key and the one before.
+WINDOW_OF_2 = torch.tensor(
+    [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 1, 0]], dtype=torch.bool
+)
 
 
 ANGLES = random(4, 4), random(4, 4)
@@ -62,21 +69,51 @@ CASES: list[tuple[str, list[Array | None], dict[str, Any], Any]] = [
         lambda a, b: functional.gelu(a @ b, approximate="tanh"),
     ),
     ("matmul", [X, SMALL], {"activation": "gelu"}, lambda a, b: functional.gelu(a @ b)),
+    (
+        "matmul",
+        [X, SMALL],
+        {"activation": "gelu_sigmoid"},
+        lambda a, b: (a @ b) * torch.sigmoid(1.702 * (a @ b)),
+    ),
+    ("matmul", [X, SMALL], {"activation": "silu"}, lambda a, b: functional.silu(a @ b)),
     ("permute", [X], {"perm": (2, 0, 1)}, lambda x: x.permute(2, 0, 1)),
     ("slice", [X], {"axis": 1, "start": 1, "stop": 3}, lambda x: x[:, 1:3]),
+    ("take", [X, IDS], {"axis": 1}, lambda x, ids: x[:, ids.long()]),
+    ("take", [X, np.array(4, np.float32)], {"axis": 2}, lambda x, ids: x[..., ids.long()]),
+    ("concat", [X, Y], {"axis": 2}, lambda a, b: torch.cat([a, b], 2)),
+    ("concat", [X, X, Y, X, X, Y, Y, X], {"axis": 0}, lambda *arrays: torch.cat(arrays)),
     ("reshape", [X], {"shape": (6, 5)}, lambda x: x.reshape(6, 5)),
     ("add", [X, ROW], {}, torch.add),
     ("sub", [ROW, X], {}, torch.sub),
     ("mul", [X, COLUMN], {}, torch.mul),
     ("div", [X, Y], {}, torch.div),
+    ("maximum", [X, ROW], {}, torch.maximum),
+    ("minimum", [COLUMN, X], {}, torch.minimum),
+    ("pow", [np.abs(X), ROW], {}, torch.pow),
+    ("equal", [np.round(X), np.round(Y)], {}, lambda a, b: torch.eq(a, b).double()),
+    ("less", [np.round(X), np.round(ROW)], {}, lambda a, b: torch.lt(a, b).double()),
+    ("less_equal", [np.round(X), np.round(Y)], {}, lambda a, b: torch.le(a, b).double()),
+    ("exp", [X], {}, torch.exp),
+    ("log", [np.abs(X)], {}, torch.log),
+    ("sqrt", [np.abs(X)], {}, torch.sqrt),
+    ("tanh", [X], {}, torch.tanh),
+    ("sigmoid", [X * 30], {}, torch.sigmoid),
+    ("erf", [X], {}, torch.erf),
+    ("abs", [X], {}, torch.abs),
+    ("sin", [X], {}, torch.sin),
+    ("cos", [X], {}, torch.cos),
     ("relu", [X], {}, torch.relu),
     ("gelu", [X], {}, functional.gelu),
     ("gelu", [X], {"approximate": "tanh"}, lambda x: functional.gelu(x, approximate="tanh")),
+    ("gelu", [X], {"approximate": "sigmoid"}, lambda x: x * torch.sigmoid(1.702 * x)),
     ("silu", [X * 30], {}, functional.silu),
     ("silu_mul", [X * 30, Y], {}, lambda a, b: functional.silu(a) * b),
     ("rsqrt", [np.abs(X)], {}, torch.rsqrt),
     ("where", [HIDDEN, X, ROW], {}, lambda c, x, y: torch.where(c != 0, x, y)),
     ("bias_relu", [X, ROW], {}, lambda x, bias: torch.relu(x + bias)),
+    ("sum", [X], {}, lambda x: x.sum(-1, keepdim=True)),
+    ("amax", [X], {}, lambda x: x.amax(-1, keepdim=True)),
+    ("cumsum", [X], {}, lambda x: x.cumsum(-1)),
     ("softmax", [X * 100], {}, lambda x: torch.softmax(x, -1)),
     ("softmax", [X + HIDDEN], {}, lambda x: torch.softmax(x, -1)),
     ("softmax", [np.full((2, 3), -np.inf, np.float32)], {}, lambda x: torch.softmax(x, -1)),
@@ -128,6 +165,20 @@ CASES: list[tuple[str, list[Array | None], dict[str, Any], Any]] = [
     ),
     (
         "attention",
+        [random(2, 6, 4, 8), random(2, 3, 5, 8), random(2, 3, 5, 10), random(2, 6, 4, 5)],
+        {},
+        lambda q, k, v, m: functional.scaled_dot_product_attention(q, k, v, m, enable_gqa=True),
+    ),
+    (
+        "attention",
+        [random(2, 4, 6, 8), random(2, 5, 1, 8), random(2, 5, 1, 3)],
+        {"layout": "bshd", "causal": True, "window": 2},
+        lambda q, k, v: functional.scaled_dot_product_attention(
+            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), WINDOW_OF_2, enable_gqa=True
+        ).transpose(1, 2),
+    ),
+    (
+        "attention",
         [random(2, 5, 3, 4, 8)],
         {"layout": "qkv", "causal": True},
         lambda qkv: functional.scaled_dot_product_attention(
@@ -150,6 +201,40 @@ def test_reference_equals_torch(
     assert got.dtype == np.float64
     np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
     assert reference(op, inputs, **attributes).dtype == np.float32
+
+
+@pytest.mark.parametrize(("op", "inputs", "attributes", "by_torch"), CASES)
+def test_a_program_and_a_loop_of_the_kernels_equal_the_reference(
+    op: str, inputs: list[Array | None], attributes: dict[str, Any], by_torch: Any
+) -> None:
+    builder = GraphBuilder()
+    arrays = [np.array(array, order="C") for array in inputs if array is not None]
+    slots = [
+        None if array is None else builder.input(f"x{index}", array.shape)
+        for index, array in enumerate(inputs)
+    ]
+    graph = builder.finish(builder.node(op, slots, attributes))
+    want = reference(op, inputs, **attributes)
+    for run in (compile(graph, threads=1), PerOp(graph)):
+        np.testing.assert_allclose(run(*arrays), want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_token_that_no_row_has_reaches_the_caller() -> None:
+    builder = GraphBuilder()
+    ids, table = builder.input("ids", (2, 3)), builder.constant("table", random(5, 4))
+    graph = builder.finish(builder.node("take", [table, ids], {"axis": 0}, name="embedding"))
+    wrong = np.array([[0, 1, 2], [3, 4, 5]], np.float32)
+    for run in (compile(graph), PerOp(graph), PerOp(graph, "numpy")):
+        with pytest.raises(IndexError, match=r"has the element 5\b.*\[0, 5\)"):
+            run(wrong)
+        np.testing.assert_array_equal(run(wrong - wrong), graph.constants[table][[[0] * 3] * 2])
+
+
+@pytest.mark.parametrize("value", [3, -1, 0.5, np.nan, np.inf])
+def test_an_id_of_no_row(value: float) -> None:
+    ids = np.array([0, value], np.float32)
+    with pytest.raises(IndexError, match=rf"element {value:.9g}; accepted: .* \[0, 3\)"):
+        reference("take", [X, ids], axis=1)
 
 
 def test_every_op_has_a_reference_case() -> None:
@@ -185,25 +270,29 @@ def test_every_op_has_a_reference_case() -> None:
             "'axis' is 2; accepted: an axis of x",
         ),
         ("slice", [(2, 3)], {"axis": 1, "start": 2, "stop": 4}, "'stop' is 4; .* within axis 1"),
+        ("take", [(2, 3), (4,)], {"axis": -1}, "take: axis -1 counts from the end"),
+        ("take", [(2, 3), (4,)], {"axis": 2}, "'axis' is 2; accepted: an axis of x"),
+        ("concat", [(2, 3), (2, 4)], {"axis": 0}, r"'b' has shape \(2, 4\); accepted: \(2, 3\)"),
+        ("sum", [()], {}, "'x' .* at least 1 axis"),
         ("reshape", [(2, 3)], {"shape": (4,)}, "differ in size"),
         ("add", [(2, 3), (2,)], {}, r"\'b\' has shape \(2,\).* broadcasts with \(2, 3\)"),
         ("layer_norm", [(2, 3), (2,), (3,)], {}, r"'weight' .* accepted: \(3,\)"),
         ("softmax", [()], {}, "'x' .* at least 1 axis"),
         ("silu_mul", [(2, 3), (3,)], {}, r"'b' has shape \(3,\); accepted: \(2, 3\)"),
         ("rms_norm", [(2, 3), (2,)], {}, r"'weight' .* accepted: \(3,\)"),
-        ("rotary", [(3, 4), (3, 2), (3, 2)], {}, r"heads, seq_len, head_dim\), head_dim even"),
+        ("rotary", [(3, 4), (3, 2), (3, 2)], {}, r"heads, seq_len, head_dim\), head_dim at"),
         (
             "rotary",
-            [(1, 2, 3, 5), (3, 2), (3, 2)],
+            [(1, 2, 3, 5), (2, 3), (2, 3)],
             {"layout": "bshd"},
-            r"seq_len, heads, head_dim\), head",
+            r"'cos' .* accepted: \(2, 1 to 2\)",
         ),
         ("rotary", [(1, 2, 3, 4), (3, 2), (2, 2)], {}, r"'sin' .* accepted: \(3, 2\)"),
         (
             "rotary",
             [(1, 2, 3, 4), (3, 2), (3, 2)],
             {"layout": "bshd"},
-            r"'cos' .* accepted: \(2, 2\)",
+            r"'cos' .* accepted: \(2, 1 to 2\)",
         ),
         (
             "rotary",
@@ -212,7 +301,9 @@ def test_every_op_has_a_reference_case() -> None:
             "'layout' is 'qkv'; accepted: 'bhsd', 'bshd'",
         ),
         ("attention", [(2, 3), (2, 3), (2, 3)], {}, r"\(batch, heads, seq_len, head_dim\)"),
-        ("attention", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 2, 5, 6)], {}, r"'v' .* \(1, 2, 5, 4\)"),
+        ("attention", [(1, 2, 3, 4), (1, 2, 5, 4), (1, 1, 5, 6)], {}, r"'v' .* \(1, 2, 5, 6\)"),
+        ("attention", [(1, 4, 3, 8), (1, 3, 5, 8), (1, 3, 5, 8)], {}, r"'k' .* divide those of q"),
+        ("attention", [(1, 2, 3, 4)] * 3, {"window": 2}, "'window' is 2 without causal"),
         ("attention", [(1, 1, 3, 4), (1, 1, 5, 4), (1, 1, 5, 4), (2, 1, 3, 5)], {}, "mask"),
         ("attention", [*[(1, 1, 5, 4)] * 3, (1, 1, 1, 5, 5)], {}, "mask"),
         ("attention", [(1, 2, 3, 4), None, (1, 2, 3, 4)], {}, "'k' is missing"),

@@ -46,7 +46,7 @@ def test_the_block_has_the_rung_where_a_product_takes_it(config: Config) -> None
     pytest.importorskip("torch")
     from ablation_executor.bench.suites.attribution.programs import exported_graph
 
-    graph, _ = ex.optimize(exported_graph(config.case(2)), passes=MERGED)
+    graph, _ = ex.optimize(exported_graph(config.case(2), 0), passes=MERGED)
     plan = plan_program(graph, threads=2, other_arithmetic=True)
     takes = any(map(strassen.levels_of, plan.kernels.values()))
     assert gains_by_strassen(config) == takes

@@ -47,6 +47,8 @@ UNARY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu": functional.gelu,
     "silu": functional.silu,
     "rsqrt": torch.rsqrt,
+    **{name: getattr(torch, name) for name in ("exp", "log", "sqrt", "tanh", "sigmoid", "erf")},
+    **{name: getattr(torch, name) for name in ("abs", "sin", "cos")},
 }
 BINARY: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "add": torch.add,
@@ -54,6 +56,12 @@ BINARY: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "mul": torch.mul,
     "div": torch.div,
     "silu_mul": silu_mul,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "pow": torch.pow,
+    "equal": lambda a, b: torch.eq(a, b).double(),
+    "less": lambda a, b: torch.lt(a, b).double(),
+    "less_equal": lambda a, b: torch.le(a, b).double(),
 }
 
 
@@ -79,7 +87,9 @@ def wide(array: Array) -> torch.Tensor:
     return torch.from_numpy(array).double()
 
 
-def differs(actual: Array, expected: torch.Tensor, relative: float, absolute: float) -> Array:
+def differs(
+    actual: Array, expected: torch.Tensor, relative: float, absolute: float | Array
+) -> Array:
     want = expected.float().numpy()
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(actual.astype(np.float64) - want)
@@ -99,6 +109,27 @@ def test_gelu_by_tanh(op: str, way: str) -> None:
     actual = compute(op, way, LINE, approximate="tanh")
     wrong = differs(actual, functional.gelu(wide(LINE), approximate="tanh"), 1e-4, 1e-6)
     assert not wrong.any(), LINE[wrong]
+
+
+@each_way("gelu")
+def test_gelu_by_the_sigmoid(op: str, way: str) -> None:
+    actual = compute(op, way, LINE, approximate="sigmoid")
+    expected = wide(LINE) * torch.sigmoid(1.702 * wide(LINE))
+    wrong = differs(actual, expected, 1e-4, 1e-36)
+    assert not wrong.any(), LINE[wrong]
+
+
+@each_way("sum", "amax", "cumsum")
+def test_reductions(op: str, way: str) -> None:
+    expected = {
+        "sum": lambda x: x.sum(-1, keepdim=True),
+        "amax": lambda x: x.amax(-1, keepdim=True),
+        "cumsum": lambda x: x.cumsum(-1),
+    }[op](wide(ROWS))
+    size = np.abs(np.nan_to_num(ROWS.astype(np.float64), posinf=0, neginf=0)).sum(-1, keepdims=True)
+    absolute = 2e-6 * size if op == "sum" else 1e-37
+    wrong = differs(compute(op, way, ROWS), expected, 1e-6, absolute)
+    assert not wrong.any(), ROWS[wrong.any(axis=-1)]
 
 
 @each_way(*BINARY)

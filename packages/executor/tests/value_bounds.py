@@ -118,6 +118,41 @@ def activate(x: Known, function: Callable[[Array], Array]) -> Known:
     return _finish(function(x.value), np.where(unsure, np.inf, error), x.size, _is_nan(x))
 
 
+def saturate(x: Known, function: Callable[[Array], Array]) -> Known:
+    """tanh, sigmoid or erf: no slope is above 1.2, and no value above 1."""
+    value = function(x.value)
+    error = 1.2 * x.error + 8 * EPS * _magnitude(value) + DENORMAL
+    error = np.where(~np.isfinite(x.value) & (x.error > 0), np.inf, error)
+    return _finish(value, error, _magnitude(value), _is_nan(x))
+
+
+def power(x: Known, exponent: Known) -> Known:
+    """x^2 or x^3 as products."""
+    square = multiply(x, x)
+    return square if exponent.value == 2 else multiply(square, x)
+
+
+def concat(parts: Sequence[Known | None], axis: int) -> Known:
+    given = [part for part in parts if part is not None]
+    return Known(
+        np.concatenate([part.value for part in given], axis),
+        np.concatenate([part.error for part in given], axis),
+        np.concatenate([part.size for part in given], axis),
+    )
+
+
+def in_range(x: Known, inputs: Sequence[Known | None]) -> Known:
+    """A product that overflows, or loses digits below float32's range, is left undecided."""
+    finite = np.all([np.isfinite(part.value) for part in inputs if part is not None], axis=0)
+    low = (np.abs(x.value) < 2.0**-100) & (np.abs(inputs[0].value) > 0) if inputs[0] else False
+    wild = finite & (np.isinf(x.value) | low)
+    return Known(x.value, np.where(wild, np.inf, x.error), x.size)
+
+
+def sqrt(x: Known) -> Known:
+    return divide(exact(1.0), rsqrt(x))
+
+
 def rsqrt(x: Known) -> Known:
     value = (1 / np.sqrt(x.value)).astype(np.float32)
     least = np.where(x.value > x.error, x.value - x.error, np.nan)
@@ -209,10 +244,21 @@ def _node(op: str, known: Sequence[Known | None], attributes: Mapping[str, Any])
     if op in ("relu", "gelu", "silu"):
         reference = OPS[op].reference
         return activate(inputs[0], lambda x: reference([x], attributes).astype(np.float32))
+    if op in ("tanh", "sigmoid", "erf"):
+        reference = OPS[op].reference
+        return saturate(inputs[0], lambda x: reference([x], attributes).astype(np.float32))
+    if op == "sum":
+        return product(inputs[0], exact(np.ones((inputs[0].value.shape[-1], 1))))
+    if op == "concat":
+        return concat(inputs, attributes["axis"])
     if op in ("permute", "slice", "reshape"):
         reference = OPS[op].reference
         moved: Known = inputs[0].moved(lambda x: reference([x], attributes))
         return moved
+    if op == "take":
+        x, ids = inputs
+        rows: Known = x.moved(lambda x: OPS[op].reference([x, ids.value], attributes))
+        return rows
     if op == "attention":
         return attention(inputs, attributes)
     functions: dict[str, Callable[..., Known]] = {
@@ -221,6 +267,8 @@ def _node(op: str, known: Sequence[Known | None], attributes: Mapping[str, Any])
         "mul": multiply,
         "div": divide,
         "rsqrt": rsqrt,
+        "sqrt": sqrt,
+        "pow": power,
         "softmax": softmax,
         "where": where,
         "rotary": rotary,
@@ -235,5 +283,7 @@ def bounds(graph: Graph, inputs: Sequence[Array]) -> list[Known]:
     with np.errstate(all="ignore"):
         for node in graph.nodes:
             slots = [None if value is None else known[value] for value in node.inputs]
-            known[node.output] = _node(node.op, slots, OPS[node.op].complete(node.attributes))
+            found = _node(node.op, slots, OPS[node.op].complete(node.attributes))
+            is_limited = node.name.startswith("in_range")
+            known[node.output] = in_range(found, slots) if is_limited else found
     return [known[value] for value in graph.outputs]

@@ -6,13 +6,16 @@ from . import start  # noqa: F401  first, before what it protects
 from .compiler import CompiledProgram, compile
 from .constants import ReleasedConstantError
 from .exporter import export
+from .file_fields import ProgramFileError
+from .integers import Integers, Range
 from .interpreter import interpret
-from .ir import Graph, GraphBuilder, GraphError, Node, Value, verify
+from .ir import Graph, GraphBuilder, GraphError, Node, Result, Value, verify
+from .loader import load
 from .ops import CATEGORIES, OPS
 from .passes import DEFAULT_PASSES, PASSES, optimize
 from .per_op import PerOp
 from .profile import OpTime, Profile
-from .refusal import ExportError, Refusal, UnsupportedOpError
+from .refusal import ExportError, Refusal, RefusalGroup, UnsupportedOpError
 from .rewrite import RewriteLog
 from .selection import check_table_version
 from .workspace import Workspace
@@ -31,12 +34,17 @@ __all__ = [
     "Graph",
     "GraphBuilder",
     "GraphError",
+    "Integers",
     "Node",
     "OpTime",
     "PerOp",
     "Profile",
+    "ProgramFileError",
+    "Range",
     "Refusal",
+    "RefusalGroup",
     "ReleasedConstantError",
+    "Result",
     "RewriteLog",
     "UnsupportedOpError",
     "Value",
@@ -44,6 +52,7 @@ __all__ = [
     "compile",
     "export",
     "interpret",
+    "load",
     "optimize",
     "verify",
 ]

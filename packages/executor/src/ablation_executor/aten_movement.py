@@ -12,14 +12,28 @@ from typing import Any
 
 import numpy as np
 
-from .aten import Context, Tensor, axis_of, handles, permuted, reshaped
+from . import ranges as rules
+from .aten import Context, handles
+from .aten_comparison import truth_of
+from .aten_shapes import axis_of, permuted, reshaped, sliced, swapped, taken
 from .ir import Value
+from .tensors import Constant, Integer, Tensor
 
 
 @handles("clone.default", "contiguous.default", "alias.default", "detach.default", moves=True)
-@handles("lift_fresh_copy.default", "_to_copy.default", "to.dtype", "type_as.default", moves=True)
-def _identity(context: Context, x: Tensor, *others: Any, **options: Any) -> Value:
+@handles("lift_fresh_copy.default", moves=True)
+def _identity(context: Context, x: Tensor, **options: Any) -> Value:
     return context.value(x)
+
+
+@handles("_to_copy.default", "to.dtype", "to.dtype_layout", moves=True, ranges=rules.cast)
+@handles("type_as.default", moves=True, ranges=rules.cast)
+def _cast(context: Context, x: Tensor, *others: Any, **options: Any) -> Value:
+    """Nothing, since integers are carried in float32; as bool all but 0 is 1, NaN too."""
+    is_truth = isinstance(x, Integer) and rules.TRUTH.holds(x.range)
+    if context.result_dtype != "bool" or is_truth:
+        return context.value(x)
+    return truth_of(context, x)
 
 
 @handles("dropout.default", "feature_dropout.default", moves=True)
@@ -70,18 +84,6 @@ def _squeeze(context: Context, x: Tensor, dims: int | Sequence[int] | None = Non
     return reshaped(context, x, kept)
 
 
-@handles("expand.default")
-def _expand(context: Context, x: Tensor, sizes: Sequence[int], implicit: bool = False) -> Value:
-    """A product with ones, which broadcasts and is exact for every value."""
-    padded = (1,) * (len(sizes) - len(x.shape)) + x.shape
-    wanted = tuple(old if new == -1 else int(new) for old, new in zip(padded, sizes, strict=True))
-    out = reshaped(context, x, padded)
-    if wanted == padded:
-        return out
-    repeats = [new if new != old else 1 for old, new in zip(padded, wanted, strict=True)]
-    return context.emit("mul", out, context.builder.constant("ones", np.ones(repeats)))
-
-
 @handles("permute.default", moves=True)
 def _permute(context: Context, x: Tensor, dims: Sequence[int]) -> Value:
     return permuted(context, x, dims)
@@ -89,10 +91,7 @@ def _permute(context: Context, x: Tensor, dims: Sequence[int]) -> Value:
 
 @handles("transpose.int", moves=True)
 def _transpose(context: Context, x: Tensor, dim0: int, dim1: int) -> Value:
-    perm = list(range(len(x.shape)))
-    first, second = axis_of(dim0, len(perm)), axis_of(dim1, len(perm))
-    perm[first], perm[second] = perm[second], perm[first]
-    return _permute(context, x, perm)
+    return swapped(context, x, dim0, dim1) if x.shape else context.value(x)
 
 
 @handles("t.default", moves=True)
@@ -101,6 +100,24 @@ def _t(context: Context, x: Tensor) -> Value:
 
 
 @handles("slice.Tensor", moves=True)
+def _slice_or_nothing(
+    context: Context,
+    x: Tensor,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
+) -> Value | Constant:
+    """As `_slice`; without an element there is nothing to compute, and torch.cat leaves it out."""
+    import torch
+
+    axis = axis_of(dim, len(x.shape))
+    first, last, _ = slice(start, end).indices(x.shape[axis])
+    if first >= last and isinstance(x, Value):
+        return Constant(torch.empty(*x.shape[:axis], 0, *x.shape[axis + 1 :]), "empty")
+    return _slice(context, x, dim, start, end, step)
+
+
 def _slice(
     context: Context,
     x: Tensor,
@@ -109,15 +126,13 @@ def _slice(
     end: int | None = None,
     step: int = 1,
 ) -> Value:
-    if step != 1:
-        raise ValueError(f"step is {step}, expected 1")
     axis = axis_of(dim, len(x.shape))
     first, last, _ = slice(start, end).indices(x.shape[axis])
-    if first >= last:
-        raise ValueError(f"[{first}, {last}) is empty in axis {axis} of {list(x.shape)}")
-    if (first, last) == (0, x.shape[axis]):
-        return context.value(x)
-    return context.emit("slice", x, axis=axis, start=first, stop=last)
+    if step != 1 and first < last:
+        if isinstance(x, Constant):  # torch works it out: no pass sees through a copy of rows
+            raise ValueError(f"step is {step}, and the tensor is known at export")
+        return taken(context, x, np.arange(first, last, step), axis)
+    return sliced(context, x, axis, first, last)
 
 
 @handles("select.int", moves=True)
@@ -128,28 +143,28 @@ def _select(context: Context, x: Tensor, dim: int, index: int) -> Value:
     return reshaped(context, part, (*x.shape[:axis], *x.shape[axis + 1 :]))
 
 
-@handles("split_with_sizes.default")
+@handles("split_with_sizes.default", ranges=rules.same)
 def _split_sizes(
     context: Context, x: Tensor, sizes: Sequence[int], dim: int = 0
-) -> tuple[Value, ...]:
+) -> tuple[Tensor, ...]:
     edges = np.cumsum([0, *sizes]).tolist()
     return tuple(_slice(context, x, dim, first, last) for first, last in pairwise(edges))
 
 
-@handles("split.Tensor")
-def _split(context: Context, x: Tensor, size: int, dim: int = 0) -> tuple[Value, ...]:
+@handles("split.Tensor", ranges=rules.same)
+def _split(context: Context, x: Tensor, size: int, dim: int = 0) -> tuple[Tensor, ...]:
     length = x.shape[axis_of(dim, len(x.shape))]
     sizes = [min(size, length - first) for first in range(0, length, size)]
     return _split_sizes(context, x, sizes, dim)
 
 
-@handles("chunk.default")
-def _chunk(context: Context, x: Tensor, chunks: int, dim: int = 0) -> tuple[Value, ...]:
+@handles("chunk.default", ranges=rules.same)
+def _chunk(context: Context, x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     length = x.shape[axis_of(dim, len(x.shape))]
     return _split(context, x, -(-length // chunks), dim)
 
 
-@handles("unbind.int")
+@handles("unbind.int", ranges=rules.same)
 def _unbind(context: Context, x: Tensor, dim: int = 0) -> tuple[Value, ...]:
     count = x.shape[axis_of(dim, len(x.shape))]
     return tuple(_select(context, x, dim, index) for index in range(count))

@@ -7,14 +7,17 @@ import os
 import random
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from .aten import HANDLERS
+from .fx_nodes import is_in_torch
 from .refusal import ExportError, Refusal, error_of
+from .signature import Captured, argument_leaves, check_argument, flat_results, ordered
 
 _DATA_DEPENDENT = (
     "a shape or a branch depends on the values of tensors, and a graph has one path: decide by"
@@ -24,28 +27,49 @@ _DATA_DEPENDENT = (
 _CONTENTS = "[...]"
 
 
-def capture(module: Any, args: tuple[Any, ...]) -> Any:
+def capture(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Captured:
     """The functional torch.export program of a module; ExportError for all that stands against it.
 
-    Linear, layer_norm, softmax, gelu and attention stay in one piece; einsum is taken apart.
+    The ops that export knows stay in one piece, as linear, layer_norm and attention do. PyTorch
+    takes others apart where it can, as einsum.
     """
     import torch
     from torch.utils import _pytree as pytree
 
     _check_module(module)
-    _check_arguments(args)
-    with _capturing(), _unchanged_state(module):
+    if not isinstance(args, tuple):
+        raise TypeError(f"args is a {type(args).__name__}, expected a tuple of tensors")
+    if not isinstance(kwargs, Mapping | None):
+        raise TypeError(f"kwargs is a {type(kwargs).__name__}, expected a dict of tensors or None")
+    named = ordered(module, kwargs or {})
+    leaves = argument_leaves(module, args, named)
+    for name, leaf in leaves:
+        check_argument(name, leaf)
+    captured = Captured(None, [name for name, _ in leaves])
+    with _capturing(), _unchanged_state(module), flat_results(module, captured):
         try:
             # Copies, since torch.export takes an argument that is a parameter for the parameter.
-            copies = pytree.tree_map_only(torch.Tensor, lambda x: x.detach().clone(), args)
-            program = torch.export.export(module, copies, strict=False)
-            everything = torch.export.default_decompositions()
-            einsum = torch.ops.aten.einsum.default
-            return program.run_decompositions({einsum: everything[einsum]})
+            copies, named = pytree.tree_map_only(
+                torch.Tensor, lambda x: x.detach().clone(), (args, named)
+            )
+            program = torch.export.export(module, copies, named, strict=False)
+            captured.program = program.run_decompositions(_taken_apart())
         except MemoryError:
             raise
         except Exception as error:
             raise _failure(module, error) from error
+    return captured
+
+
+def _taken_apart() -> dict[Any, Any]:
+    """PyTorch's decompositions of the ops that export does not know, but for random ones."""
+    import torch
+
+    return {
+        op: function
+        for op, function in torch.export.default_decompositions().items()
+        if str(op) not in HANDLERS and torch.Tag.nondeterministic_seeded not in op.tags
+    }
 
 
 def _check_module(module: Any) -> None:
@@ -79,29 +103,6 @@ def _check_module(module: Any) -> None:
                 )
             if tensor.device.type != "cpu":
                 raise ExportError(f"{kind} {name!r} is on {tensor.device}, expected cpu")
-
-
-def _check_arguments(args: Any) -> None:
-    import torch
-    from torch.utils import _pytree as pytree
-
-    if not isinstance(args, tuple):
-        raise TypeError(f"args is a {type(args).__name__}, expected a tuple of tensors")
-    for path, leaf in pytree.tree_flatten_with_path(args)[0]:
-        name = f"args{pytree.keystr(path)}"
-        if isinstance(leaf, np.ndarray | np.generic):
-            raise ExportError(f"{name} is a NumPy {type(leaf).__name__}, expected a torch.Tensor")
-        if not isinstance(leaf, torch.Tensor):
-            continue
-        if leaf.dtype != torch.float32:
-            hint = "; a mask is added: 0 to keep, -inf to hide" if leaf.dtype == torch.bool else ""
-            raise ExportError(f"{name} is a {leaf.dtype} tensor, expected torch.float32{hint}")
-        if leaf.device.type != "cpu":
-            raise ExportError(f"{name} is on {leaf.device}, expected cpu")
-        if leaf.is_nested or leaf.layout != torch.strided:
-            raise ExportError(f"{name} is nested or {leaf.layout}, expected a dense tensor")
-        if 0 in leaf.shape:
-            raise ExportError(f"{name} has shape {list(leaf.shape)}, expected no axis of size 0")
 
 
 @contextmanager
@@ -169,7 +170,8 @@ def _unchanged_state(module: Any) -> Iterator[None]:
     if changed:
         raise ExportError(
             f"forward changes {', '.join(changed)}, and the graph would hold the value of the call"
-            " at export: set it in __init__, or make it an argument and a result"
+            " at export: set it in __init__, or make it an argument and a result, or call the"
+            " module once before, where the first call alone changes it"
         )
 
 
@@ -290,8 +292,3 @@ def _place(module: Any, trace: TracebackType | None) -> tuple[str, str, str]:
         if not is_in_torch(name, torch) and os.path.dirname(name) not in ours:
             source = f"{name}:{line}"
     return path, kind, source
-
-
-def is_in_torch(file: str, torch: Any) -> bool:
-    """Whether a source file belongs to PyTorch, or was made by it."""
-    return file.startswith((*torch.__path__, "<"))

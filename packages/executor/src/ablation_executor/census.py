@@ -24,11 +24,12 @@ class Census:
     """Counts of one call of a program.
 
     `launches`: calls of kernels, those that share a fork-join counted as one. `flops`: two for each
-    multiply-add of a product, one for each element that any other arithmetic writes, the bias,
-    addend, factor and activation of a product included. `bytes_read` and `bytes_written`: the
-    arrays that calls are given and write, each once for each call. `packed_bytes`: constants laid
-    out anew. `arena_bytes`: results between calls, without scratch; `scratch_bytes`: the most that
-    a call needs. `allocations`: arrays that a call of the program makes.
+    multiply-add of a product, one for each element that any other arithmetic writes, or that a
+    reduction reads, the bias, addend, factor and activation of a product included. `bytes_read` and
+    `bytes_written`: the arrays that calls are given and write, each once for each call.
+    `packed_bytes`: constants laid out anew. `arena_bytes`: results between calls, without scratch;
+    `scratch_bytes`: the most that a call needs. `allocations`: arrays that a call of the program
+    makes.
     """
 
     launches: int
@@ -67,6 +68,8 @@ def _flops(node: Node) -> int:
         return _product_flops(node)
     if node.op == "attention":
         return _attention_flops(node)
+    if node.op in ("sum", "amax") and node.inputs[0] is not None:
+        return node.inputs[0].size
     return node.output.size * {"silu_mul": 2, "bias_relu": 2}.get(node.op, 1)
 
 
@@ -79,15 +82,41 @@ def _product_flops(node: Node) -> int:
     return int(node.output.size * (2 * inner + extras))
 
 
+def product_flops(graph: Graph) -> int:
+    """Count two operations for each multiply-add of the products of a call: matrix products and
+    those of attention."""
+    total = 0
+    for node in graph.nodes:
+        if node.op == "matmul" and node.inputs[0] is not None:
+            total += 2 * node.output.size * node.inputs[0].shape[-1]
+        elif node.op == "attention":
+            # The softmax counts one for each pair
+            total += _attention_flops(node) - _attention_pairs(node)
+    return total
+
+
 def _attention_flops(node: Node) -> int:
-    """Both products, and the softmax; of hidden keys, causal ones alone are left out."""
+    """Both products, and the softmax; of hidden keys, those of causal and window are left out."""
+    q = node.inputs[0]
+    head_dims = (q.shape[-1] if q is not None else 0) + node.output.shape[-1]
+    return _attention_pairs(node) * (2 * head_dims + 1)
+
+
+def _attention_pairs(node: Node) -> int:
+    """Count the pairs of a query and a key in all heads, without those that causal and window
+    hide."""
     batch, heads, queries, keys = scores_shape(node.shapes, node.attribute("layout"))
-    seen = min(queries, keys)
     pairs = queries * keys
     if node.attribute("causal"):
-        pairs = seen * (seen + 1) // 2 + (queries - seen) * keys
-    head_dim = node.output.size // (batch * heads * queries)
-    return batch * heads * pairs * (4 * head_dim + 1)
+        window = node.attribute("window") or queries
+        pairs = _causal_pairs(queries, keys) - _causal_pairs(max(queries - window, 0), keys)
+    return batch * heads * pairs
+
+
+def _causal_pairs(queries: int, keys: int) -> int:
+    """Count the pairs of a query and a key that is not behind it."""
+    seen = min(queries, keys)
+    return seen * (seen + 1) // 2 + (queries - seen) * keys
 
 
 def _packed_bytes(graph: Graph, kernels: Mapping[str, str]) -> int:

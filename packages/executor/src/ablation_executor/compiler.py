@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter_ns
@@ -12,12 +14,14 @@ import numpy as np
 
 import ablation_kernels
 
+from . import arguments
 from .constants import Constants
 from .ir import Array, Graph, GraphBuilder, Value
 from .memory import Plan, plan_greedy, plan_naive, storage_roots
 from .ops import OPS, categories
 from .profile import OpTime, Profile
-from .selection import call_attributes, scratch_requirements, select_kernels
+from .program_file import Options, arrays_of, write_program
+from .selection import call_attributes, resolve_kernels, scratch_requirements, select_kernels
 from .stages import Stage, row_stages
 from .workspace import Workspace
 
@@ -42,12 +46,13 @@ class CompiledProgram:
     """A graph as one native loop over planned memory; call it with the graph's inputs.
 
     `graph` is what runs, `kernels` the kernel of each node by name, `memory` the plan, `calls` what
-    is run, in order, `stages` the names of those that share a fork-join; sizes are in bytes,
-    `packed_weights_bytes` that of the constants that kernels
+    is run, in order, `stages` the names of those that share a fork-join, `options` what `compile`
+    was asked for; sizes are in bytes, `packed_weights_bytes` that of the constants that kernels
     laid out anew, each counted once. `graph` has let go of the arrays of these constants: to read
     one, or to compile, interpret or rewrite `graph`, raises ReleasedConstantError. The program is
     the model as it was exported, whatever is done to the module afterwards. It lives in this
-    process: pickle raises TypeError. Two threads that call one program take turns.
+    process: pickle raises TypeError, `save` writes a file. Two threads that call one program take
+    turns.
 
     A program that was compiled with a workspace shares the memory that its sizes tell with others.
     It keeps the arrays of packed constants, so that `graph` has all of them. Programs of one
@@ -62,8 +67,10 @@ class CompiledProgram:
         threads: int,
         stages: Sequence[Stage] = (),
         workspace: Workspace | None = None,
+        options: Options | None = None,
     ) -> None:
         self.graph = graph
+        self.options = options or Options()
         self.kernels = kernels
         self.memory = memory
         self.threads = threads
@@ -79,39 +86,82 @@ class CompiledProgram:
             workspace=None if workspace is None else workspace.native,
         )
         self.packed_weights_bytes: int = self._program.packed_bytes
-        _release_constants(graph, self._program.released_constants)
+        self._released = _release_constants(graph, self._program.released_constants)
         self._run = self._program.run
         self._has_one_output = len(graph.outputs) == 1
+        self._takes_integers = any(value.integers is not None for value in graph.inputs)
+        self._gives_integers = any(result.integers is not None for result in graph.results)
 
-    def __call__(self, *inputs: Any, out: Any = None) -> Any:
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs, in the order of a call."""
+        return self.graph.input_names
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the outputs, in the order in which a call gives them."""
+        return self.graph.output_names
+
+    def __call__(self, *inputs: Any, out: Any = None, **named: Any) -> Any:
         """Run once: one NumPy array, or a list of them where the graph has several outputs.
 
-        Takes float32 C-contiguous arrays or CPU tensors without a copy, of the graph's input
-        shapes; `out` is the array (or list of arrays) to write. TypeError or ValueError names the
-        input that does not fit.
+        Inputs are given by position or by name, one named `out` by position. Those of float32 are
+        arrays or CPU tensors of the graph's input shapes; one that is not C-contiguous is copied.
+        Those of whole numbers are of any integer type or bool and are checked against the range
+        that the graph declares. Outputs of whole numbers have the type of the module's. `out` is
+        the array (or list of arrays) to write. TypeError or ValueError names the input that does
+        not fit.
         """
+        is_ready = not (named or self._takes_integers)
         for given in inputs:
-            if type(given) is not np.ndarray:
-                inputs = tuple(map(_detached, inputs))
-                break
-        if out is None:
-            results = self._run(inputs)
+            is_ready = is_ready and type(given) is np.ndarray and given.flags.c_contiguous
+        if not is_ready:
+            inputs = self._bound(inputs, named)
+        targets = out if out is None or not self._has_one_output else [out]
+        if self._gives_integers:
+            results = arguments.given_back(self.graph.results, self._run(inputs))
+            results = results if targets is None else arguments.written(results, targets)
         else:
-            results = self._run(inputs, [out] if self._has_one_output else out)
+            results = self._run(inputs) if targets is None else self._run(inputs, targets)
         return results[0] if self._has_one_output else results
+
+    def named(self, *inputs: Any, **named: Any) -> dict[str, Array]:
+        """Run once and return the outputs by their names; inputs as in a call."""
+        results = self(*inputs, **named)
+        return dict(
+            zip(self.output_names, [results] if self._has_one_output else results, strict=True)
+        )
+
+    def _bound(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The inputs as the native program takes them."""
+        if named:
+            inputs = arguments.bound(self.graph, inputs, named)
+        if len(inputs) != len(self.graph.inputs):  # the native program refuses it
+            return inputs
+        return tuple(map(arguments.prepared, self.graph.inputs, inputs))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the program to a file, which `load` makes a program of without torch.
+
+        The file has the graph, the constants and the options of `compile`, and is a safetensors
+        file; the package safetensors is needed. ReleasedConstantError: the graph that was given to
+        `compile` is gone, and with it the arrays that were packed.
+        """
+        write_program(self.graph, self.options, arrays_of(self.graph, self._released), path)
 
     def __reduce__(self) -> Any:
         raise TypeError(
             "a CompiledProgram cannot be copied or pickled: it is native code over memory of this"
-            " process; accepted: the graph that was given to compile(), compiled again"
+            " process; accepted: program.save(path) and ablation_executor.load(path), or the graph"
+            " that was given to compile(), compiled again"
         )
 
-    def profile(self, *inputs: Any, repeat: int = 10) -> Profile:
+    def profile(self, *inputs: Any, repeat: int = 10, **named: Any) -> Profile:
         """Run `repeat` times with a clock read around each call of the same loop."""
         times = np.zeros((repeat, len(self.calls)), np.int64)
         totals = np.zeros(repeat, np.int64)
         run_timed = self._program.run_timed
-        inputs = tuple(map(_detached, inputs))
+        inputs = self._bound(inputs, named)
         for row in range(repeat):
             start = perf_counter_ns()
             _, per_call, _ = run_timed(inputs)
@@ -162,7 +212,13 @@ def compile(
     if workspace is not None:
         workspace.share_constants(planned.graph)
     return CompiledProgram(
-        planned.graph, planned.kernels, planned.memory, threads, planned.stages, workspace
+        planned.graph,
+        planned.kernels,
+        planned.memory,
+        threads,
+        planned.stages,
+        workspace,
+        Options(resolve_kernels(kernels), plan, share_rows, other_arithmetic),
     )
 
 
@@ -187,11 +243,6 @@ def plan_program(
     stages = row_stages(graph, selected) if share_rows and threads > 1 else []
     memory = PLANS[plan](graph, scratch_requirements(graph, selected, threads), stages)
     return ProgramPlan(graph, selected, memory, threads, tuple(stages))
-
-
-def _detached(given: Any) -> Any:
-    """A tensor without its gradient; others as they are. The kernels check its memory."""
-    return given.detach() if hasattr(given, "detach") else given
 
 
 def op_times(graph: Graph, kernels: Mapping[str, str]) -> list[OpTime]:
@@ -233,11 +284,14 @@ def _read_constants(graph: Graph) -> list[Value]:
     return [value for value in graph.constants if value in read]
 
 
-def _release_constants(graph: Graph, numbers: Sequence[int]) -> None:
-    """Let go of constants by their numbers in `_program_arguments`."""
+def _release_constants(graph: Graph, numbers: Sequence[int]) -> dict[Value, weakref.ref[Array]]:
+    """Let go of constants by their numbers in `_program_arguments`; where they may still be."""
     constants = _read_constants(graph)
-    for number in numbers:
-        graph.constants.release(constants[number - len(graph.inputs)])
+    released = [constants[number - len(graph.inputs)] for number in numbers]
+    arrays = {value: weakref.ref(graph.constants[value]) for value in released}
+    for value in released:
+        graph.constants.release(value)
+    return arrays
 
 
 def _program_arguments(

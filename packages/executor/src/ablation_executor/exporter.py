@@ -9,16 +9,27 @@ time until `fold_constants`, and passes take it into the product that reads it.
 from __future__ import annotations
 
 import operator
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import aten_language_model as _language_model  # noqa: F401
+from . import aten_attention as _attention  # noqa: F401
+from . import aten_convolution as _convolution  # noqa: F401
+from . import aten_index as _index  # noqa: F401
 from . import aten_movement as _movement  # noqa: F401
-from .aten import HANDLERS, MOVING, ONE_TYPE, Constant, Context
-from .capture import capture, is_in_torch
-from .ir import Graph, GraphBuilder, Value
-from .refusal import ExportError, Refusal, UnsupportedOpError, error_of, near_names
+from . import aten_norm as _norm  # noqa: F401
+from . import aten_pool as _pool  # noqa: F401
+from . import aten_reduction as _reduction  # noqa: F401
+from . import aten_write as _write  # noqa: F401
+from .aten import HANDLERS, MOVING, ONE_TYPE, RANGES, Context
+from .capture import capture
+from .fx_nodes import dtype_name, leaves_of, mapped, module_path, source
+from .input_ranges import InputRanges
+from .integers import DTYPES, Integers, widest
+from .ir import Graph, GraphBuilder, Result, Value
+from .ranges import integer_results
+from .refusal import ExportError, Refusal, UnsupportedOpError, error_of, unsupported
+from .signature import Captured
+from .tensors import Constant, Integer, Tensor, dtype_of, range_of
 from .undetermined import ignores_values, why_undetermined
 
 if TYPE_CHECKING:
@@ -33,58 +44,37 @@ def supported_ops() -> list[str]:
 
 
 def export(
-    module: torch.nn.Module, args: tuple[Any, ...], *, arrays: Mapping[str, Any] | None = None
+    module: torch.nn.Module,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    ranges: Mapping[str, tuple[int, int]] | None = None,
+    arrays: Mapping[str, Any] | None = None,
 ) -> Graph:
-    """Turn a module in eval mode into a graph of primitive ops, for the shapes of `args`.
+    """Turn a module in eval mode into a graph of primitive ops, for the shapes of the arguments.
 
-    `args` are the positional arguments of forward. Their tensors, also those in lists, tuples and
-    dicts, are the graph's inputs, in their order: dense float32 CPU tensors. Every other argument
-    is a constant of the graph. The graph's outputs are the tensors of the result, in their order.
+    `args` and `kwargs` are the arguments of forward. Their tensors, also those in lists, tuples and
+    dicts, are the graph's inputs: dense CPU tensors of float32, bool or integers. They have the
+    names of forward's parameters and their order. Every other argument is a constant of the graph.
+    The graph's outputs are the tensors of the result, in their order and by their names: the keys
+    of dicts, dataclasses and named tuples, the numbers of other tuples; None is no output.
+
+    Whole numbers are carried in float32, and only where that is exact: the graph declares a range
+    for each integer input, and each value made of them has to stay within 2^24. `ranges` gives the
+    (lowest, highest) number of an input by its name. Without it the range is that of the type up to
+    2^24; of an input that an embedding looks up it is the numbers of the embedding's rows.
+
     The graph keeps a copy of the parameters and buffers, one of tied weights: it is the model as it
     is now. `arrays` has NumPy arrays of the same elements by the names of parameters; the graph
     takes one without a copy if it is read-only and owns its memory.
 
-    TypeError: `module` is no torch.nn.Module, or `args` no tuple. ExportError: training mode, an
-    input or result that is not float32, an op outside the op set (UnsupportedOpError) or with
-    arguments that it lacks, random numbers and uninitialized memory that reach a result, and state
-    that forward changes. The error lists all refused calls, each with its op, module and line.
+    TypeError: `module` is no torch.nn.Module, `args` no tuple, `kwargs` no dict. ExportError:
+    training mode, an input or result of another type, an op outside the op set (UnsupportedOpError)
+    or with arguments that it lacks, integers that float32 may not hold, random numbers and
+    uninitialized memory that reach a result, and state that forward changes. The error lists all
+    that is refused, each call with its op, module and line.
     """
-    return _Walker(capture(module, args), arrays).walk()
-
-
-def _module_path(node: Any) -> tuple[str, str]:
-    """The path and class name of the innermost module that made an FX node."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    if not stack:
-        return "", ""
-    path, kind = stack[-1]
-    kind = kind if isinstance(kind, str) else kind.__name__
-    return str(path).removeprefix("L['self']").removeprefix("."), kind.rsplit(".", 1)[-1]
-
-
-def _source(node: Any) -> str:
-    """file:line of the last line outside PyTorch that led to an FX node, "" where unknown."""
-    import torch
-
-    lines = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-    return next(
-        (f"{file}:{line}" for file, line in reversed(lines) if not is_in_torch(file, torch)), ""
-    )
-
-
-def _map(argument: Any, function: Callable[[Any], Any]) -> Any:
-    """Apply a function to the leaves of nested lists and tuples."""
-    if isinstance(argument, (list, tuple)):
-        return type(argument)(_map(part, function) for part in argument)
-    return function(argument)
-
-
-def _leaves(argument: Any) -> Iterator[Any]:
-    if isinstance(argument, (list, tuple)):
-        for part in argument:
-            yield from _leaves(part)
-    else:
-        yield argument
+    return _Walker(capture(module, args, kwargs), ranges or {}, arrays or {}).walk()
 
 
 def _checked(program: Any, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -109,17 +99,24 @@ class _Walker:
     all refusals.
     """
 
-    def __init__(self, program: Any, arrays: Mapping[str, Any] | None) -> None:
-        self.program = program
-        self.context = Context(GraphBuilder(), _checked(program, arrays or {}))
+    def __init__(
+        self,
+        captured: Captured,
+        ranges: Mapping[str, tuple[int, int]],
+        arrays: Mapping[str, Any],
+    ) -> None:
+        self.program = captured.program
+        self.captured = captured
+        self.ranges = ranges
+        self.context = Context(GraphBuilder(), _checked(self.program, arrays))
         self.environment: dict[Any, Any] = {}
-        self.refusals: list[Refusal] = []
+        self.refusals: list[Refusal] = list(captured.refusals)
         self.causes: list[Exception] = []
-        self.stand_ins: set[Value] = set()
+        self.stand_ins: set[Value | Integer] = set()
 
     def walk(self) -> Graph:
-        self._bind_inputs()
         needed = self._needed()
+        self._bind_inputs(needed)
         for node in self.program.graph.nodes:
             if node in needed and node.op == "call_function":
                 self.environment[node] = self._call(node)
@@ -129,7 +126,7 @@ class _Walker:
         outputs = self._outputs()
         if self.refusals:
             raise error_of(self.refusals) from next(iter(self.causes), None)
-        return self.context.builder.finish(*outputs)
+        return self.context.builder.finish(*outputs.values(), results=outputs)
 
     def _needed(self) -> set[Any]:
         """The nodes that a result depends on; a mere assertion about a tensor is none."""
@@ -141,8 +138,10 @@ class _Walker:
             waiting += new
         return found
 
-    def _bind_inputs(self) -> None:
+    def _bind_inputs(self, needed: set[Any]) -> None:
         placeholders = [node for node in self.program.graph.nodes if node.op == "placeholder"]
+        names = iter(self.captured.arguments)
+        ranges = InputRanges(self.ranges, needed)
         for node, spec in zip(placeholders, self.program.graph_signature.input_specs, strict=True):
             kind = spec.kind.name
             if kind in ("PARAMETER", "BUFFER", "CONSTANT_TENSOR"):
@@ -150,42 +149,68 @@ class _Walker:
                 if spec.target not in source:
                     source = self.program.constants
                 self.environment[node] = Constant(source[spec.target].detach(), spec.target)
-            elif kind == "USER_INPUT" and hasattr(node.meta.get("val"), "shape"):
-                shape = node.meta["val"].shape
-                if not all(isinstance(size, int) for size in shape):
-                    raise ExportError(
-                        f"input {node.name!r} has the shape {list(shape)}, and a graph's shapes are"
-                        " fixed: export without dynamic axes"
-                    )
-                self.environment[node] = self.context.builder.input(node.name, shape)
-            else:  # a plain argument, or an object that only an op outside the op set can read
-                self.environment[node] = node.meta.get("val") if kind == "USER_INPUT" else spec
+            elif kind == "USER_INPUT":
+                self.environment[node] = self._input(node, next(names), ranges)
+            else:  # an object that only an op outside the op set can read
+                self.environment[node] = spec
+        ranges.check_all_used()
 
-    def _outputs(self) -> list[Value]:
+    def _input(self, node: Any, name: str, ranges: InputRanges) -> Any:
+        """A tensor as an input of the graph; any other argument as it is."""
+        meta = node.meta.get("val")
+        if not hasattr(meta, "shape"):
+            return meta
+        if not all(isinstance(size, int) for size in meta.shape):
+            raise ExportError(
+                f"input {name!r} has the shape {list(meta.shape)}, and a graph's shapes are"
+                " fixed: export without dynamic axes"
+            )
+        dtype = dtype_name(meta)
+        if dtype == "float32":
+            return self.context.builder.input(name, meta.shape)
+        if dtype in DTYPES:
+            integers = ranges.declared(node, name, dtype)
+            value = self.context.builder.input(name, meta.shape, integers)
+            return Integer(value, dtype, integers.range)
+        accepted = f"torch.float32, {', '.join(DTYPES)}"
+        reason = f"input {name!r} is a {meta.dtype} tensor, expected one of {accepted}"
+        self._note(Refusal("", reason))
+        return self._stand_in(node)
+
+    def _outputs(self) -> dict[Result, Value]:
         (output,) = (node for node in self.program.graph.nodes if node.op == "output")
         specs = self.program.graph_signature.output_specs
-        values = []
-        for position, (node, spec) in enumerate(zip(output.args[0], specs, strict=True)):
+        names = iter(self.captured.results)
+        outputs: dict[Result, Value] = {}
+        for node, spec in zip(output.args[0], specs, strict=True):
             if spec.kind.name != "USER_OUTPUT":
-                raise ExportError(
-                    f"forward writes to {spec.target or spec.arg.name!r} ({spec.kind.name}), and a"
-                    " graph changes nothing but its outputs: compute a new tensor instead"
-                )
-            result = self._look_up(node)
+                self._note(Refusal("", _why_no_output(spec)))
+                continue
+            name, result = next(names), self._look_up(node)
             if isinstance(result, Constant) and result.refusal is not None:
                 self._note(result.refusal)
-            elif isinstance(result, Constant) and str(result.tensor.dtype) != "torch.float32":
-                raise ExportError(
-                    f"result {position} is a {result.tensor.dtype} tensor, expected torch.float32"
-                )
-            elif isinstance(result, (Value, Constant)):
-                values.append(self.context.value(result))
-            else:
-                raise ExportError(
-                    f"result {position} of forward is {result!r}, expected a tensor: wrap the"
-                    " module in one that returns tensors alone"
-                )
-        return values
+            elif isinstance(result, Constant) and 0 in result.shape:
+                self._note(Refusal("", f"result {name!r} has no element"))
+            elif (dtype := dtype_of(result)) == "float32":
+                outputs[Result(name)] = self.context.value(result)
+            elif dtype in DTYPES:
+                self._add_integers(outputs, name, dtype, result)
+            elif result not in self.stand_ins:
+                reason = f"result {name!r} is a torch.{dtype} tensor, expected torch.float32"
+                self._note(Refusal("", reason))
+        if not outputs and not self.refusals:
+            raise ExportError("forward gives no tensor, and a graph has at least one output")
+        return outputs
+
+    def _add_integers(
+        self, outputs: dict[Result, Value], name: str, dtype: str, result: Integer | Constant
+    ) -> None:
+        try:
+            integers = Integers(dtype, range_of(result))
+        except ValueError as error:
+            self._note(Refusal("", f"result {name!r}: {error}"), error)
+            return
+        outputs[Result(name, integers)] = self.context.value(result)
 
     def _look_up(self, argument: Any) -> Any:
         import torch
@@ -196,48 +221,76 @@ class _Walker:
 
     def _call(self, node: Any) -> Any:
         """What a node becomes; where it is refused, the refusal is noted and stood in for."""
-        arguments = _map(node.args, self._look_up)
-        keywords = {key: _map(part, self._look_up) for key, part in node.kwargs.items()}
+        arguments = mapped(node.args, self._look_up)
+        keywords = {key: mapped(part, self._look_up) for key, part in node.kwargs.items()}
         if node.target is operator.getitem:
             return arguments[0][arguments[1]]
-        leaves = list(_leaves([*arguments, *keywords.values()]))
+        leaves = list(leaves_of([*arguments, *keywords.values()]))
         try:
             return self._compute(node, arguments, keywords, leaves)
         except MemoryError:
             raise
         except Exception as error:
-            if not any(leaf in self.stand_ins for leaf in leaves if isinstance(leaf, Value)):
+            if not self._has_stand_in(leaves):
                 self._note(self._refusal(node, _reason(error)), error)
             return self._stand_in(node)
+
+    def _has_stand_in(self, leaves: list[Any]) -> bool:
+        return any(leaf in self.stand_ins for leaf in leaves if isinstance(leaf, Value | Integer))
 
     def _compute(
         self, node: Any, arguments: Any, keywords: dict[str, Any], leaves: list[Any]
     ) -> Any:
         handler = HANDLERS.get(str(node.target))
-        self.context.module_path = _module_path(node)[0]
+        self.context.module_path = module_path(node)[0]
         reason = why_undetermined(node.target, arguments, keywords)
         if reason is not None:
             return self._unknown(node, self._refusal(node, reason))
-        if not any(isinstance(leaf, Value) for leaf in leaves):
+        if ignores_values(node.target) and isinstance(arguments[0], Value | Integer):
+            arguments = (_like(node.args[0]), *arguments[1:])
+            leaves = list(leaves_of([*arguments, *keywords.values()]))
+        if not any(isinstance(leaf, Value | Integer) for leaf in leaves):
             return self._evaluate(node, handler, arguments, keywords)
         for leaf in leaves:
             if isinstance(leaf, Constant) and leaf.refusal is not None:
                 self._note(leaf.refusal)
                 return self._stand_in(node)
         if handler is None:
-            near = ", ".join(near_names(str(node.target), HANDLERS))
-            reason = f"it is not supported; the supported ops with the nearest names: {near}"
-            self._note(self._refusal(node, reason, is_unsupported=True))
+            self._note(unsupported(str(node.target), HANDLERS, *module_path(node), source(node)))
             return self._stand_in(node)
         if str(node.target) in ONE_TYPE:
             _check_types(leaves)
-        result = handler(self.context, *arguments, **keywords)
+        kinds = [dtype_name(meta) for meta in leaves_of(node.meta.get("val"))]
+        found = integer_results(RANGES.get(str(node.target)), kinds, arguments, keywords)
+        result = self._handle(node, handler, arguments, keywords)
         self._check_result(node, result)
-        return result
+        return self._typed(result, found, self._has_stand_in(leaves))
 
-    def _refusal(self, node: Any, reason: str, is_unsupported: bool = False) -> Refusal:
-        path, kind = _module_path(node)
-        return Refusal(str(node.target), reason, path, kind, _source(node), is_unsupported)
+    def _handle(self, node: Any, handler: Any, arguments: Any, keywords: dict[str, Any]) -> Any:
+        """What a handler makes of a call; it is told the type of the result."""
+        before = self.context.result_dtype
+        self.context.result_dtype = next(map(dtype_name, leaves_of(node.meta.get("val"))), "")
+        try:
+            return handler(self.context, *arguments, **keywords)
+        finally:
+            self.context.result_dtype = before
+
+    def _typed(self, result: Any, found: list[Integers | None], is_stand_in: bool) -> Any:
+        """A result with type and range, where it is of whole numbers."""
+        kinds = iter(found)
+
+        def make(value: Value) -> Value | Integer:
+            kind = next(kinds)
+            if kind is None:
+                return value
+            integer = Integer(value, kind.dtype, kind.range)
+            self.stand_ins |= {integer} if is_stand_in else set()
+            return integer
+
+        return mapped(result, make)
+
+    def _refusal(self, node: Any, reason: str) -> Refusal:
+        return Refusal(str(node.target), reason, *module_path(node), source(node))
 
     def _note(self, refusal: Refusal, cause: Exception | None = None) -> None:
         if not any(refusal is known for known in self.refusals):
@@ -246,7 +299,7 @@ class _Walker:
 
     def _parts(self, node: Any, make: Callable[[Any], Any]) -> Any:
         """What `make` makes of each tensor that a node gives, in the node's own structure."""
-        return _map(node.meta.get("val"), make)
+        return mapped(node.meta.get("val"), make)
 
     def _stand_in(self, node: Any) -> Any:
         """Values of a refused node's shapes, for the walk to go on with.
@@ -254,12 +307,16 @@ class _Walker:
         What only comes of a stand-in that is not float32 is no refusal of its own.
         """
 
-        def make(meta: Any) -> Value:
-            kind = str(getattr(meta, "dtype", "")).removeprefix("torch.")
-            value = Value(node.name, tuple(getattr(meta, "shape", ())), kind)
+        def make(meta: Any) -> Value | Integer:
+            kind = dtype_name(meta)
+            shape = tuple(getattr(meta, "shape", ()))
+            if kind in DTYPES:
+                part: Value | Integer = Integer(Value(node.name, shape), kind, widest(kind).range)
+            else:
+                part = Value(node.name, shape, kind)
             if kind != "float32":
-                self.stand_ins.add(value)
-            return value
+                self.stand_ins.add(part)
+            return part
 
         return self._parts(node, make)
 
@@ -275,9 +332,9 @@ class _Walker:
         return self._parts(node, make)
 
     def _check_result(self, node: Any, result: Any) -> None:
-        metas, values = list(_leaves(node.meta.get("val"))), list(_leaves(result))
+        metas, values = list(leaves_of(node.meta.get("val"))), list(leaves_of(result))
         for meta, value in zip(metas, values, strict=True):
-            if str(meta.dtype) != "torch.float32" or meta.device.type != "cpu":
+            if dtype_name(meta) not in ("float32", *DTYPES) or meta.device.type != "cpu":
                 raise ValueError(
                     f"it gives {meta.dtype} on {meta.device}, expected torch.float32 on cpu"
                 )
@@ -292,11 +349,12 @@ class _Walker:
             return leaf.tensor if isinstance(leaf, Constant) else leaf
 
         read = arguments[1:] if ignores_values(node.target) else arguments
-        for leaf in _leaves([*read, *keywords.values()]):
+        for leaf in leaves_of([*read, *keywords.values()]):
             if isinstance(leaf, Constant) and leaf.refusal is not None:
                 return self._unknown(node, leaf.refusal)
         result = node.target(
-            *_map(arguments, tensor), **{key: _map(part, tensor) for key, part in keywords.items()}
+            *mapped(arguments, tensor),
+            **{key: mapped(part, tensor) for key, part in keywords.items()},
         )
         if isinstance(result, (list, tuple)):
             return type(result)(Constant(part, node.name) for part in result)
@@ -304,16 +362,33 @@ class _Walker:
             return result
         constant = Constant(result, node.name)
         if str(node.target) in MOVING and result.dtype == torch.float32:
-            constant.express = lambda: handler(self.context, *arguments, **keywords)
+            constant.express = lambda: self._handle(node, handler, arguments, keywords)
         return constant
+
+
+def _like(node: Any) -> Constant:
+    """A tensor of a node's shape and type, for a call that reads no more of it."""
+    import torch
+
+    meta = node.meta["val"]
+    return Constant(torch.zeros(tuple(meta.shape), dtype=meta.dtype), node.name)
 
 
 def _check_types(leaves: list[Any]) -> None:
     """PyTorch's own rule, which it does not apply in a capture; a mask may be bool besides."""
     for leaf in leaves:
-        kind = str(leaf.tensor.dtype) if isinstance(leaf, Constant) else "torch.float32"
-        if kind not in ("torch.float32", "torch.bool"):
-            raise ValueError(f"{leaf.name!r} is {kind}, expected torch.float32: use .float()")
+        if isinstance(leaf, Tensor) and dtype_of(leaf) not in ("float32", "bool"):
+            name = leaf.value.name if isinstance(leaf, Integer) else leaf.name
+            raise ValueError(
+                f"{name!r} is torch.{dtype_of(leaf)}, expected torch.float32: use .float()"
+            )
+
+
+def _why_no_output(spec: Any) -> str:
+    return (
+        f"forward writes to {spec.target or spec.arg.name!r} ({spec.kind.name}), and a graph"
+        " changes nothing but its outputs: compute a new tensor instead"
+    )
 
 
 def _reason(error: Exception) -> str:

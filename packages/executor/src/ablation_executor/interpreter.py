@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from . import arguments
 from .ir import Array, Graph, Node, Value
 from .ops import OPS
 
@@ -17,15 +18,22 @@ def run_node(node: Node, inputs: Sequence[Array | None]) -> Array:
     return np.asarray(spec.reference(inputs, spec.complete(node.attributes)))
 
 
-def interpret(graph: Graph, inputs: Sequence[Any], dtype: Any = np.float32) -> list[Array]:
+def interpret(
+    graph: Graph, inputs: Sequence[Any] | Mapping[str, Any], dtype: Any = np.float32
+) -> list[Array]:
     """The graph's outputs for `inputs`, every constant and step in `dtype` (float32 or float64).
 
-    Takes arrays or CPU tensors; ValueError when their number or a shape does not fit.
+    Takes arrays or CPU tensors, in the graph's order or by name; ValueError when their number, a
+    shape or a whole number does not fit. Outputs of whole numbers have the type of the module's.
     """
+    if isinstance(inputs, Mapping):
+        inputs = arguments.bound(graph, (), inputs)
     if len(inputs) != len(graph.inputs):
         raise ValueError(f"{len(inputs)} inputs given, the graph has {len(graph.inputs)}")
     known: dict[Value, Array] = {}
     for value, given in zip(graph.inputs, inputs, strict=True):
+        if value.integers is not None:
+            given = arguments.carried(value, value.integers, given)
         array = np.asarray(given, dtype=dtype)
         if array.shape != value.shape:
             raise ValueError(f"input {value!r} was given as {list(array.shape)}")
@@ -36,4 +44,4 @@ def interpret(graph: Graph, inputs: Sequence[Any], dtype: Any = np.float32) -> l
         known[node.output] = run_node(
             node, [None if value is None else known[value] for value in node.inputs]
         )
-    return [known[value] for value in graph.outputs]
+    return arguments.given_back(graph.results, [known[value] for value in graph.outputs])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from . import ops
 from .constants import Constants
+from .integers import Integers
 
 Shape = tuple[int, ...]
 Array = NDArray[Any]
@@ -27,11 +28,16 @@ class GraphError(ValueError):
 
 @dataclass(eq=False, slots=True)
 class Value:
-    """One tensor of the graph; two values are equal only when they are the same object."""
+    """One tensor of the graph; two values are equal only when they are the same object.
+
+    `dtype` is that of its memory. `integers` is set for an input of whole numbers, which callers
+    give in a type of their own and the graph carries in float32.
+    """
 
     name: str
     shape: Shape
     dtype: str = "float32"
+    integers: Integers | None = None
 
     @property
     def size(self) -> int:
@@ -44,7 +50,17 @@ class Value:
         return self.size * np.dtype(self.dtype).itemsize
 
     def __repr__(self) -> str:
-        return f"%{self.name}: {self.dtype}{list(self.shape)}"
+        if self.integers is None:
+            return f"%{self.name}: {self.dtype}{list(self.shape)}"
+        return f"%{self.name}: {self.integers.dtype}{list(self.shape)} of {self.integers.range}"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a caller gets of an output: its name, and for whole numbers their type and range."""
+
+    name: str
+    integers: Integers | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -96,17 +112,33 @@ class Graph:
     A graph owns its constants: an array is copied when it is stored, unless it is read-only and
     owns its memory (see `constants.owned`). So what is changed later, as a module's weights, does
     not change the graph or a program made of it.
+
+    `results` has one entry for each output, in their order; it is empty where the outputs have no
+    names and are all float32.
     """
 
     inputs: list[Value]
     outputs: list[Value]
     nodes: list[Node] = field(default_factory=list)
     constants: Constants = field(default_factory=Constants)
+    results: tuple[Result, ...] = ()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "constants" and not isinstance(value, Constants):
             value = Constants(value)
         object.__setattr__(self, name, value)
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs, in their order: those of forward's parameters."""
+        return [value.name for value in self.inputs]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the outputs, in their order; their numbers where they have none."""
+        if self.results:
+            return [result.name for result in self.results]
+        return [str(number) for number in range(len(self.outputs))]
 
     def producers(self) -> dict[Value, Node]:
         """The node that makes each value; inputs and constants have none."""
@@ -142,7 +174,10 @@ class Graph:
 
     def copy(self) -> Graph:
         """A graph with values and nodes of its own; the constants' arrays are shared."""
-        twin = {value: Value(value.name, value.shape, value.dtype) for value in self.values()}
+        twin = {
+            value: Value(value.name, value.shape, value.dtype, value.integers)
+            for value in self.values()
+        }
         nodes = [
             Node(
                 node.name,
@@ -159,14 +194,24 @@ class Graph:
             [twin[value] for value in self.outputs],
             nodes,
             Constants({twin[value]: array for value, array in self.constants.items()}),
+            self.results,
         )
 
     def __str__(self) -> str:
         lines = [f"graph({', '.join(map(repr, self.inputs))}):"]
         lines += [f"  constant {value!r}" for value in self.constants]
         lines += [f"  {node}" for node in self.nodes]
-        lines.append(f"  return {', '.join('%' + value.name for value in self.outputs)}")
+        lines.append(f"  return {', '.join(map(self._output_text, range(len(self.outputs))))}")
         return "\n".join(lines)
+
+    def _output_text(self, position: int) -> str:
+        """%value, with its name where it is no number, and its type where it is of integers."""
+        text = f"%{self.outputs[position].name}"
+        if not self.results:
+            return text
+        result = self.results[position]
+        name = "" if result.name.isdecimal() or result.name == "output" else f"{result.name}="
+        return f"{name}{text}{f': {result.integers}' if result.integers else ''}"
 
 
 class GraphBuilder:
@@ -184,9 +229,9 @@ class GraphBuilder:
         self._names.add(name)
         return name
 
-    def input(self, name: str, shape: Iterable[int]) -> Value:
-        """Add an input of the graph."""
-        value = Value(self._claim(name), tuple(shape))
+    def input(self, name: str, shape: Iterable[int], integers: Integers | None = None) -> Value:
+        """Add an input of the graph: float32, or whole numbers of a type and range."""
+        value = Value(self._claim(name), tuple(shape), integers=integers)
         self.graph.inputs.append(value)
         return value
 
@@ -216,9 +261,10 @@ class GraphBuilder:
         self.graph.nodes.append(Node(chosen, op, slots, output, given, module_path))
         return output
 
-    def finish(self, *outputs: Value) -> Graph:
+    def finish(self, *outputs: Value, results: Iterable[Result] = ()) -> Graph:
         """Set the graph's outputs, check it and return it."""
         self.graph.outputs = list(outputs)
+        self.graph.results = tuple(results)
         verify(self.graph)
         return self.graph
 
@@ -250,6 +296,7 @@ def _verify_node(node: Node, defined: set[Value]) -> None:
 
 def verify(graph: Graph) -> None:
     """Check every rule of the representation; a broken one raises GraphError naming the place."""
+    inputs = set(graph.inputs)
     defined: set[Value] = set()
     names: set[str] = set()
 
@@ -260,6 +307,8 @@ def verify(graph: Graph) -> None:
             raise GraphError(f"two values are named %{value.name}")
         if value.dtype != "float32":
             raise GraphError(f"%{value.name} is {value.dtype}; only float32 is supported")
+        if value.integers is not None and value not in inputs:
+            raise GraphError(f"%{value.name} is declared {value.integers}, and is no input")
         defined.add(value)
         names.add(value.name)
 
@@ -282,3 +331,10 @@ def verify(graph: Graph) -> None:
     for value in graph.outputs:
         if value not in defined:
             raise GraphError(f"graph output %{value.name} is not defined")
+    if graph.results and len(graph.results) != len(graph.outputs):
+        raise GraphError(
+            f"the graph has {len(graph.outputs)} outputs and {len(graph.results)} results"
+        )
+    for name in graph.output_names:
+        if graph.output_names.count(name) > 1:
+            raise GraphError(f"two outputs are named {name!r}")

@@ -86,7 +86,7 @@ def _reshape_shape(shapes: Shapes, attributes: Attributes) -> Shape:
 
 
 def scores_shape(shapes: Shapes, layout: str) -> Shape:
-    """(B, H, Sq, Sk) of an attention with these input shapes, which fit."""
+    """(B, H, Sq, Sk) of an attention with these input shapes, which fit; H is that of q."""
     q, k = shapes[:2]
     if layout == "qkv":
         return q[0], q[3], q[1], q[1]
@@ -114,6 +114,8 @@ _SPECS = (
     _kernel_op("matmul", "linear", reference.matmul),
     _kernel_op("permute", "movement", reference.permute),
     _kernel_op("slice", "movement", reference.slice_),
+    _kernel_op("take", "movement", reference.take),
+    _kernel_op("concat", "movement", reference.concat),
     OpSpec(
         "reshape",
         (Slot("x"),),
@@ -127,6 +129,21 @@ _SPECS = (
     _kernel_op("sub", "element_wise", reference.sub),
     _kernel_op("mul", "element_wise", reference.mul),
     _kernel_op("div", "element_wise", reference.div),
+    _kernel_op("maximum", "element_wise", reference.maximum),
+    _kernel_op("minimum", "element_wise", reference.minimum),
+    _kernel_op("pow", "element_wise", reference.pow_),
+    _kernel_op("equal", "element_wise", reference.equal),
+    _kernel_op("less", "element_wise", reference.less),
+    _kernel_op("less_equal", "element_wise", reference.less_equal),
+    _kernel_op("exp", "element_wise", reference.exp),
+    _kernel_op("log", "element_wise", reference.log),
+    _kernel_op("sqrt", "element_wise", reference.sqrt),
+    _kernel_op("tanh", "element_wise", reference.tanh),
+    _kernel_op("sigmoid", "element_wise", reference.sigmoid),
+    _kernel_op("erf", "element_wise", reference.erf),
+    _kernel_op("abs", "element_wise", reference.abs_),
+    _kernel_op("sin", "element_wise", reference.sin),
+    _kernel_op("cos", "element_wise", reference.cos),
     _kernel_op("relu", "element_wise", reference.relu),
     _kernel_op("gelu", "element_wise", reference.gelu),
     _kernel_op("silu", "element_wise", reference.silu),
@@ -134,6 +151,9 @@ _SPECS = (
     _kernel_op("rsqrt", "element_wise", reference.rsqrt),
     _kernel_op("where", "element_wise", reference.where),
     _kernel_op("bias_relu", "element_wise", reference.bias_relu),
+    _kernel_op("sum", "element_wise", reference.sum_),
+    _kernel_op("amax", "element_wise", reference.amax),
+    _kernel_op("cumsum", "element_wise", reference.cumsum),
     _kernel_op("softmax", "attention", reference.softmax),
     _kernel_op("layer_norm", "layer_norm", reference.layer_norm),
     _kernel_op("rms_norm", "layer_norm", reference.rms_norm),
@@ -187,6 +207,7 @@ def category(node: Node, graph: Graph) -> str:
     """The part of the breakdown that a node's time belongs to, one of CATEGORIES.
 
     `attention` is the attention op, softmax, products of two activations and the element-wise nodes
-    between them; `linear` is a product with a constant; `movement` is permute and slice.
+    between them; `linear` is a product with a constant; `movement` is what copies elements alone:
+    permute, slice, take and concat. Reductions are element-wise.
     """
     return categories(graph)[node]

@@ -16,6 +16,7 @@ import numpy as np
 
 import ablation_kernels
 
+from . import arguments
 from .compiler import op_times
 from .ir import Array, Graph, Node, Value
 from .ops import OPS
@@ -91,12 +92,23 @@ class PerOp:
             )
         return steps
 
-    def _bind(self, inputs: tuple[Any, ...]) -> list[Any]:
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs, in the order of a call."""
+        return self.graph.input_names
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the outputs, in the order in which a call gives them."""
+        return self.graph.output_names
+
+    def _bind(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> list[Any]:
+        inputs = arguments.bound(self.graph, inputs, named)
         if len(inputs) != len(self.graph.inputs):
             raise ValueError(f"{len(inputs)} inputs given, the graph has {len(self.graph.inputs)}")
         known: list[Any] = [None] * len(self._numbers)
         for number, (value, given) in enumerate(zip(self.graph.inputs, inputs, strict=True)):
-            array = np.asarray(given)
+            array = np.asarray(arguments.prepared(value, given))
             if array.shape != value.shape or array.dtype != np.float32:
                 raise ValueError(
                     f"input {number} is {array.dtype}{list(array.shape)}, expected {value!r}"
@@ -107,34 +119,38 @@ class PerOp:
         return known
 
     def _results(self, known: list[Any], out: Any) -> Any:
-        results: list[Array] = [known[self._numbers[value]] for value in self.graph.outputs]
+        made: list[Array] = [known[self._numbers[value]] for value in self.graph.outputs]
+        results = arguments.given_back(self.graph.results, made)
         if out is not None:
-            targets = [out] if len(results) == 1 else out
-            for target, result in zip(targets, results, strict=True):
-                np.asarray(target)[...] = result
-            results = [np.asarray(target) for target in targets]
+            results = arguments.written(results, [out] if len(results) == 1 else out)
         return results[0] if len(results) == 1 else results
 
-    def __call__(self, *inputs: Any, out: Any = None) -> Any:
+    def __call__(self, *inputs: Any, out: Any = None, **named: Any) -> Any:
         """Run once: one NumPy array, or a list of them where the graph has several outputs.
 
-        Takes float32 arrays or CPU tensors of the graph's input shapes; ValueError otherwise.
+        Inputs, outputs and errors are those of CompiledProgram.
         """
-        known = self._bind(inputs)
+        known = self._bind(inputs, named)
         for step in self._steps:
             known[step.output] = step.run(*[known[slot] for slot in step.slots])
             for number in step.release:
                 known[number] = None
         return self._results(known, out)
 
-    def profile(self, *inputs: Any, repeat: int = 10) -> Profile:
+    def named(self, *inputs: Any, **named: Any) -> dict[str, Array]:
+        """Run once and return the outputs by their names; inputs as in a call."""
+        results = self(*inputs, **named)
+        is_one = len(self.graph.outputs) == 1
+        return dict(zip(self.output_names, [results] if is_one else results, strict=True))
+
+    def profile(self, *inputs: Any, repeat: int = 10, **named: Any) -> Profile:
         """Run `repeat` times with a clock read around each call of the same loop."""
         times = np.zeros((repeat, len(self.calls)), np.int64)
         totals = np.zeros(repeat, np.int64)
         for row in range(repeat):
             elapsed = []
             start = perf_counter_ns()
-            known = self._bind(inputs)
+            known = self._bind(inputs, named)
             for step in self._steps:
                 before = perf_counter_ns()
                 known[step.output] = step.run(*[known[slot] for slot in step.slots])

@@ -20,11 +20,30 @@ Attributes = Mapping[str, Any]
 _erf = np.frompyfunc(math.erf, 1, 1)
 
 
+def _sigmoid_gated(x: Array, slope: float) -> Array:
+    """x / (1 + exp(-slope x)), without an exponential that overflows."""
+    power = np.exp(-np.abs(slope * x))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(x < 0, x * power, x) / (1 + power))
+
+
 def _gelu(x: Array, approximate: str) -> Array:
+    if approximate == "sigmoid":
+        return _sigmoid_gated(x, 1.702)
     if approximate == "tanh":
         inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
         return np.asarray(0.5 * x * (1.0 + np.tanh(inner)))
     return np.asarray(0.5 * x * (1.0 + np.asarray(_erf(x / math.sqrt(2.0)), dtype=x.dtype)))
+
+
+def _activate(x: Array, activation: str | None) -> Array:
+    if activation is None:
+        return x
+    if activation == "relu":
+        return np.asarray(np.maximum(x, 0))
+    if activation == "silu":
+        return _sigmoid_gated(x, 1.0)
+    return _gelu(x, activation.removeprefix("gelu").removeprefix("_") or "none")
 
 
 def matmul(inputs: Inputs, attributes: Attributes) -> Array:
@@ -42,12 +61,7 @@ def matmul(inputs: Inputs, attributes: Attributes) -> Array:
         out = out + bias
     if addend is not None:
         out = out + addend
-    activation = attributes["activation"]
-    if activation == "relu":
-        out = np.maximum(out, 0)
-    elif activation is not None:
-        out = _gelu(out, "tanh" if activation == "gelu_tanh" else "none")
-    return np.asarray(out)
+    return np.asarray(_activate(out, attributes["activation"]))
 
 
 def permute(inputs: Inputs, attributes: Attributes) -> Array:
@@ -60,6 +74,26 @@ def slice_(inputs: Inputs, attributes: Attributes) -> Array:
     index = [slice(None)] * inputs[0].ndim
     index[attributes["axis"]] = slice(attributes["start"], attributes["stop"])
     return np.array(inputs[0][tuple(index)], order="C")
+
+
+def take(inputs: Inputs, attributes: Attributes) -> Array:
+    """The rows of x along an axis that ids names; IndexError where it names none."""
+    x, ids = inputs
+    n = x.shape[attributes["axis"]]
+    with np.errstate(invalid="ignore"):
+        is_wrong = ~((ids >= 0) & (ids < n) & (ids == np.trunc(ids)))
+    if is_wrong.any():
+        raise IndexError(
+            f"take: argument 'ids' has the element {ids[is_wrong].flat[0]:.9g}; accepted: whole"
+            f" numbers in [0, {n}), as x has {n} rows along the axis"
+        )
+    return np.array(np.take(x, ids.astype(np.int64), attributes["axis"]), order="C")
+
+
+def concat(inputs: Inputs, attributes: Attributes) -> Array:
+    """The arrays one after another along an axis."""
+    given = [array for array in inputs if array is not None]
+    return np.asarray(np.concatenate(given, attributes["axis"]))
 
 
 def reshape(inputs: Inputs, attributes: Attributes) -> Array:
@@ -88,22 +122,102 @@ def div(inputs: Inputs, attributes: Attributes) -> Array:
         return np.asarray(inputs[0] / inputs[1])
 
 
+def maximum(inputs: Inputs, attributes: Attributes) -> Array:
+    """The larger of a and b with NumPy broadcasting; NaN if either is."""
+    return np.asarray(np.maximum(inputs[0], inputs[1]))
+
+
+def minimum(inputs: Inputs, attributes: Attributes) -> Array:
+    """The lesser of a and b with NumPy broadcasting; NaN if either is."""
+    return np.asarray(np.minimum(inputs[0], inputs[1]))
+
+
+def pow_(inputs: Inputs, attributes: Attributes) -> Array:
+    """a to the power of b with NumPy broadcasting."""
+    with np.errstate(all="ignore"):
+        return np.asarray(np.power(inputs[0], inputs[1]))
+
+
+def equal(inputs: Inputs, attributes: Attributes) -> Array:
+    """1 where a equals b, else 0."""
+    return np.asarray(inputs[0] == inputs[1], dtype=inputs[0].dtype)
+
+
+def less(inputs: Inputs, attributes: Attributes) -> Array:
+    """1 where a < b, else 0; NaN gives 0."""
+    return np.asarray(inputs[0] < inputs[1], dtype=inputs[0].dtype)
+
+
+def less_equal(inputs: Inputs, attributes: Attributes) -> Array:
+    """1 where a <= b, else 0; NaN gives 0."""
+    return np.asarray(inputs[0] <= inputs[1], dtype=inputs[0].dtype)
+
+
+def exp(inputs: Inputs, attributes: Attributes) -> Array:
+    """e to the power of x."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.exp(inputs[0]))
+
+
+def log(inputs: Inputs, attributes: Attributes) -> Array:
+    """Natural logarithm: -infinity for 0, NaN for x < 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.log(inputs[0]))
+
+
+def sqrt(inputs: Inputs, attributes: Attributes) -> Array:
+    """Square root, NaN for x < 0."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sqrt(inputs[0]))
+
+
+def tanh(inputs: Inputs, attributes: Attributes) -> Array:
+    """Hyperbolic tangent."""
+    return np.asarray(np.tanh(inputs[0]))
+
+
+def sigmoid(inputs: Inputs, attributes: Attributes) -> Array:
+    """1 / (1 + exp(-x)), without an exponential that overflows."""
+    x = inputs[0]
+    power = np.exp(-np.abs(x))
+    return np.asarray(np.where(x < 0, power, 1) / (1 + power), dtype=x.dtype)
+
+
+def erf(inputs: Inputs, attributes: Attributes) -> Array:
+    """Error function."""
+    return np.asarray(_erf(inputs[0]), dtype=inputs[0].dtype)
+
+
+def abs_(inputs: Inputs, attributes: Attributes) -> Array:
+    """Magnitude."""
+    return np.asarray(np.abs(inputs[0]))
+
+
+def sin(inputs: Inputs, attributes: Attributes) -> Array:
+    """Sine of radians; NaN for an infinity."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sin(inputs[0]))
+
+
+def cos(inputs: Inputs, attributes: Attributes) -> Array:
+    """Cosine of radians; NaN for an infinity."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.cos(inputs[0]))
+
+
 def relu(inputs: Inputs, attributes: Attributes) -> Array:
     """max(x, 0); NaN stays NaN."""
     return np.asarray(np.maximum(inputs[0], 0))
 
 
 def gelu(inputs: Inputs, attributes: Attributes) -> Array:
-    """x * Phi(x), by the error function or the tanh approximation."""
+    """x * Phi(x), by the error function or an approximation by tanh or the sigmoid."""
     return _gelu(inputs[0], attributes["approximate"])
 
 
 def silu(inputs: Inputs, attributes: Attributes) -> Array:
-    """x / (1 + exp(-x)), without an exponential that overflows."""
-    x = inputs[0]
-    power = np.exp(-np.abs(x))
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(x < 0, x * power, x) / (1 + power))
+    """x / (1 + exp(-x))."""
+    return _sigmoid_gated(inputs[0], 1.0)
 
 
 def silu_mul(inputs: Inputs, attributes: Attributes) -> Array:
@@ -134,6 +248,23 @@ def softmax(inputs: Inputs, attributes: Attributes) -> Array:
     with np.errstate(invalid="ignore"):
         exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
+def sum_(inputs: Inputs, attributes: Attributes) -> Array:
+    """Sum over the last axis, which stays as one of size 1; added up in float64."""
+    x = inputs[0]
+    return np.asarray(x.sum(axis=-1, keepdims=True, dtype=np.float64).astype(x.dtype))
+
+
+def amax(inputs: Inputs, attributes: Attributes) -> Array:
+    """Largest element of the last axis, which stays as one of size 1; NaN if one is."""
+    return np.asarray(inputs[0].max(axis=-1, keepdims=True))
+
+
+def cumsum(inputs: Inputs, attributes: Attributes) -> Array:
+    """Running sums along the last axis; added up in float64."""
+    x = inputs[0]
+    return np.asarray(np.cumsum(x, axis=-1, dtype=np.float64).astype(x.dtype))
 
 
 def layer_norm(inputs: Inputs, attributes: Attributes) -> Array:
@@ -168,16 +299,27 @@ def rms_norm(inputs: Inputs, attributes: Attributes) -> Array:
 
 
 def rotary(inputs: Inputs, attributes: Attributes) -> Array:
-    """Each pair (x[2i], x[2i+1]) turned by the angle of its position, given as cos and sin.
+    """Each pair of the first r elements turned by the angle of its position; the rest as it is.
 
-    Layout bhsd: x is (B, H, S, D), bshd: (B, S, H, D); cos and sin are (S, D / 2).
+    Only the first n_heads heads are turned, 0: all.
+
+    Layout bhsd: x is (B, H, S, D), bshd: (B, S, H, D); cos and sin are (S, r / 2). pairs
+    interleaved: x[2i] and x[2i+1]; halves: x[i] and x[i + r / 2].
     """
     x, cos, sin = inputs
+    half = cos.shape[1]
     if attributes["layout"] == "bshd":
         cos, sin = cos[:, None, :], sin[:, None, :]
-    even, odd = x[..., ::2], x[..., 1::2]
-    turned = np.stack((even * cos - odd * sin, even * sin + odd * cos), axis=-1)
-    return np.asarray(turned.reshape(x.shape))
+    if attributes["pairs"] == "halves":
+        first, second = slice(0, half), slice(half, 2 * half)
+    else:
+        first, second = slice(0, 2 * half, 2), slice(1, 2 * half, 2)
+    out = np.array(x)
+    heads = slice(attributes["n_heads"] or None)
+    turned = out[:, :, heads] if attributes["layout"] == "bshd" else out[:, heads]
+    a, b = turned[..., first], turned[..., second]
+    turned[..., first], turned[..., second] = a * cos - b * sin, a * sin + b * cos
+    return out
 
 
 def attention(inputs: Inputs, attributes: Attributes) -> Array:
@@ -186,8 +328,10 @@ def attention(inputs: Inputs, attributes: Attributes) -> Array:
     mask_replaces: a score whose mask is not 0 becomes the mask. mask_is_causal: the caller vouches
     that the mask is 0 for the keys up to each query and at most -1e31 for those behind.
 
-    Layout bhsd: q, k, v and the output are (B, H, S, D). bshd: (B, S, H, D). qkv: q is
-    (B, S, 3, H, D) and holds all three, k and v are None, the output is (B, S, H, D).
+    Layout bhsd: q is (B, H, Sq, D), k (B, Hk, Sk, D), v (B, Hk, Sk, Dv), the output (B, H, Sq, Dv);
+    Hk divides H, and query head h reads head h // (H / Hk). bshd: the heads after the sequence.
+    qkv: q is (B, S, 3, H, D) and holds all three, k and v are None, the output is (B, S, H, D).
+    window: of causal's keys query i sees those j with i - j < window.
     """
     q, k, v, mask = inputs
     if attributes["layout"] == "qkv":
@@ -196,20 +340,26 @@ def attention(inputs: Inputs, attributes: Attributes) -> Array:
         q, k, v = (np.swapaxes(x, 1, 2) for x in (q, k, v))
     scale = attributes["scale"]
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else scale
-    scores = np.matmul(q, np.swapaxes(k, -1, -2)) * scale
+    # (B, Hk, H / Hk, Sq, D): heads that share keys broadcast them.
+    shared = q.reshape(q.shape[0], k.shape[1], -1, *q.shape[2:])
+    products = np.matmul(shared, np.swapaxes(k, -1, -2)[:, :, None]) * scale
+    scores = products.reshape(*q.shape[:3], -1)
     if mask is not None and attributes["mask_replaces"]:
         scores = np.where(mask != 0, mask, scores)
     elif mask is not None:
         scores = scores + mask
     if attributes["causal"]:
         keep = np.tri(scores.shape[-2], scores.shape[-1], dtype=bool)
+        if attributes["window"]:
+            keep &= ~np.tri(*keep.shape, -attributes["window"], dtype=bool)
         scores = np.where(keep, scores, -np.inf)
     maximum = scores.max(axis=-1, keepdims=True)
     # A fully masked row has maximum -inf: shifting by 0 instead keeps its exponentials at 0.
     exponentials = np.exp(scores - np.where(np.isneginf(maximum), 0, maximum))
     total = exponentials.sum(axis=-1, keepdims=True)
     weights = exponentials / np.where(total == 0, np.nan if attributes["strict"] else 1, total)
-    out = np.matmul(weights, v)
+    out = np.matmul(weights.reshape(products.shape), v[:, :, None])
+    out = out.reshape(*q.shape[:3], -1)
     if attributes["layout"] != "bhsd":
         out = np.swapaxes(out, 1, 2)
     return np.asarray(out, order="C")

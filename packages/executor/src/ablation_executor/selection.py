@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import ablation_kernels
@@ -15,7 +16,7 @@ from .memory import storage_roots
 from .ops import OPS
 
 # The kernel table this executor was written for; its ops and attributes are the contract.
-TABLE_VERSION = 5
+TABLE_VERSION = 6
 
 
 def check_table_version() -> None:
@@ -31,6 +32,13 @@ def check_table_version() -> None:
 def _near(name: str, names: list[str]) -> str:
     found = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
     return f"; did you mean {found[0]!r}?" if found else ""
+
+
+@cache
+def ops_with(kind: str) -> tuple[str, ...]:
+    """The ops that have a kernel whose name is the op's and `kind`, as in `add_simd_parallel`."""
+    table = ablation_kernels.op_table()
+    return tuple(info.op for info in table if info.name == f"{info.op}_{kind}")
 
 
 def resolve_kernels(kernels: Mapping[str, str] | None) -> dict[str, str]:

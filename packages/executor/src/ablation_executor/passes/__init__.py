@@ -2,9 +2,11 @@
 
 absorb_into_matmul comes before fold_constants, which would turn the transposed weights into
 constants and so destroy its pattern; fuse_attention comes behind those that change a product, since
-it takes apart what they have left of a product, a softmax and a product. fuse_activation follows,
-so that it finds the bias_relu of fuse_bias_relu. What language models write out (fuse_rms_norm,
-fuse_rotary, fuse_silu_mul) is no part of these patterns. The last two need what comes before them:
+it takes apart what they have left of a product, a softmax and a product. fuse_gelu and split_gates
+come before fuse_silu_mul and fuse_activation, which need their nodes; fuse_silu_mul takes the SiLU
+of a gate before fuse_activation gives it to the product. fuse_activation also needs the bias_relu
+of fuse_bias_relu. fuse_layer_norm comes before fuse_rms_norm, which would take the larger part of a
+LayerNorm for a norm of its own. The last two need what comes before them:
 direct_layout an attention and the rotations in front of it, merge_qkv an attention that
 direct_layout has turned to (B, S, H, D).
 
@@ -29,12 +31,16 @@ from . import (
     fuse_activation,
     fuse_attention,
     fuse_bias_relu,
+    fuse_gelu,
+    fuse_layer_norm,
     fuse_matmul_add,
     fuse_rms_norm,
     fuse_rotary,
     fuse_silu_mul,
     merge_qkv,
+    split_gates,
 )
+from ._places import find_places
 
 Pass = Callable[[Graph, RewriteLog], Graph]
 
@@ -45,26 +51,27 @@ PIPELINE: tuple[ModuleType, ...] = (
     fuse_matmul_add,
     fuse_bias_relu,
     fuse_attention,
+    fuse_gelu,
+    split_gates,
+    fuse_silu_mul,
     fuse_activation,
+    fuse_layer_norm,
     fuse_rms_norm,
     fuse_rotary,
-    fuse_silu_mul,
     direct_layout,
     merge_qkv,
 )
 
-PASSES: dict[str, Pass] = {
-    name: getattr(module, name)
-    for module in PIPELINE
-    for name in [module.__name__.rpartition(".")[2]]
-}
+_MODULES = {module.__name__.rpartition(".")[2]: module for module in PIPELINE}
+PASSES: dict[str, Pass] = {name: getattr(module, name) for name, module in _MODULES.items()}
 DEFAULT_PASSES: tuple[str, ...] = tuple(PASSES)
 
 
 def optimize(graph: Graph, passes: Iterable[str] = DEFAULT_PASSES) -> tuple[Graph, RewriteLog]:
     """Run a subset of the passes, always in the pipeline's order, on a copy of the graph.
 
-    Returns the new graph and the log of what fired; ValueError for an unknown pass.
+    Returns the new graph and the log: what fired, and of each attention, norm, gate and linear
+    layer how it is fused, or what is left and why. ValueError for an unknown pass.
     """
     chosen = [passes] if isinstance(passes, str) else list(passes)
     for name in chosen:
@@ -78,4 +85,5 @@ def optimize(graph: Graph, passes: Iterable[str] = DEFAULT_PASSES) -> tuple[Grap
     for name, function in PASSES.items():
         if name in chosen:
             graph = function(graph, log)
+    log.places = find_places(graph, [module for name, module in _MODULES.items() if name in chosen])
     return graph, log

@@ -1,18 +1,21 @@
 """matmul(a, permute(b)) -> matmul(a, b, transpose_b); matmul(a, b) * c -> matmul(a, b, alpha=c).
 
 BLAS multiplies by a transposed matrix and by a scalar at no cost of its own, so the transpose's
-copy and the scaling's sweep over the product go away.
+copy and the scaling's sweep over the product go away. A factor behind a bias, as of scaled queries,
+goes before it: (a @ b + v) * c -> (a @ b) * c + v * c; and a factor behind reshapes and
+permutations goes before them.
 
 Values: exact for all. Only a factor behind a sum is taken: (c a) @ b stays, since a @ b may be
 beyond float32 where (c a) @ b is not. c is between 2^-24 and 2^24, so that its reciprocal is a
 number, and of several factors all are at least 1 or all at most 1, so that they overflow one after
 another where their product does. A c of 0 would keep a BLAS from reading NaN. Of a sum of more
-than some 300 terms, c may scale the parts.
+than some 300 terms, c may scale the parts. Before a bias goes a c of at most 1: a larger one may
+overflow in a part where it does not in the sum.
 """
 
 from __future__ import annotations
 
-from ..ir import Graph
+from ..ir import Graph, Node, Value
 from ..rewrite import Match, RewriteLog, Rule, apply_rules, pattern
 
 _SMALLEST, _LARGEST = 2.0**-24, 2.0**24
@@ -36,27 +39,37 @@ def scale_by(alpha: float, op: str, number: float) -> float | str:
     return alpha * factor
 
 
-def _factor(match: Match) -> float | str:
-    """The product's alpha with the scaling, or the reason why that is not a scalar."""
-    scale, product = match["scale"], match["product"]
-    slot = 0 if scale.inputs[0] is product.output else 1
+def _scalar(match: Match, scaled: Node) -> tuple[Value, float] | str:
+    """What multiplies or divides the output of `scaled`, or why that is not a scalar."""
+    scale = match["scale"]
+    slot = 0 if scale.inputs[0] is scaled.output else 1
     other = scale.inputs[1 - slot]
     number = match.editor.scalar(other)
     if other is None or number is None or len(other.shape) > len(scale.output.shape):
         return f"{other.name if other else '?'} is not a scalar constant"
     if scale.op == "div" and slot == 1:
         return "the product is the divisor"
-    return scale_by(product.attribute("alpha"), scale.op, number)
+    return other, number
+
+
+def _factor(match: Match, scaled: Node) -> float | str:
+    """The product's alpha with the scaling, or the reason why that is not a scalar."""
+    found = _scalar(match, scaled)
+    if isinstance(found, str):
+        return found
+    return scale_by(match["product"].attribute("alpha"), match["scale"].op, found[1])
 
 
 # matmul(a, permute(b, swap of the last two axes)) -> matmul(a, b, transpose_b)
 
 
 def _check_transpose(match: Match) -> str | None:
-    perm = match["transpose"].attribute("perm")
-    if not swaps_last_two(perm):
-        return f"perm {perm} is not a swap of the last two axes"
-    return None
+    perm, source = match["transpose"].attribute("perm"), match["transpose"].inputs[0]
+    if swaps_last_two(perm):
+        return None
+    # Keys that come as (B, S, H, D) are permuted at once: what is left is one movement as before.
+    is_constant = match.editor.constant(source) is not None
+    return f"perm {perm} is not a swap of the last two axes" if is_constant else ""
 
 
 def _rewrite_transpose(match: Match) -> None:
@@ -70,7 +83,7 @@ def _rewrite_transpose(match: Match) -> None:
 
 def _check_scale(match: Match) -> str | None:
     scale, product = match["scale"], match["product"]
-    factor = _factor(match)
+    factor = _factor(match, product)
     if isinstance(factor, str):
         return factor
     if product.inputs[2] is not None or product.inputs[3] is not None:
@@ -83,13 +96,75 @@ def _check_scale(match: Match) -> str | None:
 
 
 def _rewrite_scale(match: Match) -> None:
-    product, factor = match["product"], _factor(match)
+    product, factor = match["product"], _factor(match, match["product"])
     assert not isinstance(factor, str)
     attributes = product.attributes | {"alpha": factor}
     match.editor.replace(match["scale"], "matmul", product.inputs, attributes, like=product)
 
 
+# mul|div(add(matmul(a, b), vector), c) -> add(matmul(a, b, alpha=c), mul|div(vector, c))
+
+
+def _vector(match: Match) -> Value:
+    add, product = match["add"], match["product"]
+    vector = add.inputs[1] if add.inputs[0] is product.output else add.inputs[0]
+    assert vector is not None
+    return vector
+
+
+def _check_scale_of_sum(match: Match) -> str | None:
+    scale, add, product, editor = match["scale"], match["add"], match["product"], match.editor
+    if _vector(match).shape != product.output.shape[-1:]:
+        return ""
+    found, factor = _scalar(match, add), _factor(match, add)
+    if isinstance(found, str) or isinstance(factor, str):
+        return factor if isinstance(factor, str) else ""
+    if len(found[0].shape) > 1:
+        return f"{found[0].name} is not a scalar constant"
+    if abs(factor) > 1.0:
+        return f"the factor {factor:g} is above 1, which may overflow before the bias is added"
+    if product.inputs[2:] != [None, None] or product.attribute("activation") is not None:
+        return "the product already has a bias, an addend or an activation"
+    return editor.other_readers(product.output, add) or editor.other_readers(add.output, scale)
+
+
+def _rewrite_scale_of_sum(match: Match) -> None:
+    editor, scale, product = match.editor, match["scale"], match["product"]
+    found, factor = _scalar(match, match["add"]), _factor(match, match["add"])
+    assert not isinstance(found, str) and not isinstance(factor, str)
+    vector = editor.insert_before(match["add"], scale.op, [_vector(match), found[0]], {})
+    attributes = product.attributes | {"alpha": factor}
+    scaled = editor.insert_before(match["add"], "matmul", product.inputs, attributes)
+    editor.replace(scale, "add", [scaled, vector], {}, like=match["add"])
+
+
+# mul|div(movement(x), c) -> movement(mul|div(x, c)), for an x that is a sum or a product
+
+
+def _check_scale_of_movement(match: Match) -> str | None:
+    scale, movement, editor = match["scale"], match["movement"], match.editor
+    found = _scalar(match, movement)
+    if isinstance(found, str) or len(found[0].shape) > 1:
+        return ""
+    node: Node | None = movement
+    reader = scale
+    while node is not None and node.op in ("reshape", "permute"):
+        if editor.other_readers(node.output, reader) is not None:
+            return ""
+        reader, node = node, editor.producer(node.inputs[0])
+    return None if node is not None and node.op in ("add", "matmul") else ""
+
+
+def _rewrite_scale_of_movement(match: Match) -> None:
+    editor, scale, movement = match.editor, match["scale"], match["movement"]
+    found = _scalar(match, movement)
+    assert not isinstance(found, str)
+    scaled = editor.insert_before(scale, scale.op, [movement.inputs[0], found[0]], {})
+    editor.replace(scale, movement.op, [scaled], movement.attributes, like=movement)
+
+
 _PRODUCT = pattern("product", "matmul")
+_SUMS = tuple(pattern("add", "add", {slot: _PRODUCT}) for slot in (0, 1))
 
 RULES = (
     Rule(
@@ -103,6 +178,21 @@ RULES = (
         tuple(pattern("scale", "mul|div", {slot: _PRODUCT}) for slot in (0, 1)),
         _check_scale,
         _rewrite_scale,
+    ),
+    Rule(
+        "scale_before_bias",
+        tuple(pattern("scale", "mul|div", {slot: add}) for slot in (0, 1) for add in _SUMS),
+        _check_scale_of_sum,
+        _rewrite_scale_of_sum,
+    ),
+    Rule(
+        "scale_before_movement",
+        tuple(
+            pattern("scale", "mul|div", {slot: pattern("movement", "reshape|permute")})
+            for slot in (0, 1)
+        ),
+        _check_scale_of_movement,
+        _rewrite_scale_of_movement,
     ),
 )
 

@@ -2,42 +2,141 @@
 
 Linear layers leave the heads beside each other, (B, S, H, D), and take them so again. An attention
 that strides over them needs no copy in either direction: 4 B S H D elements fewer are read and
-written. A rotation in front of it would stand in between:
-rotary(permute(x)) -> permute(rotary(x, layout="bshd")).
+written. It takes (B, S, H, D) where fewer copies are left than with (B, H, S, D), however the
+movements in front of it and behind it are written. A rotation or a norm in front of it would stand
+in between: rotary(permute(x)) -> permute(rotary(x, layout="bshd")), and rms_norm alike.
 
-Values: exact for all; only the places of elements change.
+A slice of few rows, as of the last token, goes before the products, norms and sums that make them,
+which then compute these rows alone: slice(matmul(a, b)) -> matmul(slice(a), b).
+
+Values: exact for all; only the places of elements change, and a row of what a slice goes before
+depends on the same row of its operands alone.
 """
 
 from __future__ import annotations
 
-from ..ir import Graph
-from ..rewrite import Match, RewriteLog, Rule, apply_rules, pattern
+from collections.abc import Sequence
+
+from ..ir import Graph, Node, Value
+from ..rewrite import Editor, Match, RewriteLog, Rule, apply_rules, pattern
+from ._views import (
+    BROADCASTING,
+    EQUAL_MOVEMENTS,
+    SHORTER_MOVEMENTS,
+    Cost,
+    Movement,
+    View,
+    cheapest,
+    cost_of,
+    moved_slot,
+    movements_of,
+    steps_to,
+)
 
 # (B, S, H, D) <-> (B, H, S, D): its own inverse.
 _SWAP = (0, 2, 1, 3)
 
 
+def _freed(editor: Editor, attention: Node) -> set[Node]:
+    """The movements in front of an attention that lead to nothing else."""
+    chains = [movements_of(editor, value) for value in attention.inputs[:3] if value is not None]
+    freed = {node for chain in chains for node in chain}
+    changed = True
+    while changed:
+        kept = {
+            node
+            for node in freed
+            if node.output not in editor.graph.outputs
+            and all(
+                reader in freed or reader is attention
+                for reader in editor.consumers.get(node.output, ())
+            )
+        }
+        changed, freed = len(kept) < len(freed), kept
+    return freed
+
+
+def _inputs(editor: Editor, attention: Node) -> list[Movement] | str:
+    """q, k and v as (B, S, H, D) by the fewest copies."""
+    found = []
+    for name, value in zip("qkv", attention.inputs[:3], strict=True):
+        assert value is not None
+        shape = tuple(value.shape[axis] for axis in _SWAP)
+        movement = cheapest(editor, value, attention, shape, lambda view: view.permuted(_SWAP))
+        if movement is None:
+            return f"{name} is repeated"
+        found.append(movement)
+    return found
+
+
+def _behind(editor: Editor, attention: Node) -> list[Node]:
+    """The movements behind an attention, each read by the next alone."""
+    found: list[Node] = []
+    value = attention.output
+    while value not in editor.graph.outputs:
+        readers = editor.consumers.get(value, [])
+        if len(readers) != 1 or readers[0].op not in ("reshape", "permute"):
+            break
+        found.append(readers[0])
+        value = readers[0].output
+    return found
+
+
+def _output_cost(attention: Node, behind: Sequence[Node], is_swapped: bool) -> Cost:
+    """Of the movements that the output needs, as (B, H, S, D) or as (B, S, H, D)."""
+    output = attention.output
+    view: View | None = View.of(output)
+    if is_swapped:
+        view = View.of(Value(output.name, tuple(output.shape[axis] for axis in _SWAP)))
+        view = view.permuted(_SWAP)
+    view = view.after([(node.op, node.attributes) for node in behind]) if view else None
+    shape = behind[-1].output.shape if behind else output.shape
+    steps = None if view is None else steps_to(view, shape)
+    if steps is None:  # two axes that cannot be joined: as many as there are
+        return len(behind) + is_swapped, 0
+    return cost_of(op for op, _ in steps)
+
+
 def _check(match: Match) -> str | None:
-    output, attention, editor = match["output"], match["attention"], match.editor
-    if output.attribute("perm") != _SWAP:
-        return f"perm {output.attribute('perm')} of the output is not {_SWAP}"
+    attention, editor = match["attention"], match.editor
     if attention.attribute("layout") != "bhsd":
-        return f"the attention's layout is {attention.attribute('layout')} already"
-    for slot, name in enumerate("qkv"):
-        permute = editor.producer(attention.inputs[slot])
-        if permute is None or permute.op != "permute":
-            return f"{name} does not come from a permute"
-        if permute.attribute("perm") != _SWAP:
-            return f"perm {permute.attribute('perm')} of {name} is not {_SWAP}"
-    return editor.other_readers(attention.output, output)
+        return ""
+    inputs = _inputs(editor, attention)
+    if isinstance(inputs, str):
+        return inputs
+    behind = _behind(editor, attention)
+    before, after = (_output_cost(attention, behind, swapped)[0] for swapped in (False, True))
+    old = cost_of(node.op for node in _freed(editor, attention))[0] + before
+    new = len({step for movement in inputs for step in _copies(movement)}) + after
+    if new < old:
+        return None
+    return f"(B, S, H, D) would leave {new} copies, (B, H, S, D) has {old}" if old else ""
+
+
+def _copies(movement: Movement) -> list[tuple[Value, str]]:
+    """What each copy is, so that those of k and v that are the same count once."""
+    copies = []
+    for index, (op, _) in enumerate(movement.steps):
+        if op != "reshape":
+            copies.append((movement.source, repr(movement.steps[: index + 1])))
+    return copies
 
 
 def _rewrite(match: Match) -> None:
-    attention, editor = match["attention"], match.editor
-    permutes = [editor.producers[value] for value in attention.inputs[:3] if value is not None]
-    inputs = [*(permute.inputs[0] for permute in permutes), attention.inputs[3]]
+    editor, attention = match.editor, match["attention"]
+    inputs = _inputs(editor, attention)
+    assert not isinstance(inputs, str)
+    old = [node for value in attention.inputs[:3] if value for node in movements_of(editor, value)]
+    made: dict[str, Value] = {}
+    values: list[Value | None] = []
+    for movement in inputs:
+        key = f"{movement.source.name} {movement.steps}"
+        made[key] = made[key] if key in made else movement.emit(editor, attention)
+        values.append(made[key])
     attributes = attention.attributes | {"layout": "bshd"}
-    editor.replace(match["output"], "attention", inputs, attributes, like=attention)
+    values.append(attention.inputs[3])
+    editor.put_behind(attention, "attention", values, attributes, ("permute", {"perm": _SWAP}))
+    editor.drop_unread(old)
 
 
 # rotary(permute(x), cos, sin) -> permute(rotary(x, cos, sin, layout="bshd"))
@@ -45,36 +144,111 @@ def _rewrite(match: Match) -> None:
 
 def _check_rotary(match: Match) -> str | None:
     rotary, permute = match["rotary"], match["permute"]
+    if rotary.attribute("layout") != "bhsd":
+        return ""
     if permute.attribute("perm") != _SWAP:
         return f"perm {permute.attribute('perm')} of x is not {_SWAP}"
-    if rotary.attribute("layout") != "bhsd":
-        return f"the rotary's layout is {rotary.attribute('layout')} already"
     return match.editor.other_readers(permute.output, rotary)
 
 
 def _rewrite_rotary(match: Match) -> None:
     rotary, permute, editor = match["rotary"], match["permute"], match.editor
     inputs = [permute.inputs[0], *rotary.inputs[1:]]
-    turned = editor.insert_before(rotary, "rotary", inputs, {"layout": "bshd"})
+    attributes = rotary.attributes | {"layout": "bshd"}
+    turned = editor.insert_before(rotary, "rotary", inputs, attributes)
     editor.replace(rotary, "permute", [turned], {"perm": _SWAP})
 
 
+# rms_norm(permute(x), w) -> permute(rms_norm(x, w)), where a head's elements stay together
+
+
+def _check_norm(match: Match) -> str | None:
+    norm, permute = match["norm"], match["permute"]
+    if permute.attribute("perm") != _SWAP:
+        return ""
+    return match.editor.other_readers(permute.output, norm)
+
+
+def _rewrite_norm(match: Match) -> None:
+    norm, permute, editor = match["norm"], match["permute"], match.editor
+    inputs = [permute.inputs[0], *norm.inputs[1:]]
+    normed = editor.insert_before(norm, norm.op, inputs, norm.attributes)
+    editor.replace(norm, "permute", [normed], {"perm": _SWAP})
+
+
+# slice(f(x, y)) -> f(slice(x), slice(y)), for an f that works row by row
+
+
+def _sliced_slots(node: Node, axis: int) -> dict[int, int] | None:
+    """The axis to slice of each slot that has it; None where a row needs more than its own row."""
+    rank = len(node.output.shape)
+    if node.op in ("layer_norm", "rms_norm"):
+        return {0: axis} if axis < rank - 1 else None
+    if node.op == "matmul":
+        a, b = node.inputs[:2]
+        if axis == rank - 1 or b is None or a is None or len(b.shape) != 2:
+            return None
+        return {0: axis} | ({3: axis} if node.inputs[3] is not None else {})
+    found = {}
+    for slot, value in enumerate(node.inputs):
+        own = axis - rank + len(value.shape) if value is not None else -1
+        if value is not None and own >= 0 and value.shape[own] > 1:
+            found[slot] = own
+    return found
+
+
+def _check_slice(match: Match) -> str | None:
+    cut, made, editor = match["slice"], match["made"], match.editor
+    axis, start, stop = (cut.attribute(name) for name in ("axis", "start", "stop"))
+    if 2 * (stop - start) > made.output.shape[axis] or moved_slot(editor, made) is not None:
+        return ""
+    if _sliced_slots(made, axis) is None or not _depends_on_inputs(editor, made):
+        return ""
+    return editor.other_readers(made.output, cut)
+
+
+def _depends_on_inputs(editor: Editor, node: Node) -> bool:
+    return any(value is not None and editor.constant(value) is None for value in node.inputs)
+
+
+def _rewrite_slice(match: Match) -> None:
+    cut, made, editor = match["slice"], match["made"], match.editor
+    slots = _sliced_slots(made, cut.attribute("axis"))
+    assert slots is not None
+    inputs = list(made.inputs)
+    for slot, axis in slots.items():
+        attributes = cut.attributes | {"axis": axis}
+        inputs[slot] = editor.insert_before(cut, "slice", [made.inputs[slot]], attributes)
+    editor.replace(cut, made.op, inputs, made.attributes, like=made)
+
+
+_ROWWISE = "|".join(("matmul", "layer_norm", "rms_norm", *BROADCASTING))
+
 RULES = (
+    Rule(
+        "norm_before_permute",
+        (pattern("norm", "rms_norm|layer_norm", {0: pattern("permute", "permute")}),),
+        _check_norm,
+        _rewrite_norm,
+    ),
     Rule(
         "rotary_before_permute",
         (pattern("rotary", "rotary", {0: pattern("permute", "permute")}),),
         _check_rotary,
         _rewrite_rotary,
     ),
+    Rule("direct_layout", (pattern("attention", "attention"),), _check, _rewrite),
+    SHORTER_MOVEMENTS,
+    EQUAL_MOVEMENTS,
     Rule(
-        "direct_layout",
-        (pattern("output", "permute", {0: pattern("attention", "attention")}),),
-        _check,
-        _rewrite,
+        "slice_before_rows",
+        (pattern("slice", "slice", {0: pattern("made", _ROWWISE)}),),
+        _check_slice,
+        _rewrite_slice,
     ),
 )
 
 
 def direct_layout(graph: Graph, log: RewriteLog) -> Graph:
-    """Let attention read and write (B, S, H, D) where only permutes stand in between."""
+    """Let attention read and write (B, S, H, D) where that leaves fewer copies."""
     return apply_rules(graph, "direct_layout", RULES, log)

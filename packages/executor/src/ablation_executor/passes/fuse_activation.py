@@ -1,9 +1,10 @@
-"""relu|gelu(matmul(a, b)) -> matmul(a, b, activation); bias_relu likewise, its vector as the bias.
+"""relu|gelu|silu(matmul(a, b)) -> matmul(a, b, activation); bias_relu's vector becomes the bias.
 
 The activation is applied to a tile of the product before it leaves the cache, instead of in a sweep
 of its own over the whole product.
 
-Values: exact for all; NaN stays NaN, and gelu(-inf) is NaN in the epilogue as in the op.
+Values: exact for all; NaN stays NaN, and gelu and silu of -inf are NaN in the epilogue as in the
+op.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from ..rewrite import Match, RewriteLog, Rule, apply_rules, pattern
 def _name(node: Node) -> str:
     """The matmul's word for what an activation node computes."""
     if node.op != "gelu":
-        return "relu"
-    return "gelu_tanh" if node.attribute("approximate") == "tanh" else "gelu"
+        return "relu" if node.op == "bias_relu" else node.op
+    form: str = node.attribute("approximate")
+    return "gelu" if form == "none" else f"gelu_{form}"
 
 
 def _product_reason(match: Match, reader: Node) -> str | None:
@@ -33,7 +35,7 @@ def _activate(match: Match, bias: Value | None) -> None:
     match.editor.replace(activation, "matmul", [a, b, bias, addend], attributes, like=product)
 
 
-# relu|gelu(matmul(a, b)) -> matmul(a, b, activation=relu|gelu|gelu_tanh)
+# relu|gelu|silu(matmul(a, b)) -> matmul(a, b, activation)
 
 
 def _check(match: Match) -> str | None:
@@ -45,8 +47,8 @@ def _rewrite(match: Match) -> None:
 
 
 # bias_relu(matmul(a, b), vector) -> matmul(a, b, bias=vector, activation=relu)
-# relu|gelu(add(matmul(a, b), vector)) -> matmul(a, b, bias=vector, activation), for the addition
-# that fuse_matmul_add leaves to fuse_bias_relu, where that did not run
+# relu|gelu|silu(add(matmul(a, b), vector)) -> matmul(a, b, bias=vector, activation), for the
+# addition that fuse_matmul_add leaves to fuse_bias_relu, where that did not run
 
 
 def _biased(match: Match) -> Node:
@@ -77,16 +79,17 @@ def _rewrite_biased(match: Match) -> None:
     _activate(match, _vector(match))
 
 
+_ACTIVATIONS = "relu|gelu|silu"
 _PRODUCT = pattern("product", "matmul")
 
 RULES = (
-    Rule("activation", (pattern("activation", "relu|gelu", {0: _PRODUCT}),), _check, _rewrite),
+    Rule("activation", (pattern("activation", _ACTIVATIONS, {0: _PRODUCT}),), _check, _rewrite),
     Rule(
         "bias_and_activation",
         (
             pattern("activation", "bias_relu", {0: _PRODUCT}),
             *(
-                pattern("activation", "relu|gelu", {0: pattern("add", "add", {slot: _PRODUCT})})
+                pattern("activation", _ACTIVATIONS, {0: pattern("add", "add", {slot: _PRODUCT})})
                 for slot in (0, 1)
             ),
         ),

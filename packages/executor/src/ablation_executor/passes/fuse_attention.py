@@ -1,35 +1,44 @@
 """matmul(softmax(mask(scale * matmul(q, k^T))), v) -> attention(q, k, v, mask, scale, causal).
 
 The S x S scores need no longer exist at once. The scale may be the product's alpha or a scalar mul
-or div behind it. A mask that is added stays an added mask, whatever it holds. A `where` with a
-constant condition and a scalar becomes a mask that replaces scores (mask_replaces); where it puts
--inf on exactly the keys behind each query, it becomes causal=True. A constant mask of 0 that has
--inf, or a number of at most -1e31, exactly there becomes mask_is_causal: the kernels then leave
-hidden keys out where q and k are so moderate that this gives the same.
+or div behind it; reshapes of batch and heads may stand anywhere in between. A mask that is added
+stays an added mask, whatever it holds; several are added up. A `where` with a scalar becomes a mask
+that replaces scores (mask_replaces); where it puts -inf on exactly the keys behind each query, it
+becomes causal=True, and with those that are too far before it, window as well. A constant mask of 0
+that has -inf, or a number of at most -1e31, exactly behind each query becomes mask_is_causal: the
+kernels then leave hidden keys out where q and k are so moderate that this gives the same. A mask
+that hides nothing is left out.
+
+Keys and values that groups of heads share are not repeated:
+attention(q, repeat(k), repeat(v)) -> attention(q, k, v), and a mask is not repeated either.
 
 Values: exact, as the attention is `strict`, where |v| times the number of keys is within float32:
 weights are divided by their sum last. NaN and infinity in a key that `where` hides do not reach the
 output; in a key that addition hides, and in any value (0 * NaN), they do. A row whose scores are
-all -inf is NaN, a row of one finite fill the mean of v. A weight below e^-87 may be 0. The scale
-follows the rules of absorb_into_matmul.
+all -inf is NaN, a row of one finite fill the mean of v. A weight below e^-87 may be 0. Masks that
+are added one after another may be added up first. The scale follows the rules of
+absorb_into_matmul.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ..ir import Graph, Node, Value
+from ..ir import Graph, Node, Shape, Value
+from ..ops import OPS
 from ..rewrite import Editor, Match, RewriteLog, Rule, apply_rules, pattern
 from ._attention_mask import (
-    Masks,
-    attributes_of,
+    Joined,
+    Mask,
+    join,
+    least,
+    least_shape,
     mask_value,
-    reason_against,
-    take_added,
     take_where,
 )
-from .absorb_into_matmul import scale_by, swaps_last_two
+from ._views import View, cheapest, views_of
+from .absorb_into_matmul import scale_by
 
 
 @dataclass
@@ -38,7 +47,8 @@ class _Parts:
 
     scores: Node
     scale: float = 1.0
-    masks: Masks = field(default_factory=Masks)
+    masks: list[Mask] = field(default_factory=list)
+    leading: list[Shape] = field(default_factory=list)  # of the scores, as they were reshaped
 
 
 def _only_reader(editor: Editor, value: Value | None, reader: Node) -> Node | str:
@@ -49,20 +59,38 @@ def _only_reader(editor: Editor, value: Value | None, reader: Node) -> Node | st
     return editor.other_readers(value, reader) or node
 
 
-def _peel_add(editor: Editor, masks: Masks, node: Node) -> Value | str:
-    """add(scores, mask) -> the scores' value, the mask noted."""
-    slot = 0 if _leads_to_product(editor, node.inputs[0]) else 1
-    scores, mask = node.inputs[slot], node.inputs[1 - slot]
-    assert scores is not None and mask is not None
-    return take_added(editor, masks, mask) or scores
-
-
 def _leads_to_product(editor: Editor, value: Value | None) -> bool:
     node = editor.producer(value)
     if node is None or node.op == "matmul":
         return node is not None
-    inner = node.inputs if node.op in ("mul", "div", "where", "add") else []
+    inner = node.inputs if node.op in ("mul", "div", "where", "add", "reshape") else []
     return any(_leads_to_product(editor, operand) for operand in inner)
+
+
+def _peel(editor: Editor, parts: _Parts, node: Node) -> Value | str:
+    """The scores that a mask or a reshape of batch and heads is applied to."""
+    shape = node.output.shape
+    if node.op == "reshape":
+        scores = node.inputs[0]
+        assert scores is not None
+        if scores.shape[-2:] != shape[-2:]:
+            return "a reshape mixes queries and keys of the scores"
+        parts.leading.append(scores.shape[:-2])
+        return scores
+    if node.op == "where":
+        found = take_where(editor, node)
+        if isinstance(found, str):
+            return found
+        scores, mask = found
+    else:
+        slot = 0 if _leads_to_product(editor, node.inputs[0]) else 1
+        scores, added = node.inputs[slot], node.inputs[1 - slot]
+        assert scores is not None and added is not None
+        mask = Mask(added, scores.shape[:-2])
+    if scores.shape != shape:
+        return "the mask widens the scores"
+    parts.masks.append(mask)
+    return scores
 
 
 def _take_apart(match: Match) -> _Parts | str:
@@ -71,45 +99,43 @@ def _take_apart(match: Match) -> _Parts | str:
     found = _only_reader(editor, reader.inputs[0], reader)
     if isinstance(found, str):
         return found
-    parts = _Parts(found)
-    while not isinstance(found, str) and found.op in ("where", "add"):
+    parts = _Parts(found, leading=[reader.output.shape[:-2]])
+    factors: list[tuple[str, float]] = []
+    while not isinstance(found, str) and found.op in ("where", "add", "reshape", "mul", "div"):
         reader = found
-        peel = take_where if found.op == "where" else _peel_add
-        inner = peel(editor, parts.masks, found)
+        if found.op in ("mul", "div"):
+            inner = _peel_factor(editor, factors, found)
+        elif factors and found.op != "reshape":
+            return "a mask is added before the scores are scaled"
+        else:
+            inner = _peel(editor, parts, found)
         if isinstance(inner, str):
             return inner
-        if inner.shape != parts.scores.output.shape:
-            return "the mask widens the scores"
         found = _only_reader(editor, inner, reader)
-    factors: list[tuple[str, float]] = []
-    while not isinstance(found, str) and found.op in ("mul", "div"):
-        reader = found
-        slot = 0 if editor.scalar(found.inputs[1]) is not None else 1
-        number = editor.scalar(found.inputs[1 - slot])
-        if number is None or (found.op == "div" and slot == 1):
-            return "the scores are not scaled by a scalar constant"
-        factors.append((found.op, number))
-        found = _only_reader(editor, found.inputs[slot], reader)
     if isinstance(found, str):
         return found
     if found.op != "matmul":
         return f"the softmax is taken of {found.op}, not of a product"
-    return _take_product(editor, parts, found, factors)
+    return _take_product(parts, found, factors)
 
 
-def _take_product(
-    editor: Editor, parts: _Parts, product: Node, factors: list[tuple[str, float]]
-) -> _Parts | str:
+def _peel_factor(editor: Editor, factors: list[tuple[str, float]], node: Node) -> Value | str:
+    slot = 0 if editor.scalar(node.inputs[1]) is not None else 1
+    number, inner = editor.scalar(node.inputs[1 - slot]), node.inputs[slot]
+    if number is None or inner is None or (node.op == "div" and slot == 1):
+        return "the scores are not scaled by a scalar constant"
+    factors.append((node.op, number))
+    return inner
+
+
+def _take_product(parts: _Parts, product: Node, factors: list[tuple[str, float]]) -> _Parts | str:
     """The product q @ k^T, whose bias or addend is a mask that fuse_matmul_add took."""
     if product.attribute("activation") is not None:
         return "the scores have an activation"
     extra = [value for value in product.inputs[2:] if value is not None]
     if extra and factors:
         return "a mask is added before the scores are scaled"
-    for mask in extra:
-        reason = take_added(editor, parts.masks, mask)
-        if reason is not None:
-            return reason
+    parts.masks += [Mask(value, product.output.shape[:-2]) for value in extra[::-1]]
     scale = scale_by(product.attribute("alpha"), "mul", 1.0)
     for op, number in reversed(factors):
         if isinstance(scale, str):
@@ -121,15 +147,50 @@ def _take_product(
     return parts
 
 
+def _batch_and_heads(editor: Editor, parts: _Parts) -> Shape:
+    """(B, H) of the scores: as they are shaped somewhere, or as q was, else (1, all of them)."""
+    for leading in reversed(parts.leading):
+        if len(leading) == 2:
+            return leading
+    leading, q = parts.scores.output.shape[:-2], parts.scores.inputs[0]
+    if len(leading) == 1 and q is not None:
+        for view, _ in views_of(editor, q, scaled=True):
+            if len(view.axes[0]) == 2:
+                return view.axes[0][0][0], view.axes[0][1][0]
+    return 1, math.prod(leading)
+
+
+def _scores_shape(editor: Editor, parts: _Parts) -> Shape:
+    return (*_batch_and_heads(editor, parts), *parts.scores.output.shape[-2:])
+
+
+def _joined(match: Match) -> tuple[_Parts, Shape, Joined] | str:
+    """The parts, (B, H, Sq, Sk), and the masks as one, or the reason against it."""
+    parts = _take_apart(match)
+    if isinstance(parts, str):
+        return parts
+    shape = _scores_shape(match.editor, parts)
+    key, known = (tuple(parts.masks), shape), match.editor.known
+    if key not in known:  # all layers have the same masks, of many elements
+        known[key] = join(match.editor, parts.masks, shape)
+    joined: Joined | str = known[key]
+    return joined if isinstance(joined, str) else (parts, shape, joined)
+
+
 def _check(match: Match) -> str | None:
-    output, softmax = match["output"], match["softmax"]
+    output, softmax, editor = match["output"], match["softmax"], match.editor
     if output.attribute("transpose_b") or output.attribute("alpha") != 1.0:
         return "the second product transposes v or scales"
     if output.inputs[2] is not None or output.inputs[3] is not None:
         return "the second product already has a bias or an addend"
     if output.attribute("activation") is not None:
         return "the second product already has an activation"
-    reason = match.editor.other_readers(softmax.output, output)
+    weights = match.nodes.get("weights", softmax)
+    if weights.output.shape[-2:] != softmax.output.shape[-2:]:
+        return "a reshape mixes queries and keys of the weights"
+    reason = editor.other_readers(weights.output, output)
+    if weights is not softmax:
+        reason = reason or editor.other_readers(softmax.output, weights)
     if reason is not None:
         return reason
     parts = _take_apart(match)
@@ -138,71 +199,152 @@ def _check(match: Match) -> str | None:
     q, k = parts.scores.inputs[:2]
     v = output.inputs[1]
     assert q is not None and k is not None and v is not None
-    if not q.shape[:-2] == k.shape[:-2] == v.shape[:-2]:
+    if q.shape[:-2] != k.shape[:-2] or v.shape[:-2] != weights.output.shape[:-2]:
         return (
             f"q {list(q.shape)}, k {list(k.shape)} and v {list(v.shape)} differ in batch or heads"
         )
-    if v.shape[-1] != q.shape[-1]:
-        return f"v has head size {v.shape[-1]}, q and k have {q.shape[-1]}"
-    return reason_against(match.editor, parts.masks, parts.scores.output.shape)
+    found = _joined(match)
+    if isinstance(found, str):
+        return found
+    queries, keys = found[1][-2:]
+    sizes = ((queries, q.shape[-1]), (keys, q.shape[-1]), (keys, v.shape[-1]))
+    return _reason_of_shapes([*((*found[1][:2], *size) for size in sizes), None])
 
 
-def _four_axes(editor: Editor, place: Node, value: Value) -> Value:
-    """(..., S, D) -> (1, product of the leading axes, S, D); (B, H, S, D) stays."""
-    if len(value.shape) == 4:
-        return value
-    shape = (1, math.prod(value.shape[:-2]), *value.shape[-2:])
-    return editor.insert_before(place, "reshape", [value], {"shape": shape})
+def _reason_of_shapes(shapes: list[Shape | None]) -> str | None:
+    """Why the attention op does not take these shapes, or None."""
+    spec = OPS["attention"]
+    try:
+        spec.infer_shape(shapes, spec.complete({}))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
-def _keys(editor: Editor, place: Node, product: Node) -> Value:
-    """k as (..., Sk, D), undoing the transpose in front of the product."""
-    operand = product.inputs[1]
-    assert operand is not None
-    if product.attribute("transpose_b"):
-        return operand
-    last = len(operand.shape) - 1
-    producer = editor.producer(operand)
+def _moved(
+    editor: Editor, place: Node, value: Value, reader: Node, shape: Shape, swaps: bool = False
+) -> Value:
+    """A value with four axes, its last two exchanged first if asked for, by the fewest nodes."""
+    last = len(value.shape) - 1
     perm = (*range(last - 1), last, last - 1)
-    source = operand
-    if producer is not None and producer.op == "permute":
-        inner = producer.attribute("perm")
-        assert producer.inputs[0] is not None
-        source = producer.inputs[0]
-        if swaps_last_two(inner):
-            return source
-        perm = tuple(inner[axis] for axis in perm)
-    return editor.insert_before(place, "permute", [source], {"perm": perm})
+
+    def then(view: View) -> View | None:
+        return view.permuted(perm).reshaped(shape) if swaps else view.reshaped(shape)
+
+    found = cheapest(editor, value, reader, shape, then)
+    if found is not None:
+        return found.emit(editor, place)
+    # Repeated keys: no movement that steps_to knows gives them.
+    if swaps:
+        value = editor.insert_before(place, "permute", [value], {"perm": perm})
+    if value.shape == shape:
+        return value
+    return editor.insert_before(place, "reshape", [value], {"shape": shape})
 
 
 def _rewrite(match: Match) -> None:
     editor, output = match.editor, match["output"]
-    parts = _take_apart(match)
-    assert not isinstance(parts, str)
-    q, v = parts.scores.inputs[0], output.inputs[1]
-    assert q is not None and v is not None
-    shape = output.output.shape
-    scores = parts.scores.output.shape
-    mask = mask_value(editor, output, parts.masks, scores)
-    q4 = _four_axes(editor, output, q)
-    k4 = _four_axes(editor, output, _keys(editor, output, parts.scores))
-    v4 = _four_axes(editor, output, v)
-    attributes: dict[str, object] = {"scale": float(parts.scale)}
-    attributes |= attributes_of(editor, parts.masks, scores)
-    if len(shape) == 4:
-        editor.replace(output, "attention", [q4, k4, v4, mask], attributes)
-        return
-    out = editor.insert_before(output, "attention", [q4, k4, v4, mask], attributes)
-    editor.replace(output, "reshape", [out], {"shape": shape})
+    found = _joined(match)
+    assert not isinstance(found, str)
+    parts, scores, joined = found
+    q, k, v = parts.scores.inputs[0], parts.scores.inputs[1], output.inputs[1]
+    assert q is not None and k is not None and v is not None
+    batch, heads, queries, keys = scores
+    mask = mask_value(editor, output, joined, scores)
+    swaps = not parts.scores.attribute("transpose_b")
+    inputs = [
+        _moved(editor, output, q, parts.scores, (batch, heads, queries, q.shape[-1])),
+        _moved(editor, output, k, parts.scores, (batch, heads, keys, q.shape[-1]), swaps),
+        _moved(editor, output, v, output, (batch, heads, keys, v.shape[-1])),
+        mask,
+    ]
+    attributes = {"scale": float(parts.scale)} | joined.attributes
+    shape, passed = output.output.shape, editor.producer(v)
+    if shape == (batch, heads, queries, v.shape[-1]):
+        editor.replace(output, "attention", inputs, attributes)
+    else:
+        out = editor.insert_before(output, "attention", inputs, attributes)
+        editor.replace(output, "reshape", [out], {"shape": shape})
+    editor.drop_unread([passed] if passed is not None else [])
 
+
+# attention(q, repeat(k), repeat(v)) -> attention(q, k, v)
+
+
+def _repeats(editor: Editor, value: Value) -> int:
+    """How many heads behind one another are the same in k or v (B, H, S, D)."""
+    heads = [view.axes[1] for view, _ in views_of(editor, value)]
+    return max((axis[-1][0] for axis in heads if axis and axis[-1][1] == 0), default=1)
+
+
+def _check_shared(match: Match) -> str | None:
+    editor, attention = match.editor, match["attention"]
+    q, k, v, mask = attention.inputs
+    if attention.attribute("layout") != "bhsd" or q is None or k is None or v is None:
+        return ""
+    repeats = _repeats(editor, k), _repeats(editor, v)
+    if repeats == (1, 1):
+        return ""
+    if repeats[0] != repeats[1]:
+        return f"heads of k are repeated {repeats[0]} times, those of v {repeats[1]} times"
+    shapes = [(x.shape[0], x.shape[1] // repeats[0], *x.shape[2:]) for x in (k, v)]
+    mask_shape = None if mask is None else mask.shape
+    return _reason_of_shapes([q.shape, *shapes, mask_shape])
+
+
+def _rewrite_shared(match: Match) -> None:
+    editor, attention = match.editor, match["attention"]
+    k, v = attention.inputs[1:3]
+    assert k is not None and v is not None
+    repeats = _repeats(editor, k)
+
+    def once(view: View) -> View | None:
+        axis = view.axes[1]
+        if not axis or axis[-1] != (repeats, 0):
+            return None
+        return replace(view, axes=(view.axes[0], axis[:-1], *view.axes[2:]))
+
+    passed = [node for value in (k, v) if (node := editor.producer(value)) is not None]
+    for slot, value in ((1, k), (2, v)):
+        shape = (value.shape[0], value.shape[1] // repeats, *value.shape[2:])
+        found = cheapest(editor, value, attention, shape, once)
+        assert found is not None
+        attention.inputs[slot] = found.emit(editor, attention)
+    editor.drop_unread(passed)
+
+
+# attention(mask=repeat(mask)) -> attention(mask=mask)
+
+
+def _check_mask(match: Match) -> str | None:
+    mask = match["attention"].inputs[3]
+    return "" if mask is None or least_shape(match.editor, mask) == mask.shape else None
+
+
+def _rewrite_mask(match: Match) -> None:
+    editor, attention = match.editor, match["attention"]
+    mask = attention.inputs[3]
+    assert mask is not None
+    passed = editor.producer(mask)
+    attention.inputs[3] = least(editor, attention, mask)
+    editor.drop_unread([passed] if passed is not None else [])
+
+
+_SOFTMAX = pattern("softmax", "softmax")
+_ATTENTION = (pattern("attention", "attention"),)
 
 RULES = (
     Rule(
         "attention",
-        (pattern("output", "matmul", {0: pattern("softmax", "softmax")}),),
+        (
+            pattern("output", "matmul", {0: _SOFTMAX}),
+            pattern("output", "matmul", {0: pattern("weights", "reshape", {0: _SOFTMAX})}),
+        ),
         _check,
         _rewrite,
     ),
+    Rule("shared_heads", _ATTENTION, _check_shared, _rewrite_shared),
+    Rule("small_mask", _ATTENTION, _check_mask, _rewrite_mask),
 )
 
 

@@ -1,6 +1,7 @@
 """x * rsqrt(mean(x * x) + eps) * weight -> rms_norm(x, weight, eps): one call, x read twice.
 
-Export writes the mean as a product with a column of 1 / D.
+Export writes the mean as a product with a column of 1 / D; `_norms` says which spellings are taken.
+A weight may be missing, and may be what a model makes of its parameter, as 1 + weight.
 
 Values: exact for all; a square beyond float32 makes the finite elements of its row 0. An eps that
 the kernels do not have, below 0 or NaN, is refused.
@@ -8,72 +9,35 @@ the kernels do not have, below 0 or NaN, is refused.
 
 from __future__ import annotations
 
-import numpy as np
-
-from ..ir import Graph, Node, Value
-from ..rewrite import Match, Pattern, RewriteLog, Rule, apply_rules, pattern
-
-
-def _other(node: Node, inner: Node) -> Value:
-    """The operand of a two-input node that `inner` does not make."""
-    value = node.inputs[1] if node.inputs[0] is inner.output else node.inputs[0]
-    assert value is not None
-    return value
+from ..ir import Graph
+from ..rewrite import Match, RewriteLog, Rule, apply_rules, pattern
+from ._norms import ROOTS, Norm, centered, find_norm, squared, take_vector
+from ._written_out import shared_constant
 
 
 def _check(match: Match) -> str | None:
-    editor, mean, squares = match.editor, match["mean"], match["squares"]
-    x = _other(match["scaled"], match["inverse"])
-    if squares.inputs[0] is not x or squares.inputs[1] is not x:
-        return f"the squares are not those of {x.name}"
-    size = x.shape[-1]
-    column = editor.constant(mean.inputs[1])
-    if column is None or column.shape != (size, 1) or np.any(column != np.float32(1 / size)):
-        return f"the product is not a mean over the {size} elements of a row"
-    if mean.inputs[2:] != [None, None] or mean.attributes:
-        return "the mean's product does more than multiply"
-    if match["inverse"].output.shape != (*x.shape[:-1], 1):
-        return "the mean is not kept as an axis of size 1"
-    eps = editor.scalar(_other(match["sum"], match["mean"]))
-    if eps is None:
-        return "eps is not a scalar constant"
-    if not eps >= 0.0:
-        return f"eps is {eps:g}, the kernels take a number of at least 0"
-    weight = _other(match["output"], match["scaled"])
-    if weight.shape != (size,):
-        return f"{weight!r} is not a vector of {size} weights"
-    return editor.other_readers(match["inverse"].output, match["scaled"]) or editor.other_readers(
-        match["scaled"].output, match["output"]
-    )
+    found = find_norm(match.editor, match["root"])
+    if not isinstance(found, str):
+        return None
+    is_layer_norm = centered(match.editor, squared(match.editor, match["root"])) is not None
+    return "" if is_layer_norm else found
 
 
 def _rewrite(match: Match) -> None:
-    x = _other(match["scaled"], match["inverse"])
-    weight = _other(match["output"], match["scaled"])
-    eps = match.editor.scalar(_other(match["sum"], match["mean"]))
-    match.editor.replace(match["output"], "rms_norm", [x, weight], {"eps": eps})
+    editor = match.editor
+    norm = find_norm(editor, match["root"])
+    assert isinstance(norm, Norm)
+    taken = take_vector(editor, norm.output, "mul")
+    if taken is None:
+        output, weight = norm.output, shared_constant(editor, "ones", norm.x.shape[-1:], 1.0)
+    else:
+        output, weight = taken
+    makers = [editor.producers[value] for value in output.inputs if value in editor.producers]
+    editor.replace(output, "rms_norm", [norm.x, weight], {"eps": norm.eps})
+    editor.drop_unread(makers)
 
 
-def _pattern(output: int, scaled: int, added: int) -> Pattern:
-    """The norm with its commutative operands in these slots."""
-    mean = pattern("mean", "matmul", {0: pattern("squares", "mul")})
-    inverse = pattern("inverse", "rsqrt", {0: pattern("sum", "add", {added: mean})})
-    return pattern("output", "mul", {output: pattern("scaled", "mul", {scaled: inverse})})
-
-
-RULES = (
-    Rule(
-        "rms_norm",
-        tuple(
-            _pattern(output, scaled, added)
-            for output in (0, 1)
-            for scaled in (1, 0)
-            for added in (0, 1)
-        ),
-        _check,
-        _rewrite,
-    ),
-)
+RULES = (Rule("rms_norm", (pattern("root", ROOTS),), _check, _rewrite),)
 
 
 def fuse_rms_norm(graph: Graph, log: RewriteLog) -> Graph:

@@ -1,112 +1,271 @@
-"""stack(e * cos - o * sin, e * sin + o * cos) -> rotary(x, cos, sin), for e, o the pairs of x.
+"""x * cos + cat(-x2, x1) * sin -> rotary(x, cos, sin), and what else turns pairs of a head.
 
-x (B, H, S, D) is read as pairs (B, H, S, D / 2, 2) and taken apart; cos and sin are (S, D / 2).
-Export writes the stack as a `where` between its two parts. One sweep over x instead of ten.
+x is (B, H, S, D) or (B, S, H, D). The pairs are halves, or neighbours as in a stack of
+e * cos - o * sin and e * sin + o * cos; the rest of a head may be left as it is. `_rotation` finds
+out what each element is made of, so that either order of halves, a sine with signs, slices,
+concatenations and stacks all are one form. Tables that hold each angle twice are cut to (S, r / 2)
+where they are constants whose halves are equal. One sweep over x instead of five to ten.
 
 Values: exact for all; each product is rounded before the sum, and overflows as written.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..ir import Graph, Node, Value
+from ..constants import frozen
+from ..ir import Array, Graph, Node, Value
 from ..rewrite import Editor, Match, RewriteLog, Rule, apply_rules, pattern
+from ._rotation import FOLLOWED_OPS, LEAD, Follower, Table
+
+#: Nodes between x and the end of a rotation.
+_MOST_NODES = 32
 
 
 @dataclass(frozen=True)
-class _Parts:
-    x: Value
-    cos: Value
-    sin: Value
+class _Rotation:
+    """`straight` and `across` are the terms of each turned element: of itself, of its partner."""
+
+    follower: Follower
+    straight: Array
+    across: Array
+    pairs: str
+
+    @property
+    def seq_len(self) -> int:
+        """The number of positions."""
+        return self.follower.x.shape[self.follower.axis or 2]
+
+    def columns(self) -> tuple[Array, Array]:
+        """The elements that are the first and the second of their pair."""
+        turned = np.arange(len(self.straight))
+        if self.pairs == "halves":
+            return turned[: len(turned) // 2], turned[len(turned) // 2 :]
+        return turned[::2], turned[1::2]
 
 
-def _made_by(editor: Editor, value: Value | None, op: str) -> Node | None:
-    node = editor.producer(value)
-    return node if node is not None and node.op == op else None
+def _origins(editor: Editor, end: Node) -> Iterator[Value]:
+    """The values of end's shape that all of it is made of, tables left aside, nearest first."""
+    places = {node: place for place, node in enumerate(editor.graph.nodes)}
+    shape = end.output.shape
+    open_values, count = {end.output}, 0
+    while count < _MOST_NODES:
+        makers = [editor.producers[value] for value in open_values if value in editor.producers]
+        if not makers:
+            return
+        node = max(makers, key=places.__getitem__)
+        if node.op not in FOLLOWED_OPS:
+            return
+        open_values.remove(node.output)
+        count += 1
+        for value in node.inputs:
+            if value is None or value in editor.graph.constants:
+                continue
+            if len(value.shape) > LEAD and value.shape[:LEAD] == shape[:LEAD]:
+                open_values.add(value)
+        if len(open_values) == 1:
+            (x,) = open_values
+            if x.shape == shape:
+                yield x
 
 
-def _part(editor: Editor, value: Value | None, op: str) -> Node | None:
-    """The node of this op behind the reshape that gives a part of the stack its axis."""
-    reshape = _made_by(editor, value, "reshape")
-    return None if reshape is None else _made_by(editor, reshape.inputs[0], op)
+def _take_apart(editor: Editor, end: Node) -> _Rotation | str:
+    """The rotation that ends in a node, or why there is none: "" where nothing is turned."""
+    reason = ""
+    if len(end.output.shape) != LEAD + 1:
+        return reason
+    for x in _origins(editor, end):
+        follower = Follower(editor, x)
+        terms = follower.terms(end.output)
+        found = "" if terms is None else _pair_up(follower, terms)
+        if isinstance(found, _Rotation):
+            return found
+        reason = reason or found
+    return reason
 
 
-def _terms(editor: Editor, node: Node) -> list[tuple[Value, Value]] | None:
-    """The (numbers, table) of both products of a sum or difference."""
-    terms = []
-    for value in node.inputs:
-        product = _made_by(editor, value, "mul")
-        if product is None:
-            return None
-        a, b = product.inputs
-        assert a is not None and b is not None
-        terms.append((b, a) if len(a.shape) == 2 else (a, b))
-    return terms
+def _pair_up(follower: Follower, terms: Array) -> _Rotation | str:
+    """Find each element's partner in the terms that it is made of."""
+    is_there = terms["place"] >= 0
+    itself = is_there & (terms["place"] == np.arange(terms.shape[1]))
+    count = is_there.sum(axis=0)
+    turned = int(np.argmax(count == 1)) if np.any(count == 1) else len(count)
+    if turned == 0:
+        return ""
+    if np.any(itself.sum(axis=0) != 1) or np.any(count[:turned] != 2):
+        return "an element is not made of itself and one other"
+    columns = np.arange(len(count))
+    straight = terms[itself.argmax(axis=0), columns]
+    across = terms[(is_there & ~itself).argmax(axis=0), columns][:turned]
+    straight, rest = straight[:turned], straight[turned:]
+    if np.any(count[turned:] != 1) or np.any(rest["table"] >= 0) or np.any(rest["sign"] != 1):
+        return "the rest of a head is not left as it is"
+    if np.any(straight["table"] < 0) or np.any(across["table"] < 0):
+        return "an element is not multiplied by a table"
+    if np.any(np.abs(straight["sign"]) != 1) or np.any(np.abs(across["sign"]) != 1):
+        return "an element is scaled"
+    index = np.arange(turned)
+    for pairs, partner in (("interleaved", index ^ 1), ("halves", (index + turned // 2) % turned)):
+        if turned % 2 == 0 and np.array_equal(across["place"], partner):
+            return _Rotation(follower, straight, across, pairs)
+    return "the elements are neither paired with neighbours nor with the other half"
 
 
-def _pairs_of(editor: Editor, value: Value, index: int) -> Value | None:
-    """x, of whose pairs a value is the element `index`."""
-    piece = _part(editor, value, "slice")
-    if piece is None:
+def _factors(tables: list[Table], terms: Array) -> Array | None:
+    """(positions, columns) of the terms' factors, where they are constants."""
+    arrays = [tables[index].array for index in terms["table"]]
+    known = [array for array in arrays if array is not None]
+    if len(known) != len(arrays):
         return None
-    pairs = _made_by(editor, piece.inputs[0], "reshape")
-    if pairs is None or pairs.inputs[0] is None:
-        return None
-    x = pairs.inputs[0]
-    if len(x.shape) != 4 or pairs.output.shape != (*x.shape[:3], x.shape[3] // 2, 2):
-        return None
-    place = tuple(piece.attribute(name) for name in ("axis", "start", "stop"))
-    return x if place == (4, index, index + 1) else None
+    rows = max(len(array) for array in known)
+    columns = zip(known, terms["column"], terms["sign"], strict=True)
+    return np.stack(
+        [np.broadcast_to(array[:, at] * np.float32(sign), rows) for array, at, sign in columns],
+        axis=1,
+    )
 
 
-def _take_apart(match: Match) -> _Parts | str:
-    """The parts of a rotation, or the reason why this is none."""
-    editor, joined = match.editor, match["joined"]
-    condition = editor.constant(joined.inputs[0])
-    if condition is None or not np.array_equal(condition, [1, 0]):
-        return "the where does not stack two parts along a last axis"
-    difference = _part(editor, joined.inputs[1], "sub")
-    total = _part(editor, joined.inputs[2], "add")
-    if difference is None or total is None:
-        return "the stacked parts are not a difference and a sum"
-    first, second = _terms(editor, difference), _terms(editor, total)
-    if first is None or second is None:
-        return "the stacked parts are not made of products"
-    (even, cos), (odd, sin) = first
-    if {(even, sin), (odd, cos)} != set(second):
-        return "the sum does not turn what the difference turns"
-    x = _pairs_of(editor, even, 0)
-    if x is None or _pairs_of(editor, odd, 1) is not x:
-        return "the products are not taken of the pairs of one (B, H, S, D)"
-    if not cos.shape == sin.shape == (x.shape[2], x.shape[3] // 2):
-        return f"cos {list(cos.shape)} and sin {list(sin.shape)} are not (S, D / 2) of {x!r}"
-    return _Parts(x, cos, sin)
+def _value(rotation: _Rotation, terms: Array) -> Value | None:
+    """The table that is the terms' factors as it is, whether a constant or not."""
+    value = rotation.follower.tables[terms["table"][0]].value
+    is_whole = np.array_equal(terms["column"], np.arange(len(terms)))
+    is_one = np.all(terms["table"] == terms["table"][0]) and np.all(terms["sign"] == 1)
+    return value if is_one and is_whole and value.shape == (rotation.seq_len, len(terms)) else None
+
+
+def _angles(rotation: _Rotation) -> tuple[Array | Value, Array | Value] | str:
+    """Cosines and sines of each pair, as constants or values, or the reason why there are none."""
+    tables = rotation.follower.tables
+    first, second = rotation.columns()
+    straight, across = rotation.straight, rotation.across
+    negated = across[first]
+    negated["sign"] *= -1.0
+    angles: list[Array | Value] = []
+    for name, one, other in (
+        ("cosines", straight[first], straight[second]),
+        ("sines", negated, across[second]),
+    ):
+        factors, others = _factors(tables, one), _factors(tables, other)
+        value = _value(rotation, one)
+        if value is not None and value is _value(rotation, other):
+            angles.append(value)
+        elif factors is None or others is None:
+            return f"the {name} are neither constants nor a table of (S, r / 2)"
+        elif not np.array_equal(factors, others):
+            return f"the two {name} of a pair differ"
+        else:
+            angles.append(factors)
+    return angles[0], angles[1]
 
 
 def _check(match: Match) -> str | None:
-    parts = _take_apart(match)
-    if isinstance(parts, str):
-        return parts
-    if match["flat"].output.shape != parts.x.shape:
-        return f"the pairs are not put back to {list(parts.x.shape)}"
-    return match.editor.other_readers(match["joined"].output, match["flat"])
+    found = _take_apart(match.editor, match["end"])
+    if isinstance(found, str):
+        return found
+    angles = _angles(found)
+    return angles if isinstance(angles, str) else None
+
+
+def _rows(editor: Editor, angles: Array | Value, base: str, seq_len: int) -> Value:
+    """A table (seq_len, columns); constants that are equal are one."""
+    if isinstance(angles, Value):
+        return angles
+    angles = np.broadcast_to(angles, (seq_len, angles.shape[1]))
+    key = (base, angles.shape, angles.tobytes())
+    if key not in editor.joined:
+        array = np.array(angles, np.float32, order="C")
+        editor.joined[key] = editor.add_constant(base, frozen(array))
+    return editor.joined[key]
 
 
 def _rewrite(match: Match) -> None:
-    parts = _take_apart(match)
-    assert not isinstance(parts, str)
-    match.editor.replace(match["flat"], "rotary", [parts.x, parts.cos, parts.sin], {})
+    editor, end = match.editor, match["end"]
+    rotation = _take_apart(editor, end)
+    assert not isinstance(rotation, str)
+    angles = _angles(rotation)
+    assert not isinstance(angles, str)
+    follower = rotation.follower
+    cos, sin = (
+        _rows(editor, each, base, rotation.seq_len)
+        for each, base in zip(angles, ("cos", "sin"), strict=True)
+    )
+    makers = [editor.producers[value] for value in end.inputs if value in editor.producers]
+    layout = "bshd" if follower.axis == 1 else "bhsd"
+    attributes = {"layout": layout, "pairs": rotation.pairs}
+    editor.replace(end, "rotary", [follower.x, cos, sin], attributes)
+    editor.drop_unread(makers)
 
+
+# concat(rotary(x[..., :r], cos, sin), x[..., r:]) -> rotary(x, cos, sin)
+
+
+def _check_part(match: Match) -> str | None:
+    rotary, part, rest, joined = (match[name] for name in ("rotary", "part", "rest", "joined"))
+    last = len(joined.output.shape) - 1
+    if joined.attribute("axis") != last or any(value is not None for value in joined.inputs[2:]):
+        return ""
+    if part.inputs[0] is not rest.inputs[0] or part.inputs[0] is None:
+        return "what is turned and what is left are not of one head"
+    size = part.inputs[0].shape[-1]
+    places = [
+        tuple(node.attribute(name) for name in ("axis", "start", "stop")) for node in (part, rest)
+    ]
+    turned = part.output.shape[-1]
+    if places != [(last, 0, turned), (last, turned, size)]:
+        return "what is turned is not the first part of a head, and what is left the rest"
+    return match.editor.other_readers(rotary.output, joined)
+
+
+def _rewrite_part(match: Match) -> None:
+    rotary = match["rotary"]
+    inputs = [match["part"].inputs[0], *rotary.inputs[1:]]
+    match.editor.replace(match["joined"], "rotary", inputs, rotary.attributes, like=rotary)
+
+
+_TURNED = "concat|reshape|take|where"
+_PART = pattern("part", "add|sub", {0: pattern("product", "mul")})
 
 RULES = (
     Rule(
         "rotary",
-        (pattern("flat", "reshape", {0: pattern("joined", "where")}),),
+        (
+            # x * cos + turned(x) * sin
+            *(
+                pattern(
+                    "end",
+                    "add|sub",
+                    {
+                        slot: pattern("across", "mul", {inner: pattern("turned", _TURNED)}),
+                        1 - slot: pattern("straight", "mul"),
+                    },
+                )
+                for slot in (1, 0)
+                for inner in (0, 1)
+            ),
+            # the two members of a pair joined, and a stack of them
+            pattern("end", "concat", {0: _PART}),
+            pattern("end", "reshape", {0: pattern("joined", "concat|where")}),
+        ),
         _check,
         _rewrite,
+    ),
+    Rule(
+        "rotary_of_part",
+        (
+            pattern(
+                "joined",
+                "concat",
+                {
+                    0: pattern("rotary", "rotary", {0: pattern("part", "slice")}),
+                    1: pattern("rest", "slice"),
+                },
+            ),
+        ),
+        _check_part,
+        _rewrite_part,
     ),
 )
 

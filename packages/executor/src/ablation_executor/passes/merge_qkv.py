@@ -1,125 +1,175 @@
 """attention(a @ wq, a @ wk, a @ wv) -> attention(a @ [wq wk wv], layout="qkv").
 
-One product of three times the columns reads `a` once and starts once. The weights are joined when
-the pass runs; the graph lets go of the three it had.
+One product of three times the columns reads `a` once and starts once, and attention reads its
+result where it lies. The three may come from three products or from one; that one's columns may be
+in another order (heads outside of q, k and v), and its rows as well ((S, B, E)). Where the weight
+is constant its columns are put in order once, when the pass runs; the graph lets go of the weights
+it had. A product that lacks the bias that others have gets one of zeros, and factors that differ go
+into the weights. A rotation of q and one of k become one of both, which leaves the heads of v.
+Where q has more heads than k and v, one product becomes three: attention cannot read their columns
+where they lie.
 
-Values: exact for all; a column of a product depends on its own column of the weight alone.
+Values: exact for all; a column of a product depends on its own column of the weight alone. A factor
+goes into a weight if it is at most 1 and leaves no element below the smallest normal number; it is
+rounded there, unless it is a power of two.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..constants import frozen
 from ..ir import Graph, Node, Value
 from ..rewrite import Editor, Match, RewriteLog, Rule, apply_rules, pattern
-
-_NAMES = ("q", "k", "v")
-
-
-def _products(match: Match) -> list[Node]:
-    return [match[f"{name}_product"] for name in _NAMES]
-
-
-def _reason_of(match: Match, name: str) -> str | None:
-    """Why the product of q, k or v cannot be a part of a larger one, or None."""
-    editor, reshape, product = match.editor, match[f"{name}_heads"], match[f"{name}_product"]
-    heads, columns = reshape.output, product.output
-    if columns.shape[-1] != heads.shape[2] * heads.shape[3]:
-        return f"the reshape of {name} does more than split the columns into heads"
-    if product.attribute("activation") is not None:
-        return f"the product of {name} has an activation"
-    if product.inputs[3] is not None:
-        return f"the product of {name} has an addend"
-    weight, bias = product.inputs[1:3]
-    if weight is None or editor.constant(weight) is None or len(weight.shape) != 2:
-        return f"the weight of {name} is not a constant matrix"
-    if bias is not None and editor.constant(bias) is None:
-        return f"the bias of {name} is not a constant"
-    reason = editor.other_readers(heads, match["attention"])
-    return reason or editor.other_readers(columns, reshape)
+from ._qkv_parts import (
+    SWAP,
+    Part,
+    columns_of,
+    has_own_order,
+    has_own_rows,
+    parts_of,
+    reason_of,
+    reason_of_readers,
+    scales_weights,
+)
+from ._views import SHORTER_MOVEMENTS, cheapest, steps_to
 
 
 def _check(match: Match) -> str | None:
-    layout = match["attention"].attribute("layout")
-    if layout != "bshd":
-        return f"the attention's layout is {layout}, not bshd"
-    for name in _NAMES:
-        reason = _reason_of(match, name)
-        if reason is not None:
-            return reason
-    products = _products(match)
-    if len(set(products)) != 3:
-        return "q, k and v are not three products"
-    first = products[0]
-    for name, other in zip(_NAMES, products, strict=True):
-        if other.inputs[0] is not first.inputs[0]:
-            return f"{name} is not made from what q is made from"
-        if (other.inputs[2] is None) != (first.inputs[2] is None):
-            return f"of q and {name}, only one has a bias"
-        for attribute in ("transpose_b", "alpha"):
-            if other.attribute(attribute) != first.attribute(attribute):
-                return f"{attribute} differs between q and {name}"
-    return None
+    parts = parts_of(match)
+    return parts if isinstance(parts, str) else None
 
 
-def _join(editor: Editor, values: list[Value], axis: int) -> Value:
-    """The constants behind one another as one, named after all of them; made once."""
-    key = (*values, axis)
+# The joined constants -----------------------------------------------------------------------------
+
+
+def _joined(
+    editor: Editor, parts: Sequence[Part], slot: int, transpose_b: bool, keeps_alpha: bool
+) -> Value | None:
+    """The weights (slot 1) or biases (slot 2) of all parts as one constant, made once."""
+    values = [part.product.inputs[slot] for part in parts]
+    if all(value is None for value in values):
+        return None
+    key = (
+        *values,
+        *(part.columns.tobytes() for part in parts),
+        *(part.product.attribute("transpose_b") for part in parts),
+        *(None if keeps_alpha else (part.alpha, part.factor) for part in parts),
+        transpose_b,
+    )
     if key not in editor.joined:
-        arrays = [editor.graph.constants[value] for value in values]
-        name = "+".join(value.name for value in values)
-        editor.joined[key] = editor.add_constant(name, frozen(np.concatenate(arrays, axis)))
+        arrays = []
+        for part, value in zip(parts, values, strict=True):
+            array = editor.constant(value)
+            if array is None:
+                array = np.zeros(part.product.output.shape[-1], np.float32)
+            # The columns become the first axis.
+            if slot == 1 and not part.product.attribute("transpose_b"):
+                array = array.T
+            array = array[part.columns]
+            factor = 1.0 if keeps_alpha else part.factor * (part.alpha if slot == 1 else 1.0)
+            arrays.append(array if factor == 1.0 else array * np.float32(factor))
+        whole = np.concatenate(arrays)
+        whole = whole if transpose_b or slot == 2 else np.ascontiguousarray(whole.T)
+        names = dict.fromkeys(value.name for value in values if value is not None)
+        editor.joined[key] = editor.add_constant("+".join(names), frozen(whole))
     return editor.joined[key]
 
 
+def _rows(editor: Editor, part: Part) -> Value:
+    """`a` with its rows in the order of (B, S), or as it is where they are so already."""
+    if has_own_rows(part):
+        return part.a
+    steps = steps_to(part.rows, part.rows.shape) or []
+    found = cheapest(editor, part.a, part.product, part.rows.shape, lambda view: view.after(steps))
+    assert found is not None
+    return found.emit(editor, part.product)
+
+
+def _merged(editor: Editor, attention: Node, parts: list[Part]) -> Value:
+    """The one product of all parts: the one there is, or a new one."""
+    first = parts[0].product
+    if has_own_order(parts) and has_own_rows(parts[0]):
+        return first.output
+    weight, bias = first.inputs[1:3]
+    attributes = dict(first.attributes)
+    if not has_own_order(parts):
+        keeps_alpha = not scales_weights(parts)
+        transpose_b = bool(first.attribute("transpose_b"))
+        weight, bias = (_joined(editor, parts, slot, transpose_b, keeps_alpha) for slot in (1, 2))
+        attributes = attributes if keeps_alpha else attributes | {"alpha": 1.0}
+    inputs = [_rows(editor, parts[0]), weight, bias, None]
+    return editor.insert_before(attention, "matmul", inputs, attributes)
+
+
 def _rewrite(match: Match) -> None:
-    editor, attention, products = match.editor, match["attention"], _products(match)
-    first = products[0]
-    weights, biases = (
-        [value for product in products if (value := product.inputs[slot]) is not None]
-        for slot in (1, 2)
-    )
-    weight = _join(editor, weights, axis=0 if first.attribute("transpose_b") else 1)
-    bias = _join(editor, biases, axis=0) if biases else None
-    batch, seq_len, n_heads, head_dim = match["q_heads"].output.shape
-    product = editor.insert_before(
-        attention, "matmul", [first.inputs[0], weight, bias, None], first.attributes
-    )
-    qkv = editor.insert_before(
-        attention, "reshape", [product], {"shape": (batch, seq_len, 3, n_heads, head_dim)}
-    )
-    attention.inputs = [qkv, None, None, attention.inputs[3]]
-    attention.attributes["layout"] = "qkv"
-    editor.drop_unread([match[f"{name}_heads"] for name in _NAMES])
-    _drop_unread_constants(editor.graph, [*weights, *biases])
+    editor, attention = match.editor, match["attention"]
+    parts, q = parts_of(match), attention.inputs[0]
+    assert not isinstance(parts, str) and q is not None
+    products = [part.product for part in parts]
+    product = _merged(editor, attention, parts)
+    is_bshd = attention.attribute("layout") == "bshd"
+    batch, seq_len, n_heads, head_dim = q.shape if is_bshd else (q.shape[axis] for axis in SWAP)
+    rotary = parts[0].rotary
+    if rotary is not None:
+        heads = {"shape": (batch, seq_len, 3 * n_heads, head_dim)}
+        product = editor.insert_before(attention, "reshape", [product], heads)
+        turned = rotary.attributes | {"layout": "bshd", "n_heads": 2 * n_heads}
+        product = editor.insert_before(attention, "rotary", [product, *rotary.inputs[1:]], turned)
+    split = {"shape": (batch, seq_len, 3, n_heads, head_dim)}
+    qkv = editor.insert_before(attention, "reshape", [product], split)
+    inputs = [qkv, None, None, attention.inputs[3]]
+    if is_bshd:
+        attention.inputs = inputs
+        attention.attributes["layout"] = "qkv"
+    else:
+        attributes = attention.attributes | {"layout": "qkv"}
+        editor.put_behind(attention, "attention", inputs, attributes, ("permute", {"perm": SWAP}))
+    editor.drop_unread([node for part in parts for node in part.passed] + products)
 
 
-def _drop_unread_constants(graph: Graph, candidates: list[Value]) -> None:
-    read = {value for node in graph.nodes for value in node.inputs} | {*graph.outputs}
-    for value in candidates:
-        if value not in read:
-            graph.constants.pop(value, None)
+# attention of q, k and v cut from one product, with more heads of q -> of three products
+
+
+def _check_split(match: Match) -> str | None:
+    editor, attention = match.editor, match["attention"]
+    parts = columns_of(match)
+    if isinstance(parts, str) or len({part.columns.size for part in parts}) == 1:
+        return ""
+    if len({part.product for part in parts}) > 1 or any(part.factor != 1.0 for part in parts):
+        return ""
+    return reason_of(editor, parts[0], "q, k and v") or reason_of_readers(editor, attention, parts)
+
+
+def _rewrite_split(match: Match) -> None:
+    editor, attention, parts = match.editor, match["attention"], columns_of(match)
+    assert not isinstance(parts, str)
+    product = parts[0].product
+    rows = _rows(editor, parts[0])
+    transpose_b = bool(product.attribute("transpose_b"))
+    passed = [node for part in parts for node in part.passed]
+    for slot, part in enumerate(parts):
+        reader, place = (attention, slot) if part.rotary is None else (part.rotary, 0)
+        weight, bias = (_joined(editor, [part], each, transpose_b, True) for each in (1, 2))
+        inputs = [rows, weight, bias, None]
+        value = editor.insert_before(reader, "matmul", inputs, product.attributes)
+        old = reader.inputs[place]
+        assert old is not None
+        is_bshd = reader.attribute("layout") == "bshd"
+        shape = old.shape if is_bshd else tuple(old.shape[axis] for axis in SWAP)
+        value = editor.insert_before(reader, "reshape", [value], {"shape": shape})
+        if not is_bshd:
+            value = editor.insert_before(reader, "permute", [value], {"perm": SWAP})
+        reader.inputs[place] = value
+    editor.drop_unread([*passed, product])
 
 
 RULES = (
-    Rule(
-        "merge_qkv",
-        (
-            pattern(
-                "attention",
-                "attention",
-                {
-                    slot: pattern(
-                        f"{name}_heads", "reshape", {0: pattern(f"{name}_product", "matmul")}
-                    )
-                    for slot, name in enumerate(_NAMES)
-                },
-            ),
-        ),
-        _check,
-        _rewrite,
-    ),
+    Rule("merge_qkv", (pattern("attention", "attention"),), _check, _rewrite),
+    Rule("split_qkv", (pattern("attention", "attention"),), _check_split, _rewrite_split),
+    SHORTER_MOVEMENTS,
 )
 
 
