@@ -149,8 +149,8 @@ def test_published_figures_are_hollow(data: Gathered) -> None:
 
 def test_a_number_that_may_be_null_is_never_formatted_by_vega(drawn_charts: list[Drawn]) -> None:
     """Vega writes null as 0 where a format is given: a tooltip's number is known in every row."""
-    # Those stand at the parts of a bar only, and at what two ways can measure
-    apart = {("breakdown", "share"), ("plane", "formula_bytes")}
+    # Of parts of a bar, of a band that is filtered, and of what two ways can measure
+    apart = {("breakdown", "share"), ("ratio", "floor"), ("plane", "formula_bytes")}
     apart |= {("memory", "measured_mib"), ("memory", "predicted_mib"), ("steps", "part_ms")}
     for (spec, _, _), picture, frame in drawn_charts:
         timed = frame.filter(_drawn(frame))

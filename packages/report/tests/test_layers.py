@@ -63,6 +63,10 @@ def test_layers_count_in_the_operations(flops: int, faults: set[str]) -> None:
 def test_a_case_with_layers_has_its_own_name() -> None:
     assert config_name(DEEP["sizes"]) == short_case(make_row(**DEEP)) == NAME
     assert config_name(SIZES) == short_case(make_row()) == "Toy"
+    batch: dict[str, Any] = {"sizes": SIZES | {"layers": 4, "B": 3}, "flops": 12 * FLOPS}
+    row = make_row(**batch)
+    assert config_name(batch["sizes"]) == short_case(row) == f"{NAME}, batch 3"
+    assert row_faults(row) == {}
     # A model with layers that is no config is named by its suite
     assert config_name({"size": "xl", "layers": 48}) is None
 
@@ -90,6 +94,21 @@ def test_tables_have_no_mean_over_both() -> None:
     ]
     assert "vs naive: geometric mean 0.40x over 2 configs" in summaries[1].notes
     assert any(table.title.startswith(f"{NAME}: d_model 64") for table in tables)
+
+
+def test_no_mean_is_over_two_batches(tmp_path: Path) -> None:
+    batch: dict[str, Any] = {"sizes": SIZES | {"B": 3}, "flops": 3 * FLOPS}
+    rows = [
+        make_timed(name, [ns] * 6, parent=parent, **changes)
+        for changes in ({}, batch)
+        for name, parent, ns in (("torch-naive", None, 1000), ("passes-none", "torch-naive", 500))
+    ]
+    tables = run_tables(make_run(rows))
+    rungs = [table.header[2:] for table in tables if table.title.startswith("RUNGS")]
+    assert rungs == [["Toy"], ["Toy, batch 3"]]
+    runs = gather(write_run(tmp_path / "run", rows)).runs
+    assert configs_of(runs) == ["Toy", "Toy, batch 3"]
+    assert [setting.batch for setting in settings(places(runs))] == [1, 3]
 
 
 def test_the_slope_is_over_cases_with_as_many_layers() -> None:

@@ -58,7 +58,9 @@ def _product(entry: Mapping[str, Any]) -> Product:
     chosen = entry["chosen"]
     levels = 2 if "strassen_twice" in chosen else 1 if "strassen" in chosen else 0
     return Product(
-        *(int(entry[axis]) for axis in ("m", "n", "k")),
+        int(entry["m"]),
+        int(entry["n"]),
+        int(entry["k"]),
         (one / packed, two / packed),
         (errors[0] / error, errors[1] / error),
         levels,

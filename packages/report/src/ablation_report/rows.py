@@ -200,6 +200,11 @@ DETAILS: Columns = {
         ("lowered_to_sdpa", "graph_breaks", "recompiles_timed"), COUNT.or_null().optional()
     ),
     "sdpa_backend": TEXT.or_null().optional(),
+    # Of a module: the largest error of PyTorch's eager float32, of which the limit is a multiple;
+    # the path of the module that made each operation; calls of the graph as it was exported.
+    "eager_error": NUMBER.or_null().optional(),
+    "module_paths": table(others=ANY_TEXT).optional(),
+    "exported_calls": COUNT.optional(),
 }
 SIZES: Columns = {
     **dict.fromkeys(("B", "H", "Nq", "Nk", "d"), POSITIVE.optional()),
@@ -207,6 +212,8 @@ SIZES: Columns = {
     "scale": NUMBER.optional(),
     **dict.fromkeys(("layers", "d_ff", "vocab", "study_warmup"), COUNT.optional()),
     "config": TEXT.optional(),
+    # A named model, its size and its attention, or a user's factory, path.py:name.
+    **dict.fromkeys(("model", "module", "attention"), TEXT.optional()),
 }
 
 ROW_COLUMNS: Columns = {
@@ -419,14 +426,25 @@ def _scalar(text: str) -> Any:
 
 
 def config_name(sizes: Mapping[str, Any]) -> str | None:
-    """Write the name of a case that has one: its config, and its layers where these are a size.
+    """Write the name of a case that has one: its config, its layers where these are a size, and a
+    batch above 1.
 
-    The same config with other layers is another case.
+    The same config with other layers, or another batch, is another case.
     """
     if "config" not in sizes:
         return None
     layers = f", {sizes['layers']} layers" if "layers" in sizes else ""
-    return f"{sizes['config']}{layers}"
+    batch = f", batch {sizes['B']}" if sizes.get("B", 1) != 1 else ""
+    return f"{sizes['config']}{layers}{batch}"
+
+
+def case_name(sizes: Mapping[str, Any]) -> str | None:
+    """Write the name of a case that has one: that of its config, or of its model or module."""
+    for key in ("model", "module"):
+        if key in sizes:
+            layers = f", {sizes['layers']} layers" if sizes.get("layers", 1) != 1 else ""
+            return f"{sizes[key]}{layers}"
+    return config_name(sizes)
 
 
 def blank_row() -> Row:

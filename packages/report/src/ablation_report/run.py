@@ -305,14 +305,21 @@ def layers_of(row: Row) -> int:
     return int(sizes.get("layers", 1)) if "config" in sizes else 1
 
 
+def batch_of(row: Row) -> int:
+    """Return the sequences of a case of a config; 1 of any other case."""
+    sizes = row["sizes"]
+    return int(sizes.get("B", 1)) if "config" in sizes else 1
+
+
 def by_layers(run: Run) -> list[Run]:
-    """Return the rows of a run by the layers of their cases, fewest first: no mean is over both."""
-    groups: dict[int, list[Row]] = {}
+    """Return the rows of a run by the layers and the batch of their cases, fewest first: no mean is
+    over two of them."""
+    groups: dict[tuple[int, int], list[Row]] = {}
     for row in run.rows:
-        groups.setdefault(layers_of(row), []).append(row)
+        groups.setdefault((layers_of(row), batch_of(row)), []).append(row)
     if len(groups) < 2:
         return [run]
-    return [replace(run, rows=tuple(groups[layers])) for layers in sorted(groups)]
+    return [replace(run, rows=tuple(groups[key])) for key in sorted(groups)]
 
 
 def is_ours(row: Row) -> bool:

@@ -3,7 +3,7 @@ words for a case."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ablation_report.fit import slope
@@ -77,14 +77,18 @@ def short_case(row: Row) -> str:
 
     A case that has a name is called by it.
     """
-    if "config" in row["sizes"]:
-        words = [str(row["sizes"]["config"])]
+    sizes, last = row["sizes"], list[str]()
+    if "config" in sizes:
+        words = [str(sizes["config"])]
+        last = [f"batch {sizes['B']}"] if sizes.get("B", 1) != 1 else []
+    elif "model" in sizes or "module" in sizes:
+        return ", ".join(_model_words(sizes))
     else:
         length = [f"N {length_of(row)}"] if "Nk" in row["sizes"] else []
         words = [*_mask(row), *length, *_shape(row)]
     if row["dtype"] != "float32":
         words.append(str(row["dtype"]))
-    return ", ".join([*words, *_other_words(row)])
+    return ", ".join([*words, *_other_words(row), *last])
 
 
 def length_of(row: Row) -> str:
@@ -110,6 +114,18 @@ def mean_ratios(run: Run, rows: Iterable[Row]) -> dict[tuple[str, str], Geometri
         group = groups.setdefault((row["variant"], row["phase"]), {})
         group[name] = ratio.value if ratio else None
     return {key: geometric_mean(ratios) for key, ratios in groups.items()}
+
+
+def _model_words(sizes: Mapping[str, object]) -> list[str]:
+    """Write a named model, or a user's module, with what is not usual."""
+    if "module" in sizes:
+        return [str(sizes["module"])]
+    words = [str(sizes["model"])]
+    words += [f"N {sizes['Nk']}"] if "Nk" in sizes else []
+    words += [f"B{sizes['B']}"] if sizes.get("B", 1) != 1 else []
+    words += [f"{sizes['layers']} layers"] if sizes.get("layers", 1) != 1 else []
+    words += [str(sizes["size"])] if "size" in sizes else []
+    return words + ([f"{sizes['attention']} attention"] if "attention" in sizes else [])
 
 
 def _mask(row: Row) -> list[str]:

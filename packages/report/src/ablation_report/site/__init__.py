@@ -33,11 +33,13 @@ __all__ = ["build_site", "installed_kernels", "site_inputs", "write_pages"]
 
 PASSES = "packages/executor/src/ablation_executor/passes"
 PRODUCTS = "data/products"
+MODELS = "data/models.json"
 
 
 def site_inputs(paths: Sequence[Path], own: Sequence[Path] = (), root: Path = Path()) -> Inputs:
     """Return what the pages are made from: runs and published files below some paths, the reader's
-    `own` ones, the installed op table, and passes and maps of products of the repository at `root`.
+    `own` ones, the installed op table, and the passes, models and maps of products of the
+    repository at `root`.
 
     Raises:
         OSError: a path is missing, or holds nothing to read.
@@ -46,8 +48,14 @@ def site_inputs(paths: Sequence[Path], own: Sequence[Path] = (), root: Path = Pa
     gathered = gather(*paths, *own)
     places = set(map(os.path.realpath, found_paths(own)))
     mine = (run.name for run in gathered.runs if os.path.realpath(run.path) in places)
-    maps = tuple(map(read_map, sorted((root / PRODUCTS).glob("*.json"))))
-    return Inputs(gathered, installed_kernels(), root / PASSES, frozenset(mine), maps)
+    return Inputs(
+        gathered,
+        installed_kernels(),
+        root / PASSES,
+        frozenset(mine),
+        products=tuple(map(read_map, sorted((root / PRODUCTS).glob("*.json")))),
+        models=root / MODELS,
+    )
 
 
 def build_site(

@@ -17,6 +17,7 @@ from ablation_report.site.pages.findings import findings_block, home_findings_bl
 from ablation_report.site.pages.kernels import kernels_block
 from ablation_report.site.pages.ladder import NO_RUN, ladder_block
 from ablation_report.site.pages.league import league_block, result_block
+from ablation_report.site.pages.models import models_block
 from ablation_report.site.pages.passes import passes_block
 from ablation_report.site.pages.performance import (
     costs_block,
@@ -53,6 +54,7 @@ BLOCKS: Mapping[str, Callable[[Inputs], str]] = {
     "strassen": strassen_block,
     "evidence": evidence_block,
     "passes": passes_block,
+    "models": models_block,
     "kernels": kernels_block,
 }
 

@@ -10,7 +10,16 @@ from ablation_report.attribution.worths import NOT_RESOLVED, attribution_of
 from ablation_report.compare.conditions import hardware
 from ablation_report.machines import machine_name
 from ablation_report.rows import config_name
-from ablation_report.run import BLOCK, Comparison, Row, Run, is_other, is_ours, layers_of
+from ablation_report.run import (
+    BLOCK,
+    Comparison,
+    Row,
+    Run,
+    batch_of,
+    is_other,
+    is_ours,
+    layers_of,
+)
 from ablation_report.stats import is_too_noisy, median
 
 # A run with more noisy rows than this part of those that have an interval leads no page
@@ -44,6 +53,11 @@ class Place:
         """The blocks that run one after another."""
         return layers_of(self.rows[0])
 
+    @property
+    def batch(self) -> int:
+        """The sequences of a call."""
+        return batch_of(self.rows[0])
+
 
 class Answer(Protocol):
     """One thing that rows say of a question, or leave open."""
@@ -70,16 +84,17 @@ def created(run: Run) -> str:
 
 
 def configs_of(runs: Iterable[Run]) -> list[str]:
-    """Return the configs that have a row, those with several layers behind the single blocks: in
-    the order of the run that has them all, or the one with the fewest operations first."""
-    groups: dict[int, list[list[Row]]] = {}
+    """Return the configs that have a row, those with several layers or sequences behind the single
+    blocks: in the order of the run that has them all, or the one with the fewest operations
+    first."""
+    groups: dict[tuple[int, int], list[list[Row]]] = {}
     for run in runs:
-        firsts: dict[int, list[Row]] = {}
+        firsts: dict[tuple[int, int], list[Row]] = {}
         for rows in run.by_case.values():
-            firsts.setdefault(layers_of(rows[0]), []).append(rows[0])
-        for layers, found in firsts.items():
-            groups.setdefault(layers, []).append(found)
-    return [config for layers in sorted(groups) for config in _in_order(groups[layers])]
+            firsts.setdefault((layers_of(rows[0]), batch_of(rows[0])), []).append(rows[0])
+        for key, found in firsts.items():
+            groups.setdefault(key, []).append(found)
+    return [config for key in sorted(groups) for config in _in_order(groups[key])]
 
 
 def _in_order(runs: Iterable[Iterable[Row]]) -> list[str]:
@@ -161,7 +176,7 @@ def against_others(place: Place) -> list[Comparison]:
 @dataclass(frozen=True)
 class Setting:
     """The places that were made alike: on one machine, on as many threads, by one instruction set,
-    of as many layers.
+    of as many layers and sequences.
 
     `is_whole` is true where they use all cores and the best instruction set of the machine.
     """
@@ -172,6 +187,7 @@ class Setting:
     threads: int
     simd: str | None
     layers: int
+    batch: int
     is_whole: bool
 
     def best(self, question: Question, found: Iterable[Place] | None = None) -> Place | None:
@@ -183,11 +199,11 @@ class Setting:
 def settings(found: Iterable[Place]) -> list[Setting]:
     """Group places by how they were made, those that use the whole machine first, and of these the
     noisy ones last."""
-    groups: dict[tuple[str, int, str | None, int], list[Place]] = {}
+    groups: dict[tuple[str, int, str | None, int, int], list[Place]] = {}
     for place in found:
         header = place.run.header
         simd = header["providers"].get("simd")
-        key = hardware(header), place.threads, simd, place.layers
+        key = hardware(header), place.threads, simd, place.layers, place.batch
         groups.setdefault(key, []).append(place)
     made = [
         Setting(tuple(g), machine_name(g[0].run.header["machine"]), *key, is_whole(g[0]))
@@ -216,8 +232,8 @@ def shown(runs: Iterable[Run], config: str) -> Place | None:
 
 
 def single_blocks(run: Run) -> list[Place]:
-    """Return the cases of a run that are of one layer."""
-    return [place for place in places([run]) if place.layers == 1]
+    """Return the cases of a run that are of one layer and one sequence."""
+    return [place for place in places([run]) if place.layers == place.batch == 1]
 
 
 def main_run(runs: Iterable[Run]) -> Run | None:

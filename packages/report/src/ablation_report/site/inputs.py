@@ -20,7 +20,8 @@ Kernel = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Inputs:
-    """Runs and published figures, the op table, and the folder of the passes' sources.
+    """Runs and published figures, the op table, the folder of the passes' sources, and the table of
+    models.
 
     `mine` names the runs that stay on the reader's machine: they have pages, and none of the
     others is made from them. `products` are the maps of Strassen's products.
@@ -31,6 +32,7 @@ class Inputs:
     passes: Path | None = None
     mine: frozenset[str] = frozenset()
     products: Sequence[ProductMap] = ()
+    models: Path | None = None
 
     def recorded(self, suite: str | None = None) -> list[Run]:
         """Return the recorded runs, or those of a suite, newest first; none of the reader's own."""

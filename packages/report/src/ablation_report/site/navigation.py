@@ -38,12 +38,15 @@ def navigation(inputs: Inputs, changelogs: Mapping[str, str]) -> list[Entry]:
     return [
         {"Home": "index.md"},
         {"Quick start": "quick-start.md"},
+        {"Any model": "any-model.md"},
+        {"torch.compile": "torch-compile.md"},
         {
             "Results": [
                 {"Findings": "findings.md"},
                 {"The ladder": "ladder.md"},
                 {"Configs": [{"All configs": "configs.md"}, *configs]},
                 {"The league": "league.md"},
+                {"Models": "models.md"},
                 *attribution,
                 {"Suites": [{html_text(name): suite_page(name)} for name in all_suites(inputs)]},
                 {

@@ -21,6 +21,7 @@ SUITES: Mapping[str, str] = {
     "runtimes.",
     "attribution": "Every program that switching optimizations on and off makes of a block: what "
     "each is worth, whatever the order.",
+    "model": "A module of your own or a named model: PyTorch, other runtimes, and our ladder.",
     "attention-sweep": "The forward of attention over lengths, heads, masks and threads.",
     "lm-step": "A step of training a decoder-only language model: forward, backward, optimizer.",
     "attention-backward": "Attention forward, backward, and the memory between them.",

@@ -104,8 +104,10 @@ def rows_of(runs: Iterable[Run], root: str = "") -> str:
 
 
 def setting_title(setting: Setting) -> str:
-    """What the cases of a setting have in common: machine, threads, instruction set, layers."""
+    """What the cases of a setting have in common: machine, threads, instruction set, layers,
+    batch."""
     layers = f", {setting.layers} layers" if setting.layers != 1 else ""
+    layers += f", batch {setting.batch}" if setting.batch != 1 else ""
     simd = setting.simd or "no SIMD"
     return f"{setting.machine}, {threads_text(setting.threads)}, {simd}{layers}"
 

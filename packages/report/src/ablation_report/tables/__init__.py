@@ -16,7 +16,7 @@ from ablation_report.escaping import visible
 from ablation_report.load import without_rows
 from ablation_report.machines import full_name
 from ablation_report.run import Run
-from ablation_report.tables import attribution, block, crossover, suite
+from ablation_report.tables import attribution, block, crossover, model, suite
 from ablation_report.tables.details import detail_tables
 from ablation_report.tables.layout import (
     NOTHING,
@@ -54,7 +54,8 @@ def run_tables(run: Run) -> list[Table]:
     if block.has_ladder(run):
         # The answer stands last, where a terminal shows it
         cases, answers = block.case_tables(run), block.summary_tables(run)
-        tables = [*cases, *details, *answers]
+        modules = [model.module_table(run), model.summary_table(run)]
+        tables = [*cases, *details, *answers, *modules]
     else:
         tables = [*suite.tier_tables(run), suite.growth_table(run), suite.mean_table(run), *details]
     return [table for table in tables if table.rows]

@@ -23,6 +23,8 @@ from ablation_report.tables.layout import (
     status_text,
     threads_text,
 )
+from ablation_report.tables.model import DEFAULT as MODULE_DEFAULT
+from ablation_report.tables.model import EAGER
 
 LEGEND = (
     "worth: time without over time with, the mean over all orders in which the factors can be",
@@ -110,6 +112,8 @@ def _others(run: Run, found: Attribution) -> list[str]:
         (NAIVE, "base", found.base),
         (SDPA, "base", found.base),
         (DEFAULT, "top", found.top),
+        (EAGER, "base", found.base),
+        (MODULE_DEFAULT, "top", found.top),
     ):
         row = run.row(found.case, variant, found.phase)
         time, compared = run.time(row), run.compare(row, end)

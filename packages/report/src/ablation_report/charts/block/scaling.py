@@ -9,7 +9,7 @@ import polars as pl
 
 from ablation_report.charts import frames, theme
 from ablation_report.fit import slope
-from ablation_report.run import DEFAULT, NAIVE, SDPA, Row, Run, layers_of
+from ablation_report.run import DEFAULT, NAIVE, SDPA, Row, Run, batch_of, layers_of
 
 TITLE = "Time over size"
 CAPTION = "Median time of a call over the FLOPs of the block; a slope of 1 is proportion."
@@ -41,16 +41,16 @@ def rows(run: Run) -> pl.DataFrame:
     A slope of 1 is time in proportion to FLOPs; it is fitted over all sizes of the variant with as
     many layers, and null where there are not two.
     """
-    points: dict[tuple[str, int], list[tuple[float, float]]] = {}
+    points: dict[tuple[str, tuple[int, int]], list[tuple[float, float]]] = {}
     for row in run.rows:
         if (time := run.time(row)) and row["flops"]:
-            place = row["variant"], layers_of(row)
+            place = row["variant"], _depth(row)
             points.setdefault(place, []).append((row["flops"], time.value))
-    fewest = min(map(layers_of, run.rows), default=1)
+    fewest = min(map(_depth, run.rows), default=(1, 1))
     found: list[dict[str, Any]] = []
     for case, name in frames.case_names(run).items():
         for row in frames.rungs(run, case):
-            sizes = points.get((row["variant"], layers_of(row)), [])
+            sizes = points.get((row["variant"], _depth(row)), [])
             named = slope(points.get((row["variant"], fewest), []))
             found.append(
                 {
@@ -65,6 +65,11 @@ def rows(run: Run) -> pl.DataFrame:
                 }
             )
     return frames.frame_of(found, SCHEMA)
+
+
+def _depth(row: Row) -> tuple[int, int]:
+    """The layers and sequences of a case: a slope is over cases that have as many."""
+    return layers_of(row), batch_of(row)
 
 
 def _series(row: Row, fitted: float | None) -> str:

@@ -36,8 +36,8 @@ def cold_weights_block(inputs: Inputs) -> str:
 
 def _is_single_of(setting: Setting, deep: Setting) -> bool:
     """True for the setting of one layer that is otherwise alike."""
-    alike = (setting.hardware, setting.threads, setting.simd)
-    return setting.layers == 1 and alike == (deep.hardware, deep.threads, deep.simd)
+    alike = (setting.hardware, setting.threads, setting.simd, setting.batch)
+    return setting.layers == 1 and alike == (deep.hardware, deep.threads, deep.simd, deep.batch)
 
 
 def _rows(single: Setting, deep: Setting) -> list[Place]:

@@ -123,7 +123,7 @@ def leagues(inputs: Inputs) -> list[tuple[Setting, dict[str, Place]]]:
         floors = [place.run.floor(place.case) or 0.0 for place in shown.values()]
         is_quiet = not any(is_noisy(place.run) for place in shown.values())
         n_resolved = sum(each.is_resolved for each in said)
-        is_single = setting.layers == 1
+        is_single = setting.layers == setting.batch == 1
         return is_single, setting.is_whole, is_quiet, n_resolved, -sum(floors) / len(floors)
 
     return sorted((pair for pair in pairs if pair[1]), key=weight, reverse=True)

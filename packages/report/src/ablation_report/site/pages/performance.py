@@ -161,9 +161,9 @@ def _cells(said: Said, configs: Sequence[str]) -> list[str]:
 
 def instruction_sets_block(inputs: Inputs) -> str:
     """What compile chooses over PT SDPA, by each instruction set that a machine was run with."""
-    groups: dict[tuple[str, int, int], list[Setting]] = {}
+    groups: dict[tuple[str, int, int, int], list[Setting]] = {}
     for setting in settings(places(inputs.recorded(BLOCK))):
-        key = setting.hardware, setting.threads, setting.layers
+        key = setting.hardware, setting.threads, setting.layers, setting.batch
         groups.setdefault(key, []).append(setting)
     parts = [_instruction_sets(group) for group in groups.values() if len(group) > 1]
     return join(*parts) if parts else "*No machine was measured with two instruction sets.*\n"
@@ -183,6 +183,7 @@ def _instruction_sets(group: Sequence[Setting]) -> str:
         for simd, said in found.items()
     ]
     layers = f", {group[0].layers} layers" if group[0].layers != 1 else ""
+    layers += f", batch {group[0].batch}" if group[0].batch != 1 else ""
     machine = f"{group[0].machine}, {group[0].threads} threads{layers}"
     return join(
         f"**{escape(machine)}**",

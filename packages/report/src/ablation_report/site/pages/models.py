@@ -1,0 +1,142 @@
+"""The table of models: what our runtime covers of each, from the file of `nox -s models`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ablation_report.escaping import code, escape
+from ablation_report.fields import (
+    ANY_TEXT,
+    COUNT,
+    NUMBER,
+    TEXT,
+    Column,
+    Columns,
+    column_faults,
+    is_list_of,
+    table,
+)
+from ablation_report.output import UsageError
+from ablation_report.site.inputs import Inputs
+from ablation_report.site.text import join
+from ablation_report.site.text import table as markdown_table
+from ablation_report.tables import NOTHING
+from ablation_report.tables.layout import times
+
+NO_FILE = "*This site was built without the table of models: `nox -s models` writes it.*"
+SCHEMA = 1
+# Refused ops that a line names
+MOST_OPS = 4
+PARTS = {"layer": "A layer", "whole": "Whole models"}
+LINE: Columns = {
+    **dict.fromkeys(("model", "family", "part", "attention"), TEXT),
+    "layers": COUNT,
+    **dict.fromkeys(("ops", "exported_calls", "calls"), COUNT.or_null()),
+    **dict.fromkeys(("refused", "passes"), table(others=COUNT)),
+    **dict.fromkeys(("error", "eager_error"), NUMBER.or_null()),
+    "failure": ANY_TEXT.or_null(),
+}
+DOCUMENT: Columns = {
+    "schema_version": COUNT,
+    "versions": table(others=TEXT.or_null()),
+    "length": COUNT,
+    "lines": Column(
+        f"a list of {{{', '.join(LINE)}}}",
+        is_list_of(lambda line: isinstance(line, dict) and not column_faults(line, LINE)),
+    ),
+}
+HEADER = (
+    *("Model", "Family", "Attention", "Covered", "Calls", "Fused", "Error / PyTorch's"),
+    "Refused",
+)
+Line = Mapping[str, Any]
+
+
+def models_block(inputs: Inputs) -> str:
+    """A summary, and a table for the layers and for the whole models."""
+    if inputs.models is None or not inputs.models.is_file():
+        return NO_FILE + "\n"
+    document = read_models(inputs.models)
+    lines: Sequence[Line] = document["lines"]
+    parts = [_summary(lines), _versions(document)]
+    for part, title in PARTS.items():
+        found = [line for line in lines if line["part"] == part]
+        if found:
+            rows = [_cells(line) for line in found]
+            parts += [f"## {title}", markdown_table(HEADER, rows, n_left=3)]
+    return join(*parts)
+
+
+def read_models(path: Path) -> dict[str, Any]:
+    """Read the file; UsageError names the fault of one that is damaged or of another version."""
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UsageError(f"{path}: no JSON: {error}") from None
+    faults = column_faults(document, DOCUMENT) if isinstance(document, dict) else {"": "no table"}
+    if faults:
+        name, fault = next(iter(faults.items()))
+        raise UsageError(f"{path}: {name}: {fault}")
+    if document["schema_version"] != SCHEMA:
+        found = document["schema_version"]
+        raise UsageError(f"{path}: schema version {found}, this program reads {SCHEMA}")
+    found_document: dict[str, Any] = document
+    return found_document
+
+
+def _is_covered(line: Line) -> bool:
+    return line["calls"] is not None
+
+
+def _summary(lines: Sequence[Line]) -> str:
+    """Say how many models are covered, a model where it is with each attention that it has."""
+    told = []
+    for part, words in (("layer", "as a layer"), ("whole", "as a whole")):
+        by_model: dict[str, list[bool]] = {}
+        for line in lines:
+            if line["part"] == part:
+                by_model.setdefault(line["model"], []).append(_is_covered(line))
+        covered = sum(map(all, by_model.values()))
+        told.append(f"{covered} of {len(by_model)} {words}")
+    families = len({line["family"] for line in lines})
+    return f"Covered: {', '.join(told)}; {families} families."
+
+
+def _versions(document: Mapping[str, Any]) -> str:
+    named = ("torch", "transformers", "timm", "ablation_executor")
+    versions = document["versions"]
+    told = ", ".join(f"{name} {versions[name]}" for name in named if versions.get(name))
+    return f"Made with {escape(told)}; sequences of {document['length']} where a model takes one."
+
+
+def _cells(line: Line) -> list[str]:
+    refused = sum(line["refused"].values())
+    ops, error, eager = line["ops"], line["error"], line["eager_error"]
+    calls = f"{line['exported_calls']} > {line['calls']}" if _is_covered(line) else NOTHING
+    return [
+        escape(line["model"]),
+        escape(line["family"]),
+        escape(line["attention"]),
+        NOTHING if ops is None else f"{ops - refused} of {ops}",
+        calls,
+        _fused(line["passes"]),
+        times(error / eager) if error is not None and eager else NOTHING,
+        escape(line["failure"]) if line["failure"] else _refused(line["refused"]),
+    ]
+
+
+def _refused(refused: Mapping[str, int]) -> str:
+    """Write the ops that are refused, of many the first."""
+    names = [f"{code(op)} x{count}" for op, count in refused.items()]
+    more = [f"{len(names) - MOST_OPS} others"] if len(names) > MOST_OPS else []
+    return ", ".join(names[:MOST_OPS] + more)
+
+
+def _fused(passes: Mapping[str, int]) -> str:
+    """Write how often each fusion fired; passes that only move are left out."""
+    kept = {name: n for name, n in passes.items() if name.startswith(("fuse_", "merge_"))}
+    names = (f"{name.split('_', 1)[1].replace('_', ' ')} {n}" for name, n in kept.items())
+    return ", ".join(names) or NOTHING
