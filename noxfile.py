@@ -47,6 +47,7 @@ TYPED_DEPENDENCIES = (
 )
 # What the extra `bench` brings besides the report
 BENCH_TOOLS = ("psutil", "rich", "torch")
+MODELS = "data/models.json"
 SITE_TOOLS = ("zensical", "mkdocstrings-python", "vl-convert-python")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Marks the built site: nothing without it is deleted
@@ -152,7 +153,10 @@ def tests(session: nox.Session) -> None:
         (i for i, word in enumerate(session.posargs) if word not in PACKAGES), len(session.posargs)
     )
     chosen = tuple(session.posargs[:count]) or PACKAGES
-    others = {"executor": BENCH_TOOLS, "report": ("zensical", "hypothesis")}
+    others = {
+        "executor": (*BENCH_TOOLS, "safetensors", "expecttest"),
+        "report": ("zensical", "hypothesis"),
+    }
     # The bench writes rows by the report's schema
     needed = tuple(name for name in PACKAGES if name in chosen or "executor" in chosen)
     extra = (tool for name in chosen for tool in others.get(name, ()))
@@ -210,6 +214,20 @@ def league(session: nox.Session) -> None:
     # Other variants that the caller names win; a resumed run has its own
     chosen = () if "--resume" in session.posargs else ("--variants", "league")
     session.run("python", "-m", "ablation_executor.bench", *chosen, *session.posargs)
+
+
+@nox.session(requires=["wheel"])
+def models(session: nox.Session) -> None:
+    """Write data/models.json: what is covered of each named model; `-- --models gpt2` for some."""
+    install_packages(session, ("executor", "report"), *BENCH_TOOLS)
+    pip_install(session, "-e", "packages/executor[models]")
+    # It asks for torchvision, of which its vision transformers need nothing
+    pip_install(session, "--no-deps", "timm")
+    out = () if any("--models" in word for word in session.posargs) else ("--out", MODELS)
+    session.run(
+        *("python", "-m", "ablation_executor.bench.suites.model.coverage", *out),
+        *session.posargs,
+    )
 
 
 @nox.session
