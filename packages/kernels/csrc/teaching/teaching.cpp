@@ -34,6 +34,7 @@ Shape infer(const Call& call) {
     Shape shape = infer_attention(call);
     const TensorView &q = call.inputs[0], &k = call.inputs[1];
     require_shape("attention", "k", k, q.shape, "the teaching set has as many keys as queries");
+    require_shape("attention", "v", call.inputs[2], q.shape, "the shape of k");
     if (shape[2] > kMaxSequence) {
         reject("attention", "q", "has shape " + q.shape.str(), "a seq_len of at most 16777216");
     }
