@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -466,8 +466,17 @@ def test_the_kernels_use_as_many_threads_as_pytorch(n_threads: int) -> None:
         ablation_kernels.set_num_threads(before)
 
 
+@pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """PyTorch without its pool of OpenMP threads, which a child of fork waits for in vain."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_child_of_fork_goes_on() -> None:
+def test_a_child_of_fork_goes_on(one_torch_thread: None) -> None:
     module = layers()
     call = compiled(module)
     with torch.no_grad():
