@@ -95,6 +95,11 @@ def small_parts_run_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch._dynamo.reset()
 
 
+def compiled(module: nn.Module, **settings: Any) -> Any:
+    """A module under the backend."""
+    return torch.compile(module, backend="ablation", **settings)
+
+
 def flat(result: Any) -> list[Any]:
     """The leaves of nested tuples, lists and dicts."""
     leaves: list[Any] = torch.utils._pytree.tree_leaves(result)

@@ -16,6 +16,7 @@ from compiled_models import (
     Function,
     blocks,
     check_same,
+    compiled,
     counted,
     flat,
     mixed,
@@ -31,10 +32,6 @@ from ablation_executor import ExportError
 LOGGER = "ablation_executor.torch_backend"
 
 __all__ = ["small_parts_run_here"]
-
-
-def compiled(module: nn.Module, **settings: Any) -> Any:
-    return torch.compile(module, backend="ablation", **settings)
 
 
 def encoder(**settings: Any) -> nn.Module:

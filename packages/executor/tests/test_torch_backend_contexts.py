@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import logging
-import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from compiled_models import (
     Function,
     Layer,
     check_same,
+    compiled,
     counted,
     layers,
     mixed,
@@ -27,18 +26,12 @@ from compiled_models import (
 from torch import Tensor, nn
 from torch.nn import functional
 
-import ablation_kernels
 from ablation_executor import torch_backend
 from ablation_executor.torch_backend import part as parts
-from ablation_executor.torch_backend.thread_count import THREADS
 
 LOGGER = "ablation_executor.torch_backend"
 
 __all__ = ["small_parts_run_here"]
-
-
-def compiled(module: Any, **settings: Any) -> Any:
-    return torch.compile(module, backend="ablation", **settings)
 
 
 def test_pytorch_finds_the_backend() -> None:
@@ -390,7 +383,7 @@ def test_programs_end_with_their_weights() -> None:
     assert not part._entries
 
 
-# Copies, threads, processes -----------------------------------------------------------------------
+# Copies -------------------------------------------------------------------------------------------
 
 
 def test_deepcopy_of_a_compiled_module() -> None:
@@ -405,92 +398,6 @@ def test_deepcopy_of_a_compiled_module() -> None:
         check_same(twin(x_of()), copy.deepcopy(twin._orig_mod)(x_of()))
         assert torch.equal(call(x_of()), want)
     assert not change.parts_eager
-
-
-def test_two_threads() -> None:
-    modules = [layers(), mixed()]
-    calls = [compiled(module) for module in modules]
-    xs = [x_of(seed=seed) for seed in range(4)]
-    with torch.no_grad():
-        wanted = [[module(x) for x in xs] for module in modules]
-        # The first call captures, which PyTorch does by variables of the process
-        for call in calls:
-            call(xs[0])
-    errors: list[BaseException] = []
-
-    def work(first: int) -> None:
-        try:
-            with torch.no_grad():
-                for turn in range(12):
-                    which, seed = (first + turn) % 2, (first + turn) % 4
-                    check_same(calls[which](xs[seed]), wanted[which][seed])
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors
-
-
-@pytest.mark.parametrize("n_threads", [1, 2])
-def test_the_kernels_use_as_many_threads_as_pytorch(n_threads: int) -> None:
-    """And the count of the process is what it was after a call.
-
-    PyTorch compiles anew where its own count has changed: a program is built, and runs.
-    """
-    torch_before, before = torch.get_num_threads(), ablation_kernels.get_num_threads()
-    seen = []
-    module = layers()
-    call = compiled(module)
-    at_most = THREADS._enter
-    try:
-        ablation_kernels.set_num_threads(2)
-        torch.set_num_threads(n_threads)
-        with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-
-            def enter(threads: int) -> None:
-                at_most(threads)
-                seen.append(ablation_kernels.get_num_threads())
-
-            patch.setattr(THREADS, "_enter", enter)
-            check_same(call(x_of()), module(x_of()))
-            torch.set_num_threads(1)
-            check_same(call(x_of()), module(x_of()))
-        assert ablation_kernels.get_num_threads() == 2
-        assert seen == [n_threads, n_threads, *([1] if n_threads == 1 else [1, 1])]
-    finally:
-        torch.set_num_threads(torch_before)
-        ablation_kernels.set_num_threads(before)
-
-
-@pytest.fixture
-def one_torch_thread() -> Iterator[None]:
-    """PyTorch without its pool of OpenMP threads, which a child of fork waits for in vain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_child_of_fork_goes_on(one_torch_thread: None) -> None:
-    module = layers()
-    call = compiled(module)
-    with torch.no_grad():
-        want = call(x_of())
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                same = torch.allclose(call(x_of()), want, rtol=1e-4, atol=1e-5)
-                with torch.inference_mode():
-                    code = 0 if same and call(x_of(1, 8, WIDTH)).shape == (1, 8, WIDTH) else 2
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_transforms_of_functions_see_pytorchs_ops() -> None:

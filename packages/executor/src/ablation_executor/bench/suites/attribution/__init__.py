@@ -201,7 +201,7 @@ class AttributionSuite(Suite):
         return {**facts, "factors": level_names(whole), "passes": passes, "details": details}
 
     def supports(self, variant: Variant, case: Case) -> Refusal | None:
-        """Nothing is run where only counters are asked for; what stands beside the lattice is of
+        """Nothing is run where only counters are asked for; what stands outside the lattice is of
         configs or of modules."""
         if self._counters_only:
             return Refusal("skipped", "selection", "--counters-only: counted, and not timed")
@@ -212,7 +212,7 @@ class AttributionSuite(Suite):
         return suite_of(case).supports(variant, model_of(case))
 
     def needs(self, variant: Variant, case: Case, phase: str) -> Needs:
-        """Inputs and results; of a program beside the lattice what its own suite says."""
+        """Inputs and results; of a program outside the lattice what its own suite says."""
         return suite_of(case).needs(variant, model_of(case), phase)
 
     def shared_bytes(self, worker: str, case: Case) -> int:

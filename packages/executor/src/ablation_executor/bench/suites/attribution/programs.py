@@ -68,7 +68,7 @@ class Source(ABC):
 
     @abstractmethod
     def options(self, name: str) -> Options:
-        """Return how a program runs that stands beside the lattice."""
+        """Return how a program runs that stands outside the lattice."""
 
     @abstractmethod
     def program(self, options: Options, threads: int, runner: GraphRunner) -> Program:
@@ -218,7 +218,7 @@ class AttributionLoaded(Loaded):
             self._source = BlockSource(adapter, config_of(case), seed)
 
     def build(self, variant: str) -> PointProgram:
-        """Build the program of a point, or one that stands beside the lattice."""
+        """Build the program of a point, or one that stands outside the lattice."""
         name, threads = program_name(variant), self._threads
         if name in self._references:
             options = self._source.options(name)

@@ -1,4 +1,4 @@
-"""The programs that stand beside the lattice of a case: where its base and its top stand."""
+"""The programs that stand outside the lattice of a case: where its base and its top stand."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from ...runtimes import adapter
 from ...runtimes.adapter import Model, Runner
-from ...suite import Loaded, Needs, Profile, Program, Verdict
+from ...suite import Loaded, Needs, Verdict
+from ..runner_program import RunnerProgram
 from .check import Reference, block_reference, compare, other_growth, stack_reference
 from .configs import Config, peak_activation_bytes, probes_of
 from .jax_block import model as jax_model
@@ -81,18 +82,17 @@ class BlockInputs:
         self.weights = {}
 
 
-class BlockProgram(Program):
+class BlockProgram(RunnerProgram):
     """A rung that is built."""
 
     def __init__(
         self, rung: Rung, config: Config, runner: Runner, probes: Callable[[], Verdict]
     ) -> None:
+        super().__init__(rung.runtime, runner, config.weights_bytes)
         self._rung = rung
         self._config = config
-        self._runner = runner
         self._probes = probes
         self._output: Array | None = None
-        self.is_traced = runner.is_traced
 
     def probe(self) -> Verdict:
         """Run the probes by the same rung."""
@@ -109,50 +109,11 @@ class BlockProgram(Program):
             raise RuntimeError("check without a first call, or without a reference")
         return compare(output, Reference.load(reference), growth_of(self._runner))
 
-    def call(self, phase: str, prepared: Any) -> Any:
-        """Make one call."""
-        return self._runner.call(prepared)
-
-    def caller(self, phase: str) -> Callable[[Any], Any]:
-        """Return the runner's own call, without a frame around it."""
-        return self._runner.call
-
-    def profile(self, phase: str, repeat: int) -> Profile | None:
-        """Make `repeat` calls with a clock around each operation."""
-        return self._runner.profile(repeat)
-
-    def memory(self, phase: str) -> dict[str, Any]:
-        """Measure a call; the result of a runtime that writes it to a place of its own counts as
-        nothing, since it was there before."""
-        from ...memory import measure
-
-        call = self._runner.call
-        is_fresh = self.is_traced or self._rung.runtime in (
-            *OURS,
-            "torch-compile",
-            "torch-compile-max",
-        )
-
-        def called(prepared: Any) -> Any:
-            result = call(prepared)
-            return result if is_fresh else None
-
-        reading = measure(called, is_traced=self.is_traced)
-        if not reading.method:
-            return {"details": {"mem_failed": reading.hwm_reason}}
-        return reading.columns()
-
     def needs(self) -> Needs:
         """Return bytes besides the weights, which the worker holds; the activations of a runtime
         that plans nothing are a formula."""
         is_manual = self._rung.module == "manual" or self._rung.runtime != "torch"
         return self._runner.needs() or Needs(0, peak_activation_bytes(self._config, is_manual))
-
-    def built_facts(self) -> dict[str, Any]:
-        """Return what the runtime knows; the weights in their own type otherwise."""
-        facts = self._runner.facts()
-        memory = {"weights": self._config.weights_bytes, **facts.get("memory", {})}
-        return {**facts, "memory": memory}
 
 
 class BlockLoaded(Loaded):

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ...case import Case
-from ...memory import measure
 from ...runtimes import adapter
 from ...runtimes.adapter import Array, Model, Runner
 from ...runtimes.ours import GraphRunner, Options
 from ...runtimes.parameters import take_weights
-from ...suite import Loaded, Needs, Profile, Program, Verdict
+from ...suite import Loaded, Needs, Verdict
+from ..runner_program import RunnerProgram
 from ..twins import program_name
 from .ladder import BY_NAME, EAGER
 from .positional import shown_path
 from .reference import Reference, compare, compute_reference
 from .subject import Subject, load_subject
-
-# Runtimes whose result is made anew by each call; the others write to a place of their own.
-FRESH = ("torch", "kernels", "torch-compile", "torch-compile-max")
 
 
 def options_of(name: str) -> Options:
@@ -63,15 +60,13 @@ class ModuleInputs:
         self._subject = None
 
 
-class ModuleProgram(Program):
+class ModuleProgram(RunnerProgram):
     """A variant that is built."""
 
     def __init__(self, worker: str, inputs: ModuleInputs, runner: Runner) -> None:
-        self._worker = worker
+        super().__init__(worker, runner, inputs.weights_bytes)
         self._inputs = inputs
-        self._runner = runner
         self._results: tuple[Array, ...] | None = None
-        self.is_traced = runner.is_traced
 
     def probe(self) -> Verdict:
         """Find nothing: a module has no smaller form, and `check` makes two calls of it."""
@@ -95,40 +90,9 @@ class ModuleProgram(Program):
                 verdict.reason = f"second call: {again.reason}"
         return verdict
 
-    def call(self, phase: str, prepared: Any) -> Any:
-        """Make one call."""
-        return self._runner.call(prepared)
-
-    def caller(self, phase: str) -> Callable[[Any], Any]:
-        """Return the runner's own call, without a frame around it."""
-        return self._runner.call
-
-    def profile(self, phase: str, repeat: int) -> Profile | None:
-        """Make `repeat` calls with a clock around each operation, where the runtime has some."""
-        return self._runner.profile(repeat)
-
-    def memory(self, phase: str) -> dict[str, Any]:
-        """Measure a call; a result that is written to a place of its own counts as nothing."""
-        call, is_fresh = self._runner.call, self._worker in FRESH
-
-        def called(prepared: Any) -> Any:
-            result = call(prepared)
-            return result if is_fresh else None
-
-        reading = measure(called, is_traced=self.is_traced)
-        if not reading.method:
-            return {"details": {"mem_failed": reading.hwm_reason}}
-        return reading.columns()
-
     def needs(self) -> Needs | None:
         """Return bytes besides the weights, where the runtime knows them."""
         return self._runner.needs()
-
-    def built_facts(self) -> dict[str, Any]:
-        """Return what the runtime knows; the weights in their own type otherwise."""
-        facts = self._runner.facts()
-        memory = {"weights": self._inputs.weights_bytes, **facts.get("memory", {})}
-        return {**facts, "memory": memory}
 
     def facts(self, phase: str) -> dict[str, Any]:
         """Return the module that each operation of ours is of."""
