@@ -35,8 +35,10 @@ std::shared_ptr<const PackedConstant> PackedConstants::find_or_pack(const PackIn
                                                                     std::int64_t bytes) {
     std::erase_if(copies_, [](const auto& copy) { return copy.expired(); });
     for (const auto& copy : copies_) {
-        auto found = copy.lock();
-        if (found->pack == info.pack && info.is_shared(found->call, call)) return found;
+        // Null if another thread has dropped the last program that used it since.
+        const auto found = copy.lock();
+        if (found != nullptr && found->pack == info.pack && info.is_shared(found->call, call))
+            return found;
     }
     // Not make_shared: the memory would stay for as long as copies_ names it.
     const std::shared_ptr<PackedConstant> made(new PackedConstant{info.pack, call, Arena(bytes)});
