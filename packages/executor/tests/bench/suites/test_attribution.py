@@ -33,6 +33,7 @@ from ablation_executor.bench.suites.attribution.programs import AttributionLoade
 from ablation_executor.bench.suites.block.configs import find_config
 from ablation_executor.ir import Graph
 from ablation_executor.rewrite import RewriteLog
+from ablation_report.attribution.points import LEAST_ORDERS
 from ablation_report.reading import read_run
 
 
@@ -156,13 +157,18 @@ def test_what_a_pass_saves_is_counted(plan: planning.CasePlan) -> None:
 
 def test_orders_are_drawn_above_the_limit() -> None:
     found = planning.plan_case(toy(), 60, 0)
-    assert found.orders is not None and len(found.orders) >= 2
+    assert found.orders is not None and len(found.orders) >= LEAST_ORDERS
     assert len(found.programs) <= 60 < found.n_programs
     lattice = Lattice.of(toy())
     points = {point for program in found.programs for point in program.points}
     for order in found.orders:
         assert {digits_of(point) for point in lattice.order(order)} <= points
     assert found == planning.plan_case(toy(), 60, 0) != planning.plan_case(toy(), 60, 1)
+
+
+def test_a_low_limit_leaves_the_orders_that_a_worth_needs() -> None:
+    found = planning.plan_case(toy(), 2, 0)
+    assert found.orders is not None and len(found.orders) >= LEAST_ORDERS
 
 
 def run(tmp_path: Path, *words: str) -> tuple[int, Path]:

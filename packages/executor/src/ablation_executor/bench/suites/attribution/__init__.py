@@ -62,7 +62,10 @@ class AttributionSuite(Suite):
         add = parser.add_argument
         others = "factors that vary; the others are on (default: all)"
         add("--factors", metavar="A,B", help=others)
-        limit = f"programs of a case above which orders are drawn ({LIMIT}, quick {QUICK_LIMIT})"
+        limit = (
+            "programs of a case above which orders are drawn, four or more"
+            f" ({LIMIT}, quick {QUICK_LIMIT})"
+        )
         add("--limit", type=whole_number(2, MAX_LIMIT), metavar="N", help=limit)
         counters = "count what each program does in a call, and time nothing"
         add("--counters-only", action="store_true", help=counters)

@@ -116,7 +116,8 @@ class _Planner:
 def plan_case(case: Case, limit: int, seed: int) -> CasePlan:
     """Plan a case in this process, which loads PyTorch for the export.
 
-    Above `limit` programs, orders are drawn as long as their points need no more.
+    Above `limit` programs, orders are drawn as long as their points need no more, and in any case
+    as many as a worth is estimated from.
     """
     from .programs import exported_graph
 
@@ -160,8 +161,10 @@ def _raised(point: Point, index: int) -> Point:
 def _drawn(
     points: Sequence[Point], programs: Mapping[Point, str], limit: int, seed: int
 ) -> tuple[str, ...]:
-    """Draw pairs of orders until the next pair would need more programs than the limit."""
+    """Draw pairs of orders, LEAST_ORDERS or more, until the next would need more programs than the
+    limit."""
     from ablation_report.attribution.engine import sample_orders
+    from ablation_report.attribution.points import LEAST_ORDERS
 
     base = min(points, key=sum)
     needed: set[str] = set()
@@ -175,7 +178,7 @@ def _drawn(
                 taken.add(programs[point])
                 point = _raised(point, index)
             taken.add(programs[point])
-        if kept and len(needed | taken) > limit:
+        if len(needed | taken) > limit and len(kept) >= LEAST_ORDERS:
             break
         needed |= taken
         kept += map(digits_of, pair)

@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser, *, has_sizes: bool = False) -> 
     add("--seq", type=whole_number(1, MAX_LENGTH), metavar="N", help=length)
     attention = f"attention of a named model: {' or '.join(ATTENTIONS)} ({SDPA})"
     add("--attention", choices=ATTENTIONS, help=attention)
-    size = f"{' or '.join(architectures.SIZES)}: a narrow model of the same structure ({REAL})"
+    size = f"{' or '.join(architectures.SIZES)}: a model of the same structure, 128 wide ({REAL})"
     add("--size", choices=architectures.SIZES, help=size)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-_SMALL = {"hidden_size": 64, "num_attention_heads": 4, "vocab_size": 512}
-_SMALL_DECODER = {**_SMALL, "intermediate_size": 160, "num_key_value_heads": 4}
+_SMALL = {"hidden_size": 128, "num_attention_heads": 4, "vocab_size": 512}
+_SMALL_DECODER = {**_SMALL, "intermediate_size": 352, "num_key_value_heads": 4}
 _SMALL_GROUPED = {**_SMALL_DECODER, "num_key_value_heads": 2}
 
 
@@ -131,7 +131,7 @@ _DECODERS = (
         "GPT2",
         12,
         {"n_embd": 768, "n_head": 12, "vocab_size": 50257},
-        small={"n_embd": 64, "n_head": 4, "vocab_size": 512},
+        small={"n_embd": 128, "n_head": 4, "vocab_size": 512},
         layers="h",
         count="n_layer",
         whole="LMHeadModel",
@@ -148,7 +148,7 @@ _DECODERS = (
             "vocab_size": 50304,
             "_partial_rotary_factor": 0.25,
         },
-        small={**_SMALL, "intermediate_size": 256},
+        small={**_SMALL, "intermediate_size": 512},
     ),
     _transformers(
         "gpt-j-6b",
@@ -156,7 +156,7 @@ _DECODERS = (
         "GPTJ",
         28,
         {"n_embd": 4096, "n_head": 16, "rotary_dim": 64, "vocab_size": 50400},
-        small={"n_embd": 64, "n_head": 4, "rotary_dim": 8, "vocab_size": 512},
+        small={"n_embd": 128, "n_head": 4, "rotary_dim": 8, "vocab_size": 512},
         layers="h",
         count="n_layer",
         attentions=("eager",),
@@ -173,7 +173,7 @@ _DECODERS = (
             "vocab_size": 50272,
             "word_embed_proj_dim": 2048,
         },
-        small={**_SMALL, "ffn_dim": 256, "word_embed_proj_dim": 64},
+        small={**_SMALL, "ffn_dim": 512, "word_embed_proj_dim": 128},
         layers="decoder.layers",
     ),
     _transformers(
@@ -195,7 +195,7 @@ _DECODERS = (
     ),
 )
 
-_SMALL_ENCODER = {**_SMALL, "intermediate_size": 256}
+_SMALL_ENCODER = {**_SMALL, "intermediate_size": 512}
 
 
 def _bert_like(
@@ -238,7 +238,7 @@ _ENCODERS = (
         "T5",
         12,
         {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_heads": 12, "vocab_size": 32128},
-        small={"d_model": 64, "d_kv": 16, "d_ff": 256, "num_heads": 4, "vocab_size": 512},
+        small={"d_model": 128, "d_kv": 32, "d_ff": 512, "num_heads": 4, "vocab_size": 512},
         layers="encoder.block",
         count="num_layers",
         model="EncoderModel",
@@ -250,7 +250,7 @@ _ENCODERS = (
         "Whisper",
         6,
         {"d_model": 512, "encoder_ffn_dim": 2048, "encoder_attention_heads": 8},
-        small={"d_model": 64, "encoder_ffn_dim": 256, "encoder_attention_heads": 4},
+        small={"d_model": 128, "encoder_ffn_dim": 512, "encoder_attention_heads": 4},
         layers="layers",
         count="encoder_layers",
         model="Encoder",
@@ -287,8 +287,8 @@ _ENCODERS = (
             "image_size": 224,
         },
         small={
-            "hidden_size": 64,
-            "intermediate_size": 256,
+            "hidden_size": 128,
+            "intermediate_size": 512,
             "num_attention_heads": 4,
             "image_size": 96,
         },
@@ -314,7 +314,7 @@ def _timm(name: str, family: str, n_layers: int, width: int, model: str, **small
     }
 
 
-_NARROW = {"embed_dim": 64, "num_heads": 4, "img_size": 64}
+_NARROW = {"embed_dim": 128, "num_heads": 4, "img_size": 64}
 _VISION = (
     _timm("vit-base", "vit", 12, 768, "vit_base_patch16_224", **_NARROW),
     _timm("vit-large", "vit", 24, 1024, "vit_large_patch16_224", **_NARROW),
@@ -341,7 +341,7 @@ def _torch(name: str, family: str, n_layers: int, settings: dict[str, Any], **ow
         "n_layers": n_layers,
         "width": settings["d_model"],
         "settings": settings,
-        "small": {"d_model": 64, "n_heads": 4, "vocabulary": 512},
+        "small": {"d_model": 128, "n_heads": 4, "vocabulary": 512},
         **own,
     }
 
