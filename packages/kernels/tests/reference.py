@@ -143,8 +143,15 @@ def layer_norm(x: AnyArray, weight: AnyArray, bias: AnyArray, eps: float = 1e-5)
 
 
 def rms_norm(x: AnyArray, weight: AnyArray, eps: float = 1e-5) -> Array:
-    """x / sqrt(mean(x^2) + eps) * weight over the last axis."""
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis.
+
+    A weight (n, D) is that of the first n heads of x (..., heads, D), the others stay.
+    """
     wide = float64(x)
+    if weight.ndim == 2:
+        n_heads = len(weight)
+        parts = [rms_norm(wide[..., h, :], weight[h], eps) for h in range(n_heads)]
+        return np.concatenate([np.stack(parts, axis=-2), wide[..., n_heads:, :]], axis=-2)
     with np.errstate(invalid="ignore"):
         scale = np.sqrt(np.mean(wide**2, axis=-1, keepdims=True) + eps)
         return np.asarray(wide / scale * float64(weight))
@@ -226,14 +233,18 @@ def attention(
     causal: bool = False,
     scale: float | None = None,
     window: int = 0,
+    softcap: float = 0.0,
 ) -> Attention:
     """softmax(scale * q @ k^T + mask) @ v; causal: query i sees keys 0 to i.
 
-    k and v may have fewer heads than q, v another head size.
+    k and v may have fewer heads than q, v another head size. softcap c: a score s is
+    c tanh(s / c). Its error is that of s or less, and some 8 UNIT of the result.
     """
     k, v = for_each_head(q, k), for_each_head(q, v)
     value, factor = float64(v), _scale(q, scale)
     scores, magnitude = factor * _scores(q, k), abs(factor) * _scores(np.abs(q), np.abs(k))
+    if softcap:
+        scores = softcap * np.tanh(scores / softcap)
     if mask is not None:
         scores = scores + float64(mask)
     if causal:

@@ -275,6 +275,12 @@ SHAPES: list[tuple[str, str, list[tuple[int, ...] | None]]] = [
     ("silu_mul", "b", [(3, 4), (3, 1)]),
     ("rms_norm", "x", [(), (3,)]),
     ("rms_norm", "weight", [(3, 4), (3,)]),
+    ("rms_norm", "weight", [(2, 3, 4), (4, 4)]),
+    ("rms_norm", "weight", [(2, 3, 4), (2, 3)]),
+    ("rms_norm", "weight", [(2, 3, 4), (1, 3, 4)]),
+    ("rms_norm", "weight", [(4,), (1, 4)]),
+    ("rms_norm", "addend", [(3, 4), (4,), (4,)]),
+    ("rms_norm", "addend", [(3, 4), (4,), (4, 3)]),
     ("rotary", "x", [(2, 3, 4), (3, 2), (3, 2)]),
     ("rotary", "x", [(1, 2, 3, 1), (3, 1), (3, 1)]),
     ("rotary", "cos", [(1, 2, 3, 4), (2, 2), (3, 2)]),
@@ -318,7 +324,8 @@ def test_shapes(op: str, argument: str, shapes: list[tuple[int, ...] | None]) ->
     count = 3 if op in ("attention", "where", "layer_norm", "rotary") else min(len(arrays), 2)
     if op.startswith("attention_"):
         count = len(arrays)
-    names = {"matmul": ("bias", "addend"), "attention": ("mask",)}.get(op, ())
+    keyword_slots = {"matmul": ("bias", "addend"), "attention": ("mask",), "rms_norm": ("addend",)}
+    names = keyword_slots.get(op, ())
     keywords = dict(zip(names, arrays[count:], strict=False))
     text = refused(ValueError, op, argument, *arrays[:count], **keywords)
     given = shapes[["a", "b", "bias", "addend"].index(argument)] if op == "matmul" else None
@@ -393,8 +400,26 @@ VALUES: list[tuple[str, str, tuple[Any, ...], dict[str, Any], Any]] = [
      ValueError),
     ("attention", "k", (zeros(1, 2, 3, 4), zeros(1, 5, 2, 4), zeros(1, 5, 2, 4)),
      {"layout": "bshd"}, ValueError),
-    ("attention", "q", (zeros(1, 2, 3, 4),), {"layout": "qkv"}, ValueError),
+    ("attention", "q", (zeros(1, 2, 3),), {"layout": "qkv"}, ValueError),
     ("attention", "q", (zeros(1, 2, 2, 3, 4),), {"layout": "qkv"}, ValueError),
+    *(
+        ("attention", "n_heads", (zeros(1, 2, 8, 4),), {"layout": "qkv", "n_heads": n}, ValueError)
+        for n in (0, -1, 1, 5, 7, 8, 9, -(2**63), 2**63 - 1)
+    ),
+    ("attention", "n_heads", (zeros(1, 2, 8, 4),), {"layout": "qkv"}, ValueError),
+    ("attention", "n_heads", (zeros(1, 2, 8, 4),), {"layout": "qkv", "n_heads": 4.0}, TypeError),
+    ("attention", "n_heads", (zeros(1, 2, 3, 4, 4),), {"layout": "qkv", "n_heads": 4}, ValueError),
+    ("attention", "n_heads", (zeros(1, 2, 3, 4),) * 3, {"layout": "bshd", "n_heads": 3},
+     ValueError),
+    ("attention", "k", (zeros(1, 2, 8, 4), zeros(1, 2, 2, 4)), {"layout": "qkv", "n_heads": 4},
+     ValueError),
+    ("attention", "mask", (zeros(1, 2, 8, 4),),
+     {"layout": "qkv", "n_heads": 4, "mask": zeros(8, 2, 2)}, ValueError),
+    *(
+        ("attention", "softcap", (zeros(1, 1, 2, 3),) * 3, {"softcap": cap}, ValueError)
+        for cap in (-1.0, 1e-39, 3e38, float("inf"), float("nan"))
+    ),
+    ("attention", "softcap", (zeros(1, 1, 2, 3),) * 3, {"softcap": None}, TypeError),
     ("attention", "q", (zeros(1, 2, 3, 3, 4),) * 3, {"layout": "bshd"}, ValueError),
     ("attention", "k", (zeros(1, 2, 3, 3, 4), zeros(1, 3, 2, 4)), {"layout": "qkv"}, ValueError),
     ("attention", "v", (zeros(1, 2, 3, 3, 4), None, zeros(1, 3, 2, 4)), {"layout": "qkv"},

@@ -1,4 +1,4 @@
-"""Tensors of torch and arrays of jax whose memory is not their values."""
+"""Tensors of torch and arrays of jax: what a call gives back, and what shares no values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def resized(size: int) -> Any:
 
 #: What it is, a word of the message.
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
-    "requires grad": (lambda: torch.ones(4, requires_grad=True), "detach"),
+    "requires grad": (lambda: torch.ones(4, requires_grad=True), "does not compute: give x.detach"),
     "parameter": (lambda: torch.nn.Parameter(torch.ones(4)), "detach"),
     "view of a parameter": (lambda: torch.nn.Parameter(torch.ones(4)).view(2, 2), "detach"),
     "negated": (lambda: torch.ones(4, dtype=torch.complex64).conj().imag, "contiguous|resolve_neg"),
@@ -54,6 +54,80 @@ def test_refused_as_input_and_output(name: str) -> None:
         ablation_kernels.relu(make())
     with pytest.raises((TypeError, ValueError), match=r"'out' .*; accepted: "):
         ablation_kernels.relu(ONES, out=make())
+
+
+#: A call of tensors, each with results of float32.
+CALLS: dict[str, Callable[..., Any]] = {
+    "softmax": ablation_kernels.softmax,
+    "matmul": lambda x: ablation_kernels.matmul(x[0, 0], x[0, 1], transpose_b=True),
+    "optional slot": lambda x: ablation_kernels.matmul(x, x, addend=x),
+    "attention": lambda x: ablation_kernels.attention(x, x, x, causal=True),
+    "attention_lse": lambda x: ablation_kernels.attention_lse(x, x, x),
+    "attention_backward": lambda x: ablation_kernels.attention_backward(
+        x, x, x, *ablation_kernels.attention_lse(x, x, x), x
+    ),
+    "teaching": lambda x: ablation_kernels.teaching.attention(x, x, x, "flash").output,
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_tensors_give_tensors_and_arrays_arrays(name: str) -> None:
+    call, x = CALLS[name], torch.randn(1, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    of_tensors, of_arrays = call(x), call(x.numpy())
+    pairs = (
+        zip(of_tensors, of_arrays, strict=True)
+        if isinstance(of_tensors, tuple)
+        else [(of_tensors, of_arrays)]
+    )
+    for tensor, array in pairs:
+        assert type(tensor) is torch.Tensor and type(array) is np.ndarray
+        assert tensor.dtype == torch.float32 and not tensor.requires_grad
+        np.testing.assert_array_equal(tensor.numpy(), array)
+
+
+def test_one_tensor_among_arrays_gives_a_tensor() -> None:
+    assert type(ablation_kernels.add(ONES, torch.ones(4))) is torch.Tensor
+    assert type(ablation_kernels.add(ONES.data, ONES)) is np.ndarray
+    out = np.empty(4, np.float32)
+    assert ablation_kernels.relu(torch.ones(4), out=out) is out
+
+
+def test_parts_of_a_tensor_given_as_out() -> None:
+    x, out = torch.ones(1, 1, 2, 4), torch.empty(10)
+    parts: Any = ablation_kernels.attention_lse(x, x, x, out=out)
+    for part in parts:
+        assert part.untyped_storage().data_ptr() == out.data_ptr()
+
+
+def test_an_object_that_looks_like_a_tensor_gives_an_array() -> None:
+    class Storage:
+        def nbytes(self) -> int:
+            return ONES.nbytes
+
+    class Alike:
+        def __dlpack__(self, **keywords: Any) -> Any:
+            return ONES.__dlpack__()
+
+        requires_grad = False
+
+        def untyped_storage(self) -> Any:
+            return Storage()
+
+        def is_neg(self) -> bool:
+            return False
+
+        def storage_offset(self) -> int:
+            return 0
+
+    assert type(ablation_kernels.relu(Alike())) is np.ndarray
+
+
+def test_what_a_gradient_is_had_by() -> None:
+    x = torch.ones(1, 1, 2, 4, requires_grad=True)
+    with pytest.raises(TypeError, match=r"'q' .*ablation_executor.torch_ops.flash_attention"):
+        ablation_kernels.attention(x, x, x)
+    with pytest.raises(TypeError, match=r"'x' .*give x.detach\(\); accepted"):
+        ablation_kernels.softmax(x)
 
 
 def test_the_sign_of_a_negated_tensor_is_kept() -> None:
@@ -99,7 +173,16 @@ def test_tensors_of_inference_and_of_other_classes_are_taken() -> None:
 
 def test_bfloat16_tensors_are_held_to_the_same() -> None:
     x = torch.ones(1, 1, 2, 4, dtype=torch.bfloat16)
-    assert ablation_kernels.attention_bf16(x, x, x).shape == (1, 1, 2, 4)
+    made = ablation_kernels.attention_bf16(x, x, x)
+    assert made.dtype == torch.bfloat16 and torch.equal(made, x)
+    made, lse = ablation_kernels.attention_bf16_lse(x, x, x)
+    assert (made.dtype, lse.dtype) == (torch.bfloat16, torch.float32)
+    bits = x.view(torch.uint16)
+    assert ablation_kernels.attention_bf16(bits, bits, bits).dtype == torch.uint16
+    assert (
+        type(ablation_kernels.attention_bf16(bits.numpy(), bits.numpy(), bits.numpy()))
+        is np.ndarray
+    )
     for wrong in (x._neg_view(), torch.nn.Parameter(x), torch.zeros_like(x, device="meta")):
         with pytest.raises(TypeError, match="attention_bf16: argument 'k' "):
             ablation_kernels.attention_bf16(x, wrong, x)

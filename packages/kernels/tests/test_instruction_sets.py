@@ -26,6 +26,7 @@ FILES = (
     "test_attention.py",
     "test_attention_backward.py",
     "test_attention_hidden_tiles.py",
+    "test_attention_one_array.py",
     "test_attention_shared_keys.py",
     "test_matmul_packed.py",
     "test_matmul_strassen.py",

@@ -112,6 +112,30 @@ def test_packed_constant_is_not_kept_alive(kernel: str, random: np.random.Genera
     np.testing.assert_array_equal(program.run([a])[0], expected)
 
 
+@each_kernel
+@pytest.mark.parametrize("transpose_b", [False, True])
+@pytest.mark.parametrize("k,n", [(1, 1), (35, 67), (64, 64), (5, 129)])
+def test_a_packed_constant_comes_back_bit_by_bit(
+    kernel: str, k: int, n: int, transpose_b: bool, random: np.random.Generator
+) -> None:
+    a = normal(random, 3, k)
+    b = normal(random, n, k) if transpose_b else normal(random, k, n)
+    b.reshape(-1)[:: max(1, k * n // 3)] = -0.0
+    b[-1, -1] = np.nan
+    program, _ = run_program(kernel, a, b, transpose_b=transpose_b)
+    if "strassen" in kernel:
+        with pytest.raises(ValueError, match=r"Program.unpacked: argument 'value' is 1; accepted"):
+            program.unpacked(1)
+        return
+    assert program.unpacked(1).shape == b.shape
+    assert program.unpacked(1).tobytes() == b.tobytes()
+    for value in (-1, 0, 2, 99):
+        with pytest.raises(ValueError, match=r"'value' is .*; accepted: the id of a constant"):
+            program.unpacked(value)
+    with pytest.raises(TypeError, match="'value'"):
+        program.unpacked("1")  # type: ignore[arg-type]
+
+
 def test_constant_of_another_kernel_is_kept(random: np.random.Generator) -> None:
     a, b = normal(random, 4, 30), normal(random, 30, 20)
     expected = a @ b

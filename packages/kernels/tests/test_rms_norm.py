@@ -102,6 +102,51 @@ def test_threads_change_nothing(random: np.random.Generator) -> None:
     np.testing.assert_array_equal(ablation_kernels.rms_norm(x, weight, kernel=kernel), several)
 
 
+@each_kernel
+@pytest.mark.parametrize("length", [1, 17, 64, 128])
+@pytest.mark.parametrize(("heads", "weights"), [(1, 1), (5, 5), (5, 1), (6, 4)])
+def test_a_weight_for_each_of_the_first_heads(
+    kernel: str, heads: int, weights: int, length: int, random: np.random.Generator
+) -> None:
+    x, weight = normal(random, 2, 7, heads, length), normal(random, weights, length)
+    check(kernel, x, weight)
+    expected = guarded("rms_norm", x.shape, x, weight, kernel=kernel)
+    np.testing.assert_array_equal(expected[:, :, weights:], x[:, :, weights:])
+    for head in range(weights):
+        alone = np.ascontiguousarray(x[:, :, head])
+        y = guarded("rms_norm", alone.shape, alone, weight[head], kernel=kernel)
+        np.testing.assert_array_equal(expected[:, :, head], y)
+    np.testing.assert_array_equal(
+        function_of("rms_norm")(x, weight, kernel=kernel, out=x), expected
+    )
+
+
+@each_kernel
+@pytest.mark.parametrize("weights", [0, 2])
+def test_an_addend(kernel: str, weights: int, random: np.random.Generator) -> None:
+    x, addend = normal(random, 3, 5, 33), normal(random, 3, 5, 33, spread=7.0)
+    weight = normal(random, weights, 33) if weights else normal(random, 33)
+    normed = reference.rms_norm(x, weight)
+    expected = normed + addend
+    allowed = tolerance.rms_norm(x, normed) + tolerance.UNIT * np.abs(expected)
+    y = guarded("rms_norm", x.shape, x, weight, addend=addend, kernel=kernel)
+    assert_within(y, expected, allowed)
+    in_place = function_of("rms_norm")(x, weight, addend=addend, kernel=kernel, out=x)
+    np.testing.assert_array_equal(in_place, y)
+    with pytest.raises(ValueError, match="addend"):
+        function_of("rms_norm")(x, weight, addend=addend, kernel=kernel, out=addend)
+
+
+def test_threads_share_heads_out_anywhere(random: np.random.Generator) -> None:
+    """Rows that a thread begins with need not be those of the first head."""
+    x, weight = normal(random, 401, 5, 257), normal(random, 3, 257)
+    ablation_kernels.set_num_threads(1)
+    serial = ablation_kernels.rms_norm(x, weight)
+    for threads in (2, 3):
+        ablation_kernels.set_num_threads(threads)
+        np.testing.assert_array_equal(ablation_kernels.rms_norm(x, weight), serial)
+
+
 @pytest.mark.parametrize("length", [length for length in LENGTHS if length > 2])
 def test_tolerance_catches_a_mean_over_one_less(length: int, random: np.random.Generator) -> None:
     x, weight = normal(random, 3, length), normal(random, length)

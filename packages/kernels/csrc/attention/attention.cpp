@@ -26,15 +26,16 @@ const char* axes_of(Layout layout) {
         case Layout::bshd:
             return "4 axes (batch, seq_len, heads, head_dim) in layout 'bshd'";
         case Layout::qkv:
-            return "5 axes (batch, seq_len, 3, heads, head_dim) in layout 'qkv'";
+            return "5 axes (batch, seq_len, 3, heads, head_dim) in layout 'qkv', or with n_heads 4 "
+                   "axes (batch, seq_len, heads of q, k and v, head_dim)";
     }
     return "4 axes (batch, heads, seq_len, head_dim)";
 }
 
 void require_axes(const char* op, const char* argument, const TensorView& view, Layout layout) {
     require_rank(op, argument, view, 1);
-    const bool packed = layout == Layout::qkv;
-    if (view.shape.rank != (packed ? 5 : 4) || (packed && view.shape[2] != 3)) {
+    const bool is_stack = layout == Layout::qkv && view.shape.rank == 5 && view.shape[2] == 3;
+    if (view.shape.rank != 4 && !is_stack) {
         reject(op, argument, "has shape " + view.shape.str(), axes_of(layout));
     }
 }
@@ -56,6 +57,22 @@ void require_equal_keys(const char* op, const Call& call) {
     keys[2] = k.shape[2];
     require_shape(op, "k", k, keys, "the shape of q but for seq_len, its heads included");
     require_shape(op, "v", v, keys, "the shape of k");
+}
+
+/// The heads of q among those of one array with 4 axes.
+void require_n_heads(const Call& call, Layout layout) {
+    const Shape& q = call.inputs[0].shape;
+    const std::int64_t heads = call.attributes.n_heads;
+    const std::string given = "is " + std::to_string(heads);
+    if (layout != Layout::qkv || q.rank == 5) {
+        if (heads != 0) reject("attention", "n_heads", given, "0, but for 4 axes in layout 'qkv'");
+        return;
+    }
+    const bool leaves_pairs = heads > 0 && heads <= q[2] - 2 && (q[2] - heads) % 2 == 0;
+    if (!leaves_pairs || heads % ((q[2] - heads) / 2) != 0) {
+        reject("attention", "n_heads", given + " of " + std::to_string(q[2]) + " heads",
+               "the heads of q, so that half of the others, those of k, divides them");
+    }
 }
 
 /// k and v, whose heads may be fewer than those of q, and v with a head_dim of its own; or both
@@ -95,6 +112,13 @@ void require_window(const Call& call) {
     }
 }
 
+/// A cap and its reciprocal are normal numbers.
+void require_softcap(float softcap) {
+    if (softcap == 0.0F || (softcap >= 0x1p-126F && softcap <= 0x1p126F)) return;
+    reject("attention", "softcap", "is " + std::to_string(softcap),
+           "a number from 2^-126 to 2^126, or 0 for no cap");
+}
+
 void require_mask(const TensorView& mask, const Shape& scores) {
     const std::string accepted = "a shape that broadcasts to (B, H, Sq, Sk) = " + scores.str();
     bool fits = mask.shape.rank <= 4;
@@ -109,7 +133,8 @@ void require_blas_sizes(const char* op, const Call& call, const AttentionSizes& 
     constexpr std::int64_t kLimit = std::numeric_limits<std::int32_t>::max();
     const TensorView &q = call.inputs[0], &k = call.inputs[1];
     const Layout layout = call.attributes.layout;
-    const std::int64_t between_rows = layout == Layout::qkv    ? 3 * sizes.heads * sizes.d
+    const std::int64_t between_rows = layout == Layout::qkv
+                                          ? (sizes.heads + 2 * sizes.kv_heads) * sizes.d
                                       : layout == Layout::bshd ? sizes.heads * sizes.d
                                                                : sizes.d;
     if (sizes.sq > kLimit || between_rows > kLimit) {
@@ -140,11 +165,13 @@ Shape infer_attention(const Call& call) {
     const TensorView &q = call.inputs[0], &mask = call.inputs[3];
     const auto& attributes = call.attributes;
     require_axes("attention", "q", q, attributes.layout);
+    require_n_heads(call, attributes.layout);
     require_keys(call, attributes.layout);
     const AttentionSizes sizes = attention_sizes(call);
     require_blas_sizes("attention", call, sizes);
     if (mask.present) require_mask(mask, {sizes.batch, sizes.heads, sizes.sq, sizes.sk});
     require_window(call);
+    require_softcap(attributes.softcap);
     require_tile("tile_q", attributes.tile_q);
     require_tile("tile_k", attributes.tile_k);
     if (std::min(attributes.tile_q, sizes.sq) * padded_row(sizes.sk) > kMaxElements) {

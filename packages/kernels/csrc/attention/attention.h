@@ -1,15 +1,19 @@
-// attention: output = softmax(scale * q @ k^T + mask) @ v for each batch item and head.
+// attention: output = softmax(cap(scale * q @ k^T) + mask) @ v for each batch item and head.
 //
 // Shapes
 //   layout bhsd: q (B, H, Sq, D); k (B, Hk, Sk, D); v (B, Hk, Sk, Dv); output (B, H, Sq, Dv).
 //   layout bshd: q (B, Sq, H, D); k (B, Sk, Hk, D); v (B, Sk, Hk, Dv); output (B, Sq, H, Dv).
-//   layout qkv: q (B, S, 3, H, D) holds q, k and v, whose own slots stay absent; output
-//   (B, S, H, D).
+//   layout qkv: q (B, S, 3, H, D) holds q, k and v, whose own slots stay absent; or
+//   q (B, S, H + 2 Hk, D) does, with n_heads = H: the heads of q, those of k, those of v. Output
+//   (B, S, H, D). n_heads is 0 everywhere else.
 //   Hk divides H: query head h reads head h / (H / Hk) of k and v, where it lies. With H = Hk every
 //   head has its own, with Hk = 1 all read one (Shazeer, 2019; Ainslie et al., GQA, 2023).
 //   mask of rank at most 4, added to the scores, that broadcasts to (B, H, Sq, Sk) in every layout
 //   as in NumPy: axes are aligned at the end and may be 1. With mask_replaces a score whose mask is
 //   not 0 becomes the mask instead, whatever the score was; NaN is not 0.
+// Soft cap
+//   softcap c > 0: a score s becomes c tanh(s / c) before causal and the mask (Gemma 2, 2024); 0
+//   leaves it. c is between 2^-126 and 2^126. An infinite score becomes c or -c, NaN stays NaN.
 // Causal
 //   Query i sees keys 0 ... i, aligned at the top left also where Sq and Sk differ. A mask holds
 //   besides. window w > 0: of these the keys j with i - j < w alone, at most w. It needs causal, or
@@ -19,7 +23,7 @@
 //   same; else it reads the mask. It also reads it where a query is beyond the window of every key.
 // Dtype
 //   float32. Sq and the elements between two rows of q and of the output (D and Dv, H D and H Dv,
-//   or 3 H D by layout) are at most 2^31 - 1, Sk at most 2^31 - 32, as the stride of a row of
+//   or (H + 2 Hk) D by layout) are at most 2^31 - 1, Sk at most 2^31 - 32, as the stride of a row of
 //   scores counts too (32-bit BLAS interface).
 // Tiles
 //   tile_q and tile_k as given, cut to Sq and Sk; flash_packed rounds tile_k up to whole panels of

@@ -51,6 +51,7 @@ void update_row(const QueryTile& tile, std::int64_t row, float* scores, const fl
     const SimdProvider& provider = simd();
     float& maximum = tile.maxima[row];
     const auto& attributes = tile.call.attributes;
+    if (attributes.softcap > 0.0F) cap_scores(scores, attributes.softcap, n);
     if (mask != nullptr && attributes.mask_replaces) {
         replace_scores(scores, mask, tile.mask.key_stride, n);
     } else if (mask != nullptr) {

@@ -118,6 +118,7 @@ void attend_tile(const Call& call, const Plan& plan, const MaskView& mask, bool 
                                     .dv = plan.sizes.dv,
                                     .tile_k = plan.tile_k,
                                     .scale = attention_scale(call),
+                                    .softcap = attributes.softcap,
                                     .causal = attributes.causal,
                                     .window = attributes.causal ? attributes.window : 0,
                                     .mask_replaces = attributes.mask_replaces,

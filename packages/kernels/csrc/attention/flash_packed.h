@@ -32,6 +32,7 @@ struct FlashQueries {
     std::int64_t begin, rows;  ///< first row as a query of the item
     std::int64_t sk, d, dv, tile_k;
     float scale;
+    float softcap;  ///< 0: none
     bool causal;
     std::int64_t window;  ///< keys that a query sees at most, where causal; 0: no limit
     bool mask_replaces;

@@ -62,6 +62,15 @@ struct FlashPacked {
         }
     }
 
+    /// As cap_scores of tiles.h, for this instruction set.
+    static void cap(float* scores, float softcap, std::int64_t n) {
+        const Float inverse = V::set(1.0F / softcap);
+        for_vectors<V>(n, [&](std::int64_t j, auto lanes) {
+            const Float ratio = V::mul(V::load(scores + j, lanes), inverse);
+            V::store(scores + j, V::mul(tanh<V>(ratio), V::set(softcap)), lanes);
+        });
+    }
+
     static void add_mask(float* scores, const float* mask, std::int64_t step, std::int64_t n) {
         for_vectors<V>(n, [&](std::int64_t j, auto lanes) {
             const Float addend = step == 0 ? V::set(*mask) : V::load(mask + j, lanes);
@@ -132,6 +141,7 @@ struct FlashPacked {
     static float update_row(const Block& block, std::int64_t row, float* scores, std::int64_t key,
                             std::int64_t n) {
         const FlashQueries& queries = block.queries;
+        if (queries.softcap > 0.0F) cap(scores, queries.softcap, n);
         if (queries.mask != nullptr) {
             const float* mask = queries.mask + (block.row + row) * queries.mask_query_stride +
                                 key * queries.mask_key_stride;

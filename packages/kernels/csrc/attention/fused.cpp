@@ -25,10 +25,11 @@ namespace ablation {
 
 namespace {
 
-float softmax_row_simd(float* scores, const float* mask, std::int64_t mask_step, bool replaces,
-                       std::int64_t n) {
+float softmax_row_simd(float* scores, const float* mask, std::int64_t mask_step,
+                       const Attributes& attributes, std::int64_t n) {
     const SimdProvider& provider = simd();
-    if (mask != nullptr && replaces) {
+    if (attributes.softcap > 0.0F) cap_scores(scores, attributes.softcap, n);
+    if (mask != nullptr && attributes.mask_replaces) {
         replace_scores(scores, mask, mask_step, n);
     } else if (mask != nullptr) {
         provider.add(scores, scores, 1, mask, mask_step, n);
@@ -71,7 +72,7 @@ void fused_item(const Call& call, const AttentionSizes& sizes, std::int64_t item
             row_scores[stride - 1] = from == to
                                          ? 0.0F
                                          : softmax_row(row_scores + from, row_mask, mask.key_stride,
-                                                       attributes.mask_replaces, to - from);
+                                                       attributes, to - from);
             std::fill(row_scores, row_scores + from, 0.0F);
             std::fill(row_scores + to, row_scores + keys, 0.0F);
         }

@@ -12,9 +12,13 @@ namespace ablation {
 
 namespace {
 
-float softmax_row_scalar(float* scores, const float* mask, std::int64_t mask_step, bool replaces,
-                         std::int64_t n) {
-    if (mask != nullptr && replaces) {
+float softmax_row_scalar(float* scores, const float* mask, std::int64_t mask_step,
+                         const Attributes& attributes, std::int64_t n) {
+    const float cap = attributes.softcap;
+    if (cap > 0.0F) {
+        for (std::int64_t i = 0; i < n; ++i) scores[i] = cap * std::tanh(scores[i] / cap);
+    }
+    if (mask != nullptr && attributes.mask_replaces) {
         replace_scores(scores, mask, mask_step, n);
     } else if (mask != nullptr) {
         for (std::int64_t i = 0; i < n; ++i) scores[i] += mask[i * mask_step];

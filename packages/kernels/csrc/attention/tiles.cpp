@@ -7,6 +7,7 @@
 
 #include "core/cache_sizes.h"
 #include "core/parallel.h"
+#include "isa/simd.h"
 
 namespace ablation {
 
@@ -67,6 +68,13 @@ MaskView plain_mask_view(const TensorView& mask) {
 
 }  // namespace
 
+void cap_scores(float* scores, float softcap, std::int64_t n) {
+    const SimdProvider& provider = simd();
+    provider.scale(scores, scores, 1.0F / softcap, n);
+    provider.tanh(scores, scores, n);
+    provider.scale(scores, scores, softcap, n);
+}
+
 void replace_scores(float* scores, const float* mask, std::int64_t mask_step, std::int64_t n) {
     for (std::int64_t i = 0; i < n; ++i) {
         const float value = mask[i * mask_step];
@@ -85,8 +93,11 @@ AttentionSizes attention_sizes(const Call& call) {
             break;
         case Layout::bshd:
             return {q[0], q[2], q[1], k[1], q[3], k[2], v[3]};
-        case Layout::qkv:
-            return {q[0], q[3], q[1], q[1], q[4], q[3], q[4]};
+        case Layout::qkv: {
+            if (q.rank == 5) return {q[0], q[3], q[1], q[1], q[4], q[3], q[4]};
+            const std::int64_t heads = call.attributes.n_heads;
+            return {q[0], heads, q[1], q[1], q[3], (q[2] - heads) / 2, q[3]};
+        }
     }
     return {q[0], q[1], q[2], k[2], q[3], k[1], v[3]};
 }
@@ -95,8 +106,9 @@ AttentionSizes joined_sizes(const Call& call) {
     static const std::int64_t cores = available_cores();
     AttentionSizes sizes = attention_sizes(call);
     if (sizes.sharing() == 1 || call.attributes.causal) return sizes;
+    if (call.attributes.layout == Layout::qkv) return sizes;
     // The heads of one query lie one behind another in layout bshd too.
-    if (call.attributes.layout != Layout::bhsd && sizes.sq > 1) return sizes;
+    if (call.attributes.layout == Layout::bshd && sizes.sq > 1) return sizes;
     const MaskView mask = plain_mask_view(call.inputs[3]);
     if (sizes.sq > 1 && mask.head_stride != sizes.sq * mask.query_stride) return sizes;
     std::int64_t joined = std::min(sizes.sharing(), kJoinedRows / sizes.sq);
@@ -124,14 +136,19 @@ ItemRows item_rows(const Call& call, const AttentionSizes& sizes, std::int64_t i
     const TensorView &q = call.inputs[0], &k = call.inputs[1], &v = call.inputs[2];
     const auto [batch, heads, sq, sk, d, kv_heads, dv] = sizes;
     const std::int64_t first = item / heads * sq * heads + item % heads;
-    if (call.attributes.layout == Layout::qkv) {
-        const std::int64_t width = heads * d;
-        const float* row = q.data + item / heads * 3 * sq * width + item % heads * d;
-        float* output = call.output.data + first * d;
-        return {row, row + width, row + 2 * width, output, 3 * width, 3 * width, 3 * width, width};
-    }
     const std::int64_t kv_item = item / sizes.sharing();
     ItemRows rows{};
+    if (call.attributes.layout == Layout::qkv) {
+        const std::int64_t stride = (heads + 2 * kv_heads) * d;
+        const float* row = q.data + item / heads * sq * stride;
+        rows.q = row + item % heads * d;
+        rows.k = row + (heads + kv_item % kv_heads) * d;
+        rows.v = rows.k + kv_heads * d;
+        rows.q_stride = rows.k_stride = rows.v_stride = stride;
+        rows.output = call.output.data + first * d;
+        rows.output_stride = heads * d;
+        return rows;
+    }
     if (call.attributes.layout == Layout::bhsd || q.shape[1] == 1) {
         rows.q = q.data + item * sq * d;
         rows.output = call.output.data + item * sq * dv;

@@ -95,6 +95,9 @@ FlashTile flash_tile(const Call& call);
 /// Bytes of scratch that one thread needs for such a tile.
 std::int64_t flash_worker_bytes(FlashTile tile);
 
+/// softcap tanh(score / softcap) for each score.
+void cap_scores(float* scores, float softcap, std::int64_t n);
+
 /// The mask in the place of the scores where it is not 0; NaN is not 0.
 void replace_scores(float* scores, const float* mask, std::int64_t mask_step, std::int64_t n);
 
@@ -104,11 +107,11 @@ inline float row_factor(float sum, bool strict) {
     return sum == 0.0F && !strict ? 0.0F : 1.0F / sum;
 }
 
-/// Turns a row of n scores into exp(score + mask - maximum) in place and returns their sum; a row
-/// without a key to see becomes zeros with sum 0. `mask` may be null; element i is at i *
-/// mask_step. If `replaces`, it takes the place of scores (replace_scores).
+/// Turns a row of n scores into exp(cap(score) + mask - maximum) in place and returns their sum; a
+/// row without a key to see becomes zeros with sum 0. `mask` may be null; element i is at i *
+/// mask_step. Of the attributes it reads softcap and mask_replaces.
 using SoftmaxRow = float (*)(float* scores, const float* mask, std::int64_t mask_step,
-                             bool replaces, std::int64_t n);
+                             const Attributes& attributes, std::int64_t n);
 
 /// y = x * factor, as SimdProvider::scale.
 using ScaleRow = void (*)(float* y, const float* x, float factor, std::int64_t n);

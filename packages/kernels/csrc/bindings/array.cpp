@@ -287,6 +287,10 @@ class Importer {
     Array& result_;
 };
 
+bool is_plain_numpy(const ArrayRequest& request) {
+    return request.object.type().is(numpy_types().ndarray);
+}
+
 // When an array comes in: the later, the less code of others can its export run, and the easier can
 // such code free its memory. NumPy's arrays are last: resize() does not ask who holds a buffer.
 int turn_of(nb::handle object) {
@@ -310,10 +314,7 @@ void ReleaseDlpack::operator()(void* managed) const {
 
 void import_arrays(std::span<const ArrayRequest> requests) {
     offer_gil();
-    const auto is_numpy = [](const ArrayRequest& request) {
-        return request.object.type().is(numpy_types().ndarray);
-    };
-    if (std::ranges::all_of(requests, is_numpy)) {
+    if (std::ranges::all_of(requests, is_plain_numpy)) {
         for (const ArrayRequest& request : requests) Importer(request).run();
         return;
     }
@@ -335,6 +336,19 @@ Array new_array(const Shape& shape, Element element) {
     Array result;
     import_arrays({{{{"empty", "out"}, array, true, &result, element}}});
     return result;
+}
+
+nb::object given_back(const Array& made, std::span<const ArrayRequest> inputs, Element element) {
+    for (const ArrayRequest& input : inputs) {
+        if (is_plain_numpy(input)) continue;
+        const nb::object module = tensor_module(input.object);
+        if (!module.is_valid()) continue;
+        if (element == Element::float32) return module.attr("from_numpy")(made.object);
+        // NumPy has no bfloat16, and torch before 2.3 takes no uint16
+        const nb::object bits = made.object.attr("view")("int16");
+        return module.attr("from_numpy")(bits).attr("view")(input.object.attr("dtype"));
+    }
+    return made.object;
 }
 
 }  // namespace ablation

@@ -55,4 +55,9 @@ void import_arrays(std::span<const ArrayRequest> requests);
 /// A new uninitialized NumPy array, float32, or uint16 for the bits of bfloat16.
 Array new_array(const Shape& shape, Element element = Element::float32);
 
+/// What a caller gets for an array of `new_array(shape, element)`: a tensor over its memory where
+/// one of the inputs is a tensor of torch, or else the array.
+nb::object given_back(const Array& made, std::span<const ArrayRequest> inputs,
+                      Element element = Element::float32);
+
 }  // namespace ablation

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "attention/bf16.h"
@@ -71,7 +72,10 @@ nb::tuple call_attention_bf16(nb::handle q, nb::handle k, nb::handle v, bool cau
                             static_cast<float>(1.0 / std::sqrt(static_cast<double>(sizes.d)))),
                         .causal = causal});
     }
-    return nb::make_tuple(result.object, with_lse ? lse.object : nb::none());
+    const std::span<const ArrayRequest> inputs(requests.data(), kNames.size());
+    const nb::object output =
+        out.is_none() ? given_back(result, inputs, Element::bfloat16) : result.object;
+    return nb::make_tuple(output, with_lse ? given_back(lse, inputs) : nb::none());
 }
 
 std::int64_t scratch_bytes(nb::handle q, nb::handle k, bool causal, nb::handle threads) {
@@ -87,8 +91,8 @@ void bind_bf16(nb::module_& module) {
     module.def("attention_bf16", &call_attention_bf16, nb::arg("q").none(), nb::arg("k").none(),
                nb::arg("v").none(), nb::arg("causal"), nb::arg("scale").none(), nb::arg("with_lse"),
                nb::arg("out").none(),
-               "Checks one call and runs it; returns out, or a new NumPy array of uint16, and lse "
-               "or None.");
+               "Checks one call and runs it; returns out, or a new NumPy array of uint16 or a "
+               "tensor, and lse or None.");
     module.def("attention_bf16_scratch_bytes", &scratch_bytes, nb::arg("q"), nb::arg("k"),
                nb::arg("causal"), nb::arg("threads"));
 }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -47,6 +48,7 @@ Outcome run_op(const std::string& op_name, const nb::tuple& arguments, const nb:
         if (slots.optional[slot] && argument.is_none()) continue;
         requests[n_requests++] = {{op.name, slots.names[slot]}, argument, false, &arrays[slot]};
     }
+    const std::span<const ArrayRequest> inputs(requests.data(), n_requests);
     if (!out.is_none()) requests[n_requests++] = {{op.name, "out"}, out, true, &result};
     import_arrays({requests.data(), n_requests});
 
@@ -71,7 +73,7 @@ Outcome run_op(const std::string& op_name, const nb::tuple& arguments, const nb:
         call.scratch = memory.get();
         kernel.function(call);
     }
-    return {std::move(result.object), call};
+    return {out.is_none() ? given_back(result, inputs) : std::move(result.object), call};
 }
 
 nb::object call_op(const std::string& op, const nb::tuple& arguments, const nb::dict& attributes,
@@ -177,7 +179,7 @@ std::string best_kernel_name(const std::string& op_name, nb::handle shapes,
 void bind_functions(nb::module_& module) {
     module.def("call", &call_op, nb::arg("op"), nb::arg("inputs"), nb::arg("attributes"),
                nb::arg("kernel").none(), nb::arg("out").none(),
-               "Checks one call and runs it; returns out, or a new NumPy array.");
+               "Checks one call and runs it; returns out, or a new NumPy array or tensor.");
     module.def("call_with_shapes", &call_with_shapes, nb::arg("op"), nb::arg("inputs"),
                nb::arg("attributes"), nb::arg("kernel").none(), nb::arg("out").none(),
                "Like call; returns the result and the shape of each input, () for an absent one.");

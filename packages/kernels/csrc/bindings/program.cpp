@@ -71,6 +71,21 @@ class PyProgram {
     std::int64_t packed_bytes() const { return program_.packed_bytes(); }
     std::int64_t copied_bytes() const { return program_.copied_bytes(); }
     nb::tuple released_constants() const { return nb::tuple(released_); }
+    nb::object unpacked(nb::handle value) const {
+        const Argument where{"Program.unpacked", "value"};
+        const std::int64_t index = as_integer(where, value);
+        const auto count = static_cast<std::int64_t>(specs_.size());
+        if (index < 0 || index >= count ||
+            specs_[static_cast<std::size_t>(index)].storage != Storage::constant) {
+            raise_value_error(where, "is " + std::to_string(index), "the id of a constant");
+        }
+        const Array array = new_array(specs_[static_cast<std::size_t>(index)].shape);
+        if (!program_.unpack(static_cast<int>(index), array.view.data)) {
+            raise_value_error(where, "is " + std::to_string(index),
+                              "a constant that the program has packed as it is");
+        }
+        return array.object;
+    }
     std::size_t n_calls() const { return program_.names().size(); }
     nb::tuple call_names() const {
         nb::list names;
@@ -205,76 +220,103 @@ class PyProgram {
     Program program_;
 };
 
+// The same words as in _native.pyi, from which the reference is made.
+constexpr const char* kWorkspaceDoc =
+    R"(Memory that programs share in turns: those that are built with it as `workspace`.
+
+One arena, as large as the largest of them asks for. Of a constant that nobody can write
+to, one packed copy for all calls that read it alike, whichever program makes them. A
+packed copy, and the array that it was made from, live as long as a program uses the copy;
+the arena lives as long as the workspace or one of its programs.
+
+Programs of one workspace that are called by several threads wait for one another, and so
+does one that is built meanwhile.)";
+
+constexpr const char* kProgramDoc = R"(A planned sequence of kernel calls over one arena.
+
+Args:
+    values: a tuple for each value, whose id is its index: ('input', shape), ('constant',
+        array), ('arena', shape, offset in bytes), ('output', shape), ('alias', shape,
+        earlier id).
+    calls: a tuple for each call, in order: (kernel, [value id or None per input slot],
+        output id, attributes, scratch offset in bytes, name).
+    arena_bytes: size of the arena; offsets are multiples of 64.
+    stages: (first call, number of calls) of consecutive calls whose rows (along the last
+        axis) do not depend on one another and that share one fork-join, each thread with
+        rows of its own. run_timed gives the times of the first thread's rows, and adds
+        the wait for the others to the last call of the stage.
+    workspace: a Workspace whose arena and packed copies the program shares, or None for
+        memory of its own. Constants that are copied or packed because others may write to
+        them are not shared.
+
+Raises:
+    ValueError: names the call or value that is not right.
+
+An output lies apart from the call's inputs and scratch, or takes exactly the place of an
+input in a slot of OpInfo.in_place.
+
+The program owns its constants: writing to an array after construction does not change the
+program. It packs a constant matrix of a packed kernel once, whatever the number of calls,
+and copies every other array, except a read-only NumPy array that owns its memory (or a
+view of one), which it reads in place.
+
+Scratch and worker slots are sized for get_num_threads() at construction: with fewer
+threads set since then the program runs on those, with more run() raises ValueError.)";
+
+constexpr const char* kRunDoc = R"(Run the calls and return the output arrays.
+
+inputs: float32 arrays in the order of the input values; outputs: arrays to write, or None
+for new NumPy arrays. The loop allocates nothing and releases the GIL. Two threads that
+run one program, or programs of one workspace, take turns. Raises IndexError that names
+the call whose input names an element that is not there (`take`); the outputs are then
+partly written.)";
+
+constexpr const char* kRunTimedDoc = R"(Run as `run` does, with a clock read around each call.
+
+Returns (outputs, int64 nanoseconds per call, nanoseconds of the whole loop).)";
+
+constexpr const char* kPackedDoc =
+    R"(Bytes of constants that the program reads in a kernel's own layout, each counted once.
+
+Copies that a workspace shares among programs count in each.)";
+
+constexpr const char* kReleasedDoc =
+    R"(Ids of the constants that are read only in a kernel's own layout.
+
+The program does not keep their arrays alive. With a workspace it keeps the arrays whose
+packed copies it shares: these are not among them.)";
+
+constexpr const char* kUnpackedDoc =
+    R"(Return a constant, bit by bit as it was given, from its packed copy.
+
+value: the id of a constant that a kernel has packed, as those of `released_constants`. Raises
+ValueError for another value, and for a constant that only kernels of another arithmetic
+(`matmul_strassen`) have packed: their copies hold sums.)";
+
 }  // namespace
 
 void bind_program(nb::module_& module) {
-    nb::class_<PyWorkspace>(
-        module, "Workspace",
-        "Memory that programs share which are built with `Program(..., workspace=...)` and take "
-        "turns.\n\n"
-        "One arena, as large as the largest of them asks for. Of a constant that nobody can write "
-        "to, one packed copy for all calls that read it alike, whichever program makes them. A "
-        "packed copy, and the array that it was made from, live as long as a program uses the "
-        "copy; the arena lives as long as the workspace or one of its programs.\n\n"
-        "Programs of one workspace that are called by several threads wait for one another, and "
-        "so does one that is built meanwhile.")
+    nb::class_<PyWorkspace>(module, "Workspace", kWorkspaceDoc)
         .def(nb::init<>())
         .def_prop_ro("arena_bytes", &PyWorkspace::arena_bytes,
                      "Size of the arena in bytes: the largest that a program was built with.")
         .def_prop_ro("packed_bytes", &PyWorkspace::packed_bytes,
                      "Bytes of all packed copies that programs share now, each counted once.");
-    nb::class_<PyProgram>(
-        module, "Program",
-        "A planned sequence of kernel calls over one arena.\n\n"
-        "values: list of tuples, the index is the value's id: ('input', shape), ('constant', "
-        "array), ('arena', shape, offset in bytes), ('output', shape), ('alias', shape, "
-        "earlier id).\n"
-        "calls: list of tuples (kernel, [value id or None per input slot], output id, "
-        "attributes, scratch offset in bytes, name), run in order.\n"
-        "arena_bytes: size of the arena; offsets are multiples of 64.\n\n"
-        "stages: list of (first call, number of calls): consecutive calls whose rows (along the "
-        "last axis) do not depend on one another and that share one fork-join, each thread with "
-        "rows of its own. run_timed gives the times of the first thread's rows, and the wait for "
-        "the others to the last call of the stage.\n\n"
-        "An output lies apart from the call's inputs and scratch, or takes exactly the place of an "
-        "input in a slot of OpInfo.in_place.\n\n"
-        "The program owns its constants: writing to an array after construction does not change "
-        "the program. It packs a constant matrix of a packed kernel once, whatever the number of "
-        "calls, and copies every other array, except a read-only NumPy array that owns its memory "
-        "(or a view of one), which it reads in place.\n\n"
-        "Scratch and worker slots are sized for get_num_threads() at construction: with fewer "
-        "threads set since then the program runs on those, with more run() raises ValueError.\n\n"
-        "workspace: a Workspace whose arena and packed copies the program shares, or None for "
-        "memory of its own. Constants that are copied or packed because others may write to them "
-        "are not shared.\n\n"
-        "Raises ValueError that names the call or value.")
+    nb::class_<PyProgram>(module, "Program", kProgramDoc)
         .def(nb::init<nb::handle, nb::handle, nb::handle, nb::handle, nb::handle>(),
              nb::arg("values").none(), nb::arg("calls").none(), nb::arg("arena_bytes").none(),
              nb::arg("stages").none() = nb::tuple(), nb::arg("workspace").none() = nb::none())
-        .def(
-            "run", &PyProgram::run, nb::arg("inputs").none(),
-            nb::arg("outputs").none() = nb::none(),
-            "Runs the calls and returns the output arrays. inputs: float32 arrays in the order of "
-            "the input values; outputs: arrays to write, or None for new NumPy arrays.\n\n"
-            "The loop allocates nothing and releases the GIL. Two threads that run one program, or "
-            "programs of one workspace, take turns. Raises IndexError that names the call whose "
-            "input names an element that is not there (`take`); the outputs are then partly "
-            "written.")
+        .def("run", &PyProgram::run, nb::arg("inputs").none(),
+             nb::arg("outputs").none() = nb::none(), kRunDoc)
         .def("run_timed", &PyProgram::run_timed, nb::arg("inputs").none(),
-             nb::arg("outputs").none() = nb::none(),
-             "Like run, with a clock read around each call. Returns (outputs, int64 nanoseconds "
-             "per call, nanoseconds of the whole loop).")
+             nb::arg("outputs").none() = nb::none(), kRunTimedDoc)
         .def_prop_ro("arena_bytes", &PyProgram::arena_bytes,
                      "Bytes of the arena that the program uses.")
-        .def_prop_ro("packed_bytes", &PyProgram::packed_bytes,
-                     "Bytes of constants that the program reads in a kernel's own layout, each "
-                     "counted once; copies that a workspace shares among programs count in each.")
+        .def_prop_ro("packed_bytes", &PyProgram::packed_bytes, kPackedDoc)
         .def_prop_ro("copied_bytes", &PyProgram::copied_bytes,
                      "Bytes of constants that the program copied because others may write to them.")
-        .def_prop_ro("released_constants", &PyProgram::released_constants,
-                     "Ids of the constants that are read only in such a layout: the program does "
-                     "not keep their arrays alive. With a workspace it keeps the arrays whose "
-                     "packed copies it shares: these are not among them.")
+        .def_prop_ro("released_constants", &PyProgram::released_constants, kReleasedDoc)
+        .def("unpacked", &PyProgram::unpacked, nb::arg("value").none(), kUnpackedDoc)
         .def_prop_ro("n_calls", &PyProgram::n_calls, "Number of calls.")
         .def_prop_ro("call_names", &PyProgram::call_names, "Name of each call, in order.");
 }

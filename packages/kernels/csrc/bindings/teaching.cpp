@@ -90,7 +90,9 @@ nb::tuple teaching_attention(nb::handle q, nb::handle k, nb::handle v, const std
         const ReleasedGil released;
         return function(problem);
     }();
-    return nb::make_tuple(result.object, shape_to_tuple(shape), outcome.scratch_bytes,
+    const nb::object output =
+        out.is_none() ? given_back(result, {requests.data(), kNames.size()}) : result.object;
+    return nb::make_tuple(output, shape_to_tuple(shape), outcome.scratch_bytes,
                           span_rows(outcome.spans));
 }
 

@@ -9,6 +9,9 @@ namespace ablation {
 /// Whether the object's class has torch's way to its storage.
 bool is_tensor(nb::handle object);
 
+/// Torch itself where the object is one of its tensors, or else an invalid object.
+nb::object tensor_module(nb::handle object);
+
 /// Before the export. Throws TypeError for a tensor whose memory lacks its gradient, its tangent or
 /// its sign.
 void require_plain_tensor(const Argument& where, nb::handle tensor, const char* accepted);

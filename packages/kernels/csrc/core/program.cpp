@@ -252,6 +252,7 @@ void Program::pack(const std::vector<ValueSpec>& values, const KernelInfo& kerne
             packed_.push_back(copy);
             packed_bytes_ += bytes;
         }
+        if (find_unpack(info->pack) != nullptr) whole_.insert_or_assign(root, copy);
         call.packed = copy->data();
         call.inputs[slot].data = nullptr;
     }
@@ -281,6 +282,14 @@ void Program::copy_borrowed(const std::vector<ValueSpec>& values,
 }
 
 bool Program::keeps_constant(int value) const { return kept_[static_cast<std::size_t>(value)]; }
+
+bool Program::unpack(int value, float* elements) const {
+    const auto found = whole_.find(static_cast<std::size_t>(value));
+    if (found == whole_.end()) return false;
+    const PackedConstant& copy = *found->second;
+    find_unpack(copy.pack)(copy.call, copy.data(), elements);
+    return true;
+}
 
 // Absolute, and the arena last: a child made by fork that finds half of it done does it again.
 void Program::move_to(std::byte* arena) {

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -82,6 +83,9 @@ class Program {
     /// they were given, or a workspace knows the packed copy by their address. True as well for a
     /// borrowed one that a call reads as it was copied.
     bool keeps_constant(int value) const;
+    /// Writes a constant as it was given, bit by bit, from a packed copy; false, and nothing
+    /// written, where no copy has all of it.
+    bool unpack(int value, float* elements) const;
 
   private:
     struct Step {
@@ -152,6 +156,8 @@ class Program {
     PackedConstants borrowed_;  // not shared: who owns the array may write to it
     std::vector<std::shared_ptr<const PackedConstant>> packed_;
     std::int64_t packed_bytes_ = 0;
+    /// A packed copy that has all of a constant, by the value.
+    std::map<std::size_t, std::shared_ptr<const PackedConstant>> whole_;
     std::vector<std::unique_ptr<Arena>> copied_;
     std::int64_t copied_bytes_ = 0;
     std::vector<bool> kept_;  // see keeps_constant

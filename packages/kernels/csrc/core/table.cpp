@@ -24,6 +24,15 @@ constexpr PackInfo kPacks[] = {
 #include "kernels.def"
 };
 
+struct UnpackRule {
+    PackFunction pack;
+    UnpackFunction unpack;
+};
+constexpr UnpackRule kUnpacks[] = {
+#define UNPACK(function, unpack) {function, unpack},
+#include "kernels.def"
+};
+
 constexpr RowInfo kRows[] = {
 #define ROWS(op, slots, condition) {#op, slots, condition},
 #include "kernels.def"
@@ -123,6 +132,13 @@ const PackInfo* find_pack(const KernelInfo& kernel) {
         return std::string_view(pack.kernel) == kernel.name;
     });
     return found == std::end(kPacks) ? nullptr : found;
+}
+
+UnpackFunction find_unpack(PackFunction pack) {
+    for (const UnpackRule& rule : kUnpacks) {
+        if (rule.pack == pack) return rule.unpack;
+    }
+    return nullptr;
 }
 
 const KernelInfo& best_kernel(const OpInfo& op, const Call& call) {

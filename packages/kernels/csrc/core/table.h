@@ -33,7 +33,7 @@ struct KernelInfo {
 
 /// Raised by one when a line of kernels.def changes its meaning; the executor compares it at
 /// import.
-inline constexpr int kTableVersion = 6;
+inline constexpr int kTableVersion = 7;
 
 /// What of an op may be done row by row: see ROWS in kernels.def.
 struct RowInfo {
@@ -63,6 +63,8 @@ const KernelInfo& find_kernel(std::string_view name, std::string_view op = {});
 const RowInfo* find_rows(const OpInfo& op);
 /// Null for a kernel that packs nothing.
 const PackInfo* find_pack(const KernelInfo& kernel);
+/// Null where a packed copy does not have all of the constant.
+UnpackFunction find_unpack(PackFunction pack);
 /// The best kernel for this call: what BEST of the op says, or its last line in kernels.def.
 const KernelInfo& best_kernel(const OpInfo& op, const Call& call);
 
@@ -88,6 +90,8 @@ bool has_word(std::string_view list, std::string_view word);
     std::int64_t bytes(const Call& call);           \
     void function(const Call& call, float* packed); \
     bool shared(const Call& one, const Call& other);
+#define UNPACK(function, unpack) \
+    void unpack(const Call& call, const float* packed, float* elements);
 #include "kernels.def"
 
 }  // namespace ablation

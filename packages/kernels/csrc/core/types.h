@@ -129,6 +129,8 @@ using ScratchRule = std::int64_t (*)(const Call&, int threads);
 using PackedBytesRule = std::int64_t (*)(const Call&);
 /// Writes that copy.
 using PackFunction = void (*)(const Call&, float* packed);
+/// Writes a constant as it was given, bit by bit, from the packed copy of a call.
+using UnpackFunction = void (*)(const Call&, const float* packed, float* elements);
 /// Checks the call's inputs and attributes and returns the output's shape. Data pointers are not
 /// read.
 using ShapeRule = Shape (*)(const Call&);

@@ -187,6 +187,18 @@ void pack_b(const Call& call, float* packed) {
     pack_product(call, matmul_sizes(call), 0, num_threads(), packed);
 }
 
+void unpack_b(const Call& call, const float* packed, float* elements) {
+    const MatmulSizes sizes = matmul_sizes(call);
+    const std::int64_t width = packed_provider().columns;
+    for (std::int64_t column = 0; column < sizes.n; ++column) {
+        const float* from = packed + column / width * width * sizes.k + column % width;
+        const bool transposed = call.attributes.transpose_b;
+        float* to = elements + column * (transposed ? sizes.k : 1);
+        const std::int64_t stride = transposed ? 1 : sizes.n;
+        for (std::int64_t k = 0; k < sizes.k; ++k) to[k * stride] = from[k * width];
+    }
+}
+
 bool has_same_packed_b(const Call& one, const Call& other) {
     return one.inputs[1].data == other.inputs[1].data &&
            one.inputs[1].shape == other.inputs[1].shape &&

@@ -27,16 +27,17 @@ float mean_of_squares_in_double(const float* x, std::int64_t d) {
 void rms_norm_rows(const Call& call, std::int64_t begin, std::int64_t end) {
     const SimdProvider& provider = simd();
     const float eps = call.attributes.eps;
-    const std::int64_t d = call.output.shape[-1];
+    const RmsNormRows rows(call);
+    const std::int64_t d = rows.d;
     const float size = static_cast<float>(d);
-    for (std::int64_t row = begin; row < end; ++row) {
-        const float* x = call.inputs[0].data + row * d;
+    const auto add = [&](float* y, const float* addend) { provider.add(y, y, 1, addend, 1, d); };
+    const auto norm = [&](float* y, const float* x, const float* weight) {
         // x - 0 is x, so this is the sum of squares.
         float mean = provider.sum_squared_difference(x, 0.0F, d) / size;
         if (mean > std::numeric_limits<float>::max()) mean = mean_of_squares_in_double(x, d);
-        provider.scale_by(call.output.data + row * d, x, 1.0F / std::sqrt(mean + eps),
-                          call.inputs[1].data, d);
-    }
+        provider.scale_by(y, x, 1.0F / std::sqrt(mean + eps), weight, d);
+    };
+    rows.for_rows(call, begin, end, norm, add);
 }
 
 }  // namespace

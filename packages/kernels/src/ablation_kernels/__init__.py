@@ -153,6 +153,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """List the API alone: not what this file imports to make it."""
+    return sorted([*__all__, "__version__"])
+
+
 def _blas_path() -> str:
     """Path of the OpenBLAS library; empty where the provider needs none (Accelerate)."""
     if sys.platform == "darwin":

@@ -1,20 +1,34 @@
-"""`python -m ablation_kernels`: what this wheel is, uses and can reach on this machine.
-
-`python -m ablation_kernels softmax 6144x512` times every kernel of an op side by side;
-`python -m ablation_kernels strassen 1024x4096` maps when Strassen's products pay, over every M, N
-and K of these sizes; `--json FILE` keeps the map.
-"""
+"""What this wheel is, uses and can reach on this machine, and how fast its kernels are."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
+import os
+import shutil
+import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
 from ablation_kernels import get_num_threads, strassen
+from ablation_kernels.calls import Call, make_call, parse_shapes
+from ablation_kernels.machine import busy_warning, other_load
+from ablation_kernels.record import Record, all_calls, measure, measure_all, time_left_s, write
 from ablation_kernels.table import build_info, measure_ceilings, op_table, set_num_threads
-from ablation_kernels.timing import time_kernels
+from ablation_kernels.tables import call_lines, record_lines, terminal_width
+
+PROGRAM = "python -m ablation_kernels"
+EXIT_INTERRUPTED, EXIT_NO_READER = 130, 141
+EXAMPLES = """\
+examples, with their time on two cores:
+  python -m ablation_kernels                         build, kernels, ceilings (1 s)
+  python -m ablation_kernels softmax 6144x512        the kernels of an op (4 s)
+  python -m ablation_kernels matmul 512x768,768x3072 the same, with the shape of b
+  python -m ablation_kernels --all --json all.json   every kernel, usual shapes (4 min)
+  python -m ablation_kernels strassen 1024x4096      where Strassen's products pay,
+                                                     over every M, N and K of these"""
 
 
 def print_wheel() -> None:
@@ -32,17 +46,72 @@ def print_wheel() -> None:
     print(f"{ceilings.fork_join_ns / 1e3:.2f} us for a fork-join")
 
 
-def print_times(op: str, shape: tuple[int, ...], rounds: int) -> None:
-    """Print minimum, median and the ratio to the op's first kernel."""
-    times = time_kernels(op, shape, rounds)
-    width = max(len(time.kernel) for time in times)
-    print(f"{'':{width}}  {'min us':>10}  {'median us':>10}  {'first / this':>12}")
-    for time in times:
-        ratio = f"{times[0].min_ns / time.min_ns:.2f}x"
-        print(
-            f"{time.kernel:{width}}  {time.min_ns / 1e3:10.1f}  {time.median_ns / 1e3:10.1f}  "
-            f"{ratio:>12}"
-        )
+def print_op(call: Call, options: argparse.Namespace) -> None:
+    """Time the kernels of an op on one call and print them side by side."""
+    record = measure([call], rounds=options.rounds)
+    print("\n".join(call_lines(record.rows, record, terminal_width())))
+    _end(record, options)
+
+
+def print_all(options: argparse.Namespace) -> None:
+    """Time every kernel at usual shapes; print the fastest ones."""
+    calls, progress = all_calls(), Progress()
+
+    def tell(index: int, call: Call) -> None:
+        left_s = time_left_s(calls, index, progress.elapsed_s)
+        progress.tell(f"{index + 1}/{len(calls)} {call.op} {call.text}", left_s)
+
+    record = measure_all(tell)
+    progress.close()
+    print("\n".join(record_lines(record, terminal_width())))
+    _end(record, options)
+
+
+def _end(record: Record, options: argparse.Namespace) -> None:
+    """Warn of other programs; write the file that was asked for."""
+    warn(busy_warning(record.others_share, "used"))
+    if options.json is not None:
+        write(record, options.json, options.words)
+        print(f"{len(record.rows)} rows: {options.json}")
+
+
+def warn(warning: str | None) -> None:
+    """Print a warning, if there is one."""
+    if warning is not None:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+class Progress:
+    """Where a long command stands and how long it still takes: one line of a terminal that is
+    rewritten, or now and then a line."""
+
+    _EVERY_S = 15.0
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._last: float | None = None
+        self._is_live = sys.stderr.isatty()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._start
+
+    def tell(self, what: str, left_s: float) -> None:
+        """Tell what begins, and about how many seconds are left."""
+        minutes, seconds = divmod(round(left_s), 60)
+        text = f"{what}, about {minutes}:{seconds:02} min left"
+        if self._is_live:
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r{text[:width]:<{width}}", end="", file=sys.stderr, flush=True)
+        elif self._last is None or self.elapsed_s - self._last > self._EVERY_S:
+            self._last = self.elapsed_s
+            print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Take the live line away."""
+        if self._is_live:
+            print(f"\r{'':{shutil.get_terminal_size().columns - 1}}\r", end="", file=sys.stderr)
 
 
 def print_map(sizes: tuple[int, ...], rounds: int, file: Path | None) -> None:
@@ -70,40 +139,103 @@ def print_map(sizes: tuple[int, ...], rounds: int, file: Path | None) -> None:
         file.write_text(json.dumps({**facts, "products": products}) + "\n")
 
 
-def shape_of(text: str) -> tuple[int, ...]:
-    """ "6144x512" as (6144, 512)."""
-    return tuple(int(size) for size in text.split("x"))
+def shapes_of(text: str) -> tuple[tuple[int, ...], ...]:
+    """Parse the word SHAPE of the command line."""
+    try:
+        return parse_shapes(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}; accepted: sizes as in 6144x512, or shapes as in 512x768,768x3072"
+        ) from None
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m ablation_kernels", description=__doc__)
-    parser.add_argument(
-        "op", nargs="?", help="an op of the table, or strassen; without it, the wheel itself"
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("shape", nargs="?", type=shape_of, help="of the first input: 6144x512")
+    parser.add_argument("op", nargs="?", help="an op of the table, or strassen")
+    parser.add_argument(
+        "shape", nargs="?", type=shapes_of, help="of the first input, or of several: 6144x512"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="time every kernel of the table at usual shapes"
+    )
     parser.add_argument("--threads", type=int, help="default: the cores of this process")
-    parser.add_argument("--rounds", type=int, default=20, help="calls of each kernel (20)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="of strassen: keep the map")
-    options = parser.parse_args(arguments)
-    if options.json is not None and options.op != "strassen":
-        parser.error("--json is for the op 'strassen' alone")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=20,
+        help="calls of each kernel of OP (default %(default)s)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows into a file")
+    version = importlib.metadata.version("ablation-kernels")
+    parser.add_argument("--version", action="version", version=f"ablation-kernels {version}")
+    return parser
+
+
+def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End the command where its words do not go together."""
     if options.rounds < 1:
         parser.error(f"--rounds is {options.rounds}; accepted: 1 or more")
+    if options.all and options.op is not None:
+        parser.error(f"--all times every op; leave out {options.op!r}")
+    if options.op is None and options.json is not None and not options.all:
+        parser.error("--json is for an op, or for --all")
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        parser.error(f"--json is {options.json}; accepted: a file in a folder that exists")
+    if options.op is not None and options.shape is None:
+        parser.error("the following argument is required: shape, for example 6144x512")
+
+
+def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Carry out what the command line asks for."""
+    _refuse(parser, options)
     try:
         if options.threads is not None:
             set_num_threads(options.threads)
-        if options.op is None:
+        if options.op is None and not options.all:
             print_wheel()
-        elif options.shape is None:
-            parser.error("the following argument is required: shape, for example 6144x512")
-        elif options.op == "strassen":
-            print_map(options.shape, options.rounds, options.json)
-        else:
-            print_times(options.op, options.shape, options.rounds)
+            return
+        is_map = options.op == "strassen"
+        call = None if options.all or is_map else make_call(options.op, *options.shape)
     except ValueError as error:
         parser.error(str(error))
+    warn(busy_warning(other_load(), "use"))
+    if is_map:
+        print_map(options.shape[0], options.rounds, options.json)
+    elif call is None:
+        print_all(options)
+    else:
+        print_op(call, options)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return 0, 1 for a file that cannot be written, 130 after Ctrl-C, 141
+    where the reader of the output went away."""
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = make_parser()
+    try:
+        try:
+            options = parser.parse_args(words, argparse.Namespace(words=words))
+            run(parser, options)
+        finally:
+            # Help ends the command too
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left of the output must not fail when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_NO_READER
+    except OSError as error:
+        print(f"{PROGRAM}: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

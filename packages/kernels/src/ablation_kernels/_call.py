@@ -21,6 +21,6 @@ def call(
     kernel: str | None,
     out: Array | None,
 ) -> Float32Array:
-    """Run one op on arrays in the order of its slots; return `out`, or a new array."""
+    """Run one op on arrays in the order of its slots; return `out`, or a new array or tensor."""
     result: Float32Array = _native.call(op, inputs, attributes, kernel, out)
     return result

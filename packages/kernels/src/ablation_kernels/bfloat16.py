@@ -2,8 +2,8 @@
 
 An array of bfloat16 is what shares its memory by DLPack with that type (torch tensors), or an array
 of uint16 that holds the bits, the upper half of each float32: NumPy has no bfloat16 of its own. The
-bits of ml_dtypes' arrays are `x.view(numpy.uint16)`, and a result y becomes a tensor by
-`torch.from_numpy(y).view(torch.bfloat16)`, neither with a copy.
+bits of ml_dtypes' arrays are `x.view(numpy.uint16)`, without a copy. Results are tensors where an
+input is one, and NumPy arrays otherwise.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ def attention_bf16(
 
     q is (batch, heads, Sq, head_dim), k and v are (batch, heads, Sk, head_dim), C-contiguous on the
     CPU; causal and scale are those of `attention`. Returns the output, of the shape of q: `out`, an
-    array of bfloat16 as this module takes them, or a new NumPy array of uint16 with the bits. It is
-    the same, bit by bit, for any number of threads.
+    array of bfloat16 as this module takes them; or else a new tensor of bfloat16 where an input is
+    a tensor, and a new NumPy array of uint16 with the bits where none is. It is the same, bit by
+    bit, for any number of threads.
 
     Sums, maxima and exponentials are float32, the output is rounded once, to nearest even. Where
     `attention_bf16_instruction_set()` is "amx_bf16" or "avx512_bf16" the CPU multiplies bfloat16 as
     it is: the weights of the softmax are then rounded to bfloat16, and numbers below 2^-126 count
-    as 0.
-    Elsewhere q, k and v are converted to float32 for the kernel `attention_flash_packed`.
+    as 0. Elsewhere q, k and v are converted to float32 for the kernel `attention_flash_packed`.
 
     Raises TypeError (not an array, wrong dtype or device) or ValueError (shape, layout, overlap)
     with the argument's name, what was given and what is accepted, and MemoryError where the scratch

@@ -1,4 +1,4 @@
-"""One function per op: NumPy in and out, each on any kernel of the table.
+"""One function per op: arrays in and out, each on any kernel of the table.
 
 Arrays are C-contiguous float32 on the CPU, taken without a copy from anything that speaks DLPack or
 the buffer protocol (NumPy, torch, jax, ctypes, memoryview, ...). An object is refused if its memory
@@ -10,8 +10,9 @@ mapped file.
 
 The functions share two keywords: `kernel` names a line of `op_table()`, whole (`"softmax_simd"`) or
 without the op (`"simd"`), and None takes the best for this shape and machine; `out` is the array to
-write, which is then returned, and None makes a new NumPy array. An op of several results writes
-them one after another into one flat array, which `out` may be, and returns NumPy views of it.
+write, which is then returned. None makes a new NumPy array, or a tensor where an input is a tensor
+of torch. An op of several results writes them one after another into one flat array, which `out`
+may be, and returns views of it.
 
 Each raises TypeError (not an array, wrong dtype or device) or ValueError (shape, layout, overlap,
 unknown kernel or attribute) with the argument's name, what was given and what is accepted. Where an
@@ -59,9 +60,12 @@ def _numpy(x: Array) -> Float32Array:
 
 
 def _parts(flat: Array, *shapes: tuple[int, ...]) -> list[Float32Array]:
-    """Views of a flat array's consecutive parts."""
-    ends = list(accumulate(math.prod(shape) for shape in shapes))
-    parts = np.split(_numpy(flat), ends[:-1])
+    """Views of a flat array's or tensor's consecutive parts."""
+    sizes = [math.prod(shape) for shape in shapes]
+    if hasattr(flat, "untyped_storage"):
+        parts = flat.split(sizes)
+    else:
+        parts = np.split(_numpy(flat), list(accumulate(sizes))[:-1])
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
@@ -189,15 +193,18 @@ def rms_norm(
     x: Array,
     weight: Array,
     *,
+    addend: Array | None = None,
     eps: float = 1e-5,
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
     """x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang and Sennrich, 2019).
 
-    x is (..., D), weight is (D,). out may be x.
+    x is (..., D), weight is (D,). Or x is (..., heads, D) and weight (n, D), a row for each of the
+    first n heads; the other heads are copied. addend, of x's shape, is added to the result, as a
+    residual. out may be x.
     """
-    return call("rms_norm", (x, weight), {"eps": eps}, kernel, out)
+    return call("rms_norm", (x, weight, addend), {"eps": eps}, kernel, out)
 
 
 def rotary(
@@ -229,6 +236,7 @@ def attention(
     v: Array | None = None,
     *,
     layout: Literal["bhsd", "bshd", "qkv"] = "bhsd",
+    n_heads: int = 0,
     mask: Array | None = None,
     causal: bool = False,
     scale: float | None = None,
@@ -238,6 +246,7 @@ def attention(
     mask_is_causal: bool = False,
     strict: bool = False,
     window: int = 0,
+    softcap: float = 0.0,
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
@@ -246,15 +255,17 @@ def attention(
     layout "bhsd": q is (batch, heads, Sq, head_dim), k (batch, kv_heads, Sk, head_dim), v (batch,
     kv_heads, Sk, v_dim), the output (batch, heads, Sq, v_dim). "bshd": heads after the sequence in
     all four. "qkv": q is (batch, S, 3, heads, head_dim) and holds all three, k and v stay None, the
-    output is (batch, S, heads, head_dim). kv_heads divides heads: query head h reads head
-    h // (heads // kv_heads) of k and v, without a copy (Ainslie et al., GQA, 2023).
+    output is (batch, S, heads, head_dim). With n_heads, q is (batch, S, n_heads + 2 * kv_heads,
+    head_dim): the heads of q, then those of k, then those of v. kv_heads divides heads: query head
+    h reads head h // (heads // kv_heads) of k and v, without a copy (Ainslie et al., GQA, 2023).
 
     mask is added to the scores (-infinity hides a key) and broadcasts to (batch, heads, Sq, Sk) in
     every layout, without a copy. causal hides key j from query i where j > i, counted from the top
     left as in torch's is_causal. window, if not 0, hides it also where i - j >= window; it needs
     causal or mask_is_causal, else ValueError. scale None is 1 / sqrt(head_dim). A row whose keys
     are all hidden gives 0, as torch's scaled_dot_product_attention. tile_q and tile_k are rows and
-    keys per tile; 0 lets the kernel choose from the cache sizes.
+    keys per tile; 0 lets the kernel choose from the cache sizes. softcap c, if not 0, makes a score
+    s to c * tanh(s / c) before causal and mask (Gemma 2, 2024).
 
     mask_replaces: a score whose mask is not 0 becomes the mask, whatever the score was, instead of
     their sum. mask_is_causal: you vouch that the mask is 0 where causal and window show a key and
@@ -266,10 +277,12 @@ def attention(
         "scale": scale,
         "causal": causal,
         "layout": layout,
+        "n_heads": n_heads,
         "mask_replaces": mask_replaces,
         "mask_is_causal": mask_is_causal,
         "strict": strict,
         "window": window,
+        "softcap": softcap,
         "tile_q": tile_q,
         "tile_k": tile_k,
     }

@@ -1,4 +1,4 @@
-"""Times every kernel of an op on one shape, side by side."""
+"""Times every kernel of an op on one call, side by side."""
 
 from __future__ import annotations
 
@@ -10,20 +10,16 @@ from typing import Any
 import numpy as np
 
 from ablation_kernels import _native
-from ablation_kernels.table import infer_shape, op_table, ops, scratch_bytes
+from ablation_kernels.calls import Call, is_constant, make_call
+from ablation_kernels.table import op_table, ops, scratch_bytes
 
-_SMALL = ("weight", "bias")
-_ANGLES = ("cos", "sin")
-
-
-def _is_constant(op: str, slot: str) -> bool:
-    """Whether the slot holds a layer's parameter, which a program gets as a constant."""
-    return slot in (*_SMALL, *_ANGLES) or (op == "matmul" and slot == "b")
+# What `seconds` may not cut or stretch the calls of a kernel to; a slow call takes over a second.
+LEAST_CALLS, LEAST_SLOW_CALLS, MOST_CALLS = 5, 3, 100
 
 
 @dataclass(frozen=True)
 class KernelTime:
-    """Nanoseconds of a kernel's calls, one a round, by the clock of `Program.run_timed`."""
+    """Nanoseconds of a kernel's calls, by the clock of `Program.run_timed`."""
 
     kernel: str
     times_ns: tuple[int, ...]
@@ -39,83 +35,79 @@ class KernelTime:
         return median(self.times_ns)
 
 
-def input_shapes(op: str, shape: tuple[int, ...]) -> list[tuple[int, ...] | None]:
-    """Shapes of an op's inputs when its first input has this one; optional inputs are absent, but
-    for the k and v of attention.
-
-    A weight or bias is a vector of the last size, the b of matmul is square, an lse lacks the last
-    axis, tables of angles fit the layout bhsd; the others have the first input's shape. Raises
-    ValueError for an unknown op or one whose attributes have no default (permute, slice, take,
-    concat).
-    """
-    table = {
-        name: info
-        for name, info in ops().items()
-        if not any(attribute.is_required for attribute in info.attributes.values())
-    }
-    if not isinstance(op, str) or op not in table:
-        raise ValueError(f"argument 'op' is {op!r}; accepted: {', '.join(table)}")
-    shapes: list[tuple[int, ...] | None] = []
-    for slot in table[op].slots:
-        if slot in table[op].optional and not (op == "attention" and slot in ("k", "v")):
-            shapes.append(None)
-        elif slot in _SMALL:
-            shapes.append(shape[-1:])
-        elif op == "matmul" and slot == "b":
-            shapes.append(shape[-1:] * 2)
-        elif slot in _ANGLES:
-            shapes.append((*shape[-2:-1], shape[-1] // 2))
-        elif slot == "lse":
-            shapes.append(shape[:-1])
-        else:
-            shapes.append(shape)
-    return shapes
-
-
 def time_kernels(op: str, shape: tuple[int, ...], rounds: int = 20) -> list[KernelTime]:
     """Times of every kernel of an op, in the table's order, on get_num_threads() threads.
 
-    `shape` is the first input's; see `input_shapes` for the others. Inputs are normal random
-    numbers; weights, biases and the b of matmul are constants of the program, as in a linear layer,
-    so that a kernel that packs b has done so before. After one call that is not counted, each round
-    has one call of each kernel, in random order. Raises ValueError for an unknown op or a shape
-    that it does not accept, or fewer rounds than 1.
+    `shape` is the first input's; see `calls.make_call` for the others and for the attributes.
+    Inputs are normal random numbers; weights, biases and the b of matmul are constants of the
+    program, as in a linear layer, so that a kernel that packs b has done so before. After one call
+    that is not counted, each round has one call of each kernel, in random order. Raises ValueError
+    for an unknown op or a shape that it does not accept, or fewer rounds than 1.
     """
     if rounds < 1:
         raise ValueError(f"time_kernels: argument 'rounds' is {rounds}; accepted: 1 or more")
     if not isinstance(shape, tuple | list):
         given = type(shape).__name__
         raise TypeError(f"time_kernels: argument 'shape' is {given}; accepted: a tuple of sizes")
-    shapes = input_shapes(op, tuple(shape))
-    generator = np.random.default_rng(0)
-    slot_names = ops()[op].slots
+    return time_call(make_call(op, tuple(shape)), rounds)
+
+
+def time_call(
+    call: Call, rounds: int | None = None, seconds: float | None = None
+) -> list[KernelTime]:
+    """Times of every kernel of a call's op, as `time_kernels` takes them.
+
+    With `rounds` each kernel has as many calls. With `seconds` it has as many as fit into them, 5
+    to 100, or 3 if one takes more than a second; they are spread over all rounds.
+    """
+    inputs, output, programs = _programs(call)
+    counts = {}
+    for kernel, program in programs.items():
+        program.run(inputs, [output])
+        counts[kernel] = rounds or MOST_CALLS
+        if seconds is not None:
+            taken_ns = max(1, int(program.run_timed(inputs, [output])[1][0]))
+            least = LEAST_CALLS if taken_ns < 1e9 else LEAST_SLOW_CALLS
+            counts[kernel] = min(counts[kernel], max(least, round(1e9 * seconds / taken_ns)))
+    times: dict[str, list[int]] = {kernel: [] for kernel in programs}
+    order = random.Random(0)
+    most = max(counts.values())
+    for index in range(most):
+        turns = [
+            kernel
+            for kernel, count in counts.items()
+            if index * count // most != (index + 1) * count // most
+        ]
+        for kernel in order.sample(turns, len(turns)):
+            times[kernel].append(int(programs[kernel].run_timed(inputs, [output])[1][0]))
+    return [KernelTime(kernel, tuple(taken)) for kernel, taken in times.items()]
+
+
+def _programs(call: Call) -> tuple[list[Any], np.ndarray[Any, Any], dict[str, _native.Program]]:
+    """Return the inputs, an output, and a program of one call for each kernel of the op."""
+    slot_names = ops()[call.op].slots
     values: list[Any] = []
-    inputs: list[np.ndarray[Any, np.dtype[np.float32]]] = []
+    inputs: list[Any] = []
     slots: list[int | None] = []
-    for slot, size in zip(slot_names, shapes, strict=True):
-        if size is None:
+    for slot, array in zip(slot_names, call.arrays(), strict=True):
+        if array is None:
             slots.append(None)
             continue
         slots.append(len(values))
-        array = generator.standard_normal(size, dtype=np.float32)
-        if _is_constant(op, slot):
+        if is_constant(call.op, slot):
             values.append(("constant", array))
         else:
-            values.append(("input", size))
+            values.append(("input", array.shape))
             inputs.append(array)
-    output = np.empty(infer_shape(op, shapes), np.float32)
+    output = np.empty(call.output_shape, np.float32)
     values.append(("output", output.shape))
     threads = _native.get_num_threads()
-    constants = [slot for slot in slot_names if _is_constant(op, slot)]
+    constants = [slot for slot in slot_names if is_constant(call.op, slot)]
     programs = {}
-    for kernel in [kernel.name for kernel in op_table() if kernel.op == op]:
-        call: tuple[Any, ...] = (kernel, slots, len(values) - 1, {}, 0, kernel)
-        arena_bytes = scratch_bytes(kernel, shapes, threads=threads, constants=constants)
-        programs[kernel] = _native.Program(values, [call], arena_bytes)
-        programs[kernel].run(inputs, [output])
-    times: dict[str, list[int]] = {kernel: [] for kernel in programs}
-    order = random.Random(0)
-    for _ in range(rounds):
-        for kernel in order.sample(list(programs), len(programs)):
-            times[kernel].append(int(programs[kernel].run_timed(inputs, [output])[1][0]))
-    return [KernelTime(kernel, tuple(taken)) for kernel, taken in times.items()]
+    for kernel in [kernel.name for kernel in op_table() if kernel.op == call.op]:
+        step = (kernel, slots, len(values) - 1, call.attributes, 0, kernel)
+        arena_bytes = scratch_bytes(
+            kernel, call.shapes, call.attributes, threads=threads, constants=constants
+        )
+        programs[kernel] = _native.Program(values, [step], arena_bytes)
+    return inputs, output, programs

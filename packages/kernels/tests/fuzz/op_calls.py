@@ -162,8 +162,15 @@ def _norm(op: str) -> Callable[[Chance], Call]:
             expected = reference.layer_norm(x, weight, bias, eps)
             allowed = tolerance.layer_norm(x, weight, bias, expected, eps)
         else:
+            if x.ndim > 1 and chance.is_one_of(3):
+                rows = 1 + chance.randrange(x.shape[-2])
+                arrays["weight"] = weight = chance.array((rows, x.shape[-1]))
             expected = reference.rms_norm(x, weight, eps)
             allowed = tolerance.rms_norm(x, expected)
+            if chance.is_one_of(3):
+                arrays["addend"] = chance.array(x.shape)
+                expected = expected + arrays["addend"]
+                allowed = allowed + tolerance.UNIT * np.abs(expected)
         return Call(op, arrays, expected, allowed, {"eps": eps})
 
     return make
@@ -266,6 +273,7 @@ def _attention(op: str) -> Callable[[Chance], Call]:
                 arrays["mask"] = mask
             if attributes["causal"] and chance.is_one_of(2):
                 attributes["window"] = chance.choice((1, 5, 64, 1000))
+            attributes["softcap"] = chance.choice((0.0, 0.0, 0.5, 30.0))
             expected = reference.attention(q, k, v, mask=mask, **attributes)
             attributes |= {
                 "tile_q": chance.choice((0, 0, 1, 7)),
