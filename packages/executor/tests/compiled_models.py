@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ablation_executor import torch_backend
-from ablation_executor.torch_backend import cost
+from ablation_executor.torch_backend import entry
+from ablation_executor.torch_backend.cost import Costs
 
 WIDTH, HEADS, SEQUENCE = 64, 4, 24
 
@@ -88,7 +89,7 @@ def x_of(*shape: int, seed: int = 0) -> Tensor:
 @pytest.fixture(autouse=True)
 def small_parts_run_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The models of tests are too small to gain; nothing of another test is left."""
-    monkeypatch.setattr(cost, "ENTRY_NS", 0.0)
+    monkeypatch.setattr(entry, "costs", lambda: Costs(0.0, 3000.0))
     torch.manual_seed(0)
     torch._dynamo.reset()
     yield
@@ -133,9 +134,12 @@ class Change:
     """What `torch_backend.report()` counted within a block."""
 
     calls_here: int = 0
+    ops: int = 0
+    ops_here: int = 0
     parts: int = 0
     programs: int = 0
     rebuilds: int = 0
+    ops_eager: dict[str, int] = field(default_factory=dict)
     calls_eager: dict[str, int] = field(default_factory=dict)
     parts_eager: dict[str, int] = field(default_factory=dict)
 
@@ -146,9 +150,9 @@ def counted() -> Iterator[Change]:
     before, change = torch_backend.report(), Change()
     yield change
     after = torch_backend.report()
-    for name in ("calls_here", "parts", "programs", "rebuilds"):
+    for name in ("calls_here", "ops", "ops_here", "parts", "programs", "rebuilds"):
         setattr(change, name, getattr(after, name) - getattr(before, name))
-    for name in ("calls_eager", "parts_eager"):
+    for name in ("ops_eager", "calls_eager", "parts_eager"):
         then, now = getattr(before, name), getattr(after, name)
         new = {reason: count - then.get(reason, 0) for reason, count in now.items()}
         setattr(change, name, {reason: count for reason, count in new.items() if count})

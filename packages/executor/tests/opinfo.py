@@ -30,6 +30,8 @@ from ablation_executor.exporter import supported_ops
 DTYPES = (torch.float32, torch.int64, torch.bool)
 #: A sum of huge numbers overflows or not by its order; these propagate whatever it is.
 SPECIAL = (math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-40)
+#: Of an infinite weight w these give x w + (b - mean w), which may be NaN; ours (x - mean) w + b.
+BY_SCALE_AND_SHIFT = ("nn.functional.group_norm", "nn.functional.instance_norm")
 #: Errors that a result may have, over the largest finite element of its reference.
 TOLERANCE = 2e-5
 
@@ -104,17 +106,18 @@ def samples_of(op: Any, dtype: torch.dtype, limit: int | None, seed: int) -> Ite
         yield full[index]
 
 
-def sprinkle(tensors: Sequence[Tensor], seed: int) -> tuple[Tensor, ...]:
+def sprinkle(tensors: Sequence[Tensor], seed: int, name: str) -> tuple[Tensor, ...]:
     """Copies in which some elements of floats are NaN, infinite, zero or denormal."""
     random = np.random.default_rng(seed)
     copies = []
-    for tensor in tensors:
+    for number, tensor in enumerate(tensors):
         copy = tensor.detach().clone()
-        # An infinite weight of a norm, which has another rank, is NaN by torch's x w + (b - m w).
-        if copy.dtype == torch.float32 and copy.ndim == tensors[0].ndim:
+        if copy.dtype == torch.float32:
             flat = copy.reshape(-1)
+            is_weight = number > 0 and name in BY_SCALE_AND_SHIFT
+            choices = [x for x in SPECIAL if not is_weight or not math.isinf(x)]
             for place in random.integers(flat.numel(), size=1 + flat.numel() // 4):
-                flat[place] = random.choice(SPECIAL)
+                flat[place] = random.choice(choices)
             copy = flat.reshape(copy.shape)
         copies.append(copy)
     return tuple(copies)
@@ -213,7 +216,7 @@ def run(ops: Sequence[Any], limit: int | None, seed: int, special: bool = False)
                     tally.ops.add(op.name)
                     check(module, tensors, tally, f"{name} {dtype} sample {number}")
                     if special and dtype == torch.float32:
-                        sprinkled = sprinkle(tensors, seed + number)
+                        sprinkled = sprinkle(tensors, seed + number, op.name)
                         check(module, sprinkled, tally, f"{name} special sample {number}")
     return tally
 

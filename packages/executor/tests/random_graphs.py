@@ -200,7 +200,14 @@ class RandomGraph:
         else:
             scores = self.node("matmul", q, k, transpose_b=True)
         scores = self.rescaled(scores) if self.chance(0.5) else scores
+        scores = self.capped(scores) if self.chance(0.15) else scores
         return self.node("matmul", self.node("softmax", self.masked(scores)), v)
+
+    def capped(self, scores: Value) -> Value:
+        """A soft cap, at times by two numbers that are not each other's."""
+        cap = float(self.random.choice([0.5, 2.0, 30.0]))
+        scores = self.node("tanh", self.node("div", scores, self.number(cap)))
+        return self.commuted("mul", scores, self.number(cap if self.chance(0.7) else 3.0))
 
     def attention(self, x: Value) -> Value:
         """Attention to keys that are inputs, of any number."""
@@ -231,6 +238,9 @@ class RandomGraph:
         if self.chance(0.3):
             causal = self.chance(0.5)
             out = self.node("attention", *parts, None, scale=0.5, causal=causal, strict=True)
+        elif parts[1].shape != parts[0].shape:
+            q, (k, v) = parts[0], parts[1:]
+            out = self.attend(q, *(self.repeated(part, 1, self.n_heads) for part in (k, v)))
         elif self.chance(0.2):
             out = self.flat(*parts)
         else:
@@ -246,21 +256,24 @@ class RandomGraph:
         return out
 
     def separate(self, x: Value) -> list[Value]:
-        """q, k and v (B, H, S, D) of three products, which may differ in bias and factor."""
+        """q, k and v (B, H, S, D) of three products, which may differ in bias, factor and heads."""
         parts = []
-        split = (self.batch, self.seq_len, self.n_heads, self.head_dim)
+        is_shared = self.n_heads > 1 and self.chance(0.3)
         same, biased, permuted = self.chance(0.7), self.chance(0.8), self.chance(0.6)
         lacks, scales = (int(self.random.integers(8)) for _ in range(2))
         for index, name in enumerate("qkv"):
+            n_heads = 1 if is_shared and name != "q" else self.n_heads
+            split = (self.batch, self.seq_len, n_heads, self.head_dim)
+            width = n_heads * self.head_dim
             if same:
-                shape = (self.width, self.width)
+                shape = (width, self.width) if permuted else (self.width, width)
                 weight = self.constant(f"w{name}", *shape)
                 weight = self.node("permute", weight, perm=(1, 0)) if permuted else weight
                 part = self.node("matmul", x, weight)
             else:
-                part = self.product(x, self.width, f"w{name}")
+                part = self.product(x, width, f"w{name}")
             if (biased if same else self.chance(0.8)) and index != lacks:
-                part = self.node("add", part, self.constant(f"b{name}", self.width))
+                part = self.node("add", part, self.constant(f"b{name}", width))
             part = self.rescaled(part) if index == scales else part
             part = self.node("reshape", part, shape=split)
             parts.append(self.node("permute", part, perm=SWAP))

@@ -60,6 +60,18 @@ def test_attention(is_causal: bool, pairs: int) -> None:
     assert found.bytes_read == 3 * found.bytes_written
 
 
+@pytest.mark.parametrize(("softcap", "each"), [(0.0, 1), (5.0, 4)])
+def test_attention_of_one_array_whose_heads_share_keys(softcap: float, each: int) -> None:
+    builder = GraphBuilder()
+    qkv = builder.input("qkv", (2, 6, 4 + 2 * 2, 8))
+    settings = {"layout": "qkv", "n_heads": 4, "softcap": softcap}
+    found = census(
+        plan_program(builder.finish(builder.node("attention", [qkv], settings)), threads=1)
+    )
+    assert found.flops == 2 * 4 * 6 * 6 * (2 * 2 * 8 + each)
+    assert found.bytes_read == 2 * found.bytes_written
+
+
 @pytest.mark.parametrize(
     ("queries", "keys", "window", "pairs"),
     [(6, 6, 0, 21), (6, 6, 1, 6), (6, 6, 2, 11), (6, 4, 3, 12), (9, 3, 2, 6), (3, 6, 9, 6)],

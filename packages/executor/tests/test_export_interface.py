@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch_modules import Block
 
 from ablation_executor import ExportError, Graph, GraphBuilder, PerOp, export, interpret, optimize
 from ablation_executor.aten import HANDLERS
@@ -237,3 +239,26 @@ def test_a_failure_of_a_handler_is_told_with_its_type(monkeypatch: pytest.Monkey
     ) as caught:
         export(Function(lambda x: x.relu()).eval(), (X,))
     assert isinstance(caught.value.__cause__, IndexError)
+
+
+def test_exports_of_several_threads_take_turns() -> None:
+    """torch.export replaces methods of torch.nn.Module for all threads."""
+    modules = [Block(mask=mask).eval() for mask in ("none", "inline", "sdpa")]
+    x = torch.randn(1, 6, 16)
+    wanted = [str(export(module, (x,))) for module in modules]
+    methods = nn.Module.__call__, nn.Module.__getattr__
+    found: dict[int, str] = {}
+    start = threading.Barrier(len(modules))
+
+    def work(number: int) -> None:
+        start.wait()
+        for _ in range(3):
+            found[number] = str(export(modules[number], (x,)))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(modules))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found.get(number) for number in range(len(modules))] == wanted
+    assert (nn.Module.__call__, nn.Module.__getattr__) == methods

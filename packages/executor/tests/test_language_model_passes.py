@@ -83,6 +83,40 @@ def test_what_is_no_norm_is_refused(changes: dict[str, Any], reason: str | None)
     assert log.refused("fuse_rms_norm") == ([("inverse", reason)] if reason else [])
 
 
+def normed_and_added(change: str = "") -> Graph:
+    """rms_norm(x, weight) + y; `change` says what is wrong with the sum."""
+    builder = GraphBuilder()
+    x, y = builder.input("x", (2, 3, 8)), builder.input("y", (8,) if change == "row" else (2, 3, 8))
+    taken = [builder.input("z", (2, 3, 8))] if change == "taken" else []
+    normed = builder.node("rms_norm", [x, builder.constant("weight", random(8)), *taken])
+    operands = {"swapped": [y, normed], "twice": [normed, normed]}.get(change, [normed, y])
+    out = builder.node("add", operands)
+    return builder.finish(out, *[normed] * (change == "read"))
+
+
+@pytest.mark.parametrize("change", ["", "swapped"])
+def test_a_residual_behind_a_norm_is_its_addend(change: str) -> None:
+    after, log = run_pass("fuse_rms_norm", normed_and_added(change))
+    assert log.fired("add_to_norm") == 1
+    assert nodes_of(after) == ["%rms_norm = rms_norm(%x, %weight, addend=%y)  # [2, 3, 8]"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reasons"),
+    [
+        ("row", []),
+        ("twice", []),
+        ("taken", ["the norm already has an addend"]),
+        ("read", ["rms_norm is also read by the graph's output"]),
+    ],
+)
+def test_other_sums_stay_behind_a_norm(change: str, reasons: list[str]) -> None:
+    graph = normed_and_added(change)
+    after, log = run_pass("fuse_rms_norm", graph)
+    assert ops_of(after) == ops_of(graph)
+    assert [reason for _, reason in log.refused("add_to_norm")] == reasons
+
+
 def test_a_norm_whose_root_is_read_is_refused() -> None:
     graph = norm_graph()
     graph.outputs += [node.output for node in graph.nodes if node.name == "inverse"]

@@ -255,3 +255,37 @@ def test_constants_fold_to_what_their_kernels_give() -> None:
         lambda x: x + rows[:1] * 1e20 * 1e-20,
     ):
         Exported(function, torch.ones(2, 4)).check(torch.ones(2, 4))
+
+
+# Norms --------------------------------------------------------------------------------------------
+
+CHANNELS, BIAS = 6, torch.linspace(-1, 1, 6)
+NORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "layer": lambda x, w: functional.layer_norm(x, (CHANNELS,), w, BIAS),
+    "rms": lambda x, w: functional.rms_norm(x, (CHANNELS,), w, 1e-5),
+    # Of memory in another order torch's kernel computes (x - mean) w.
+    "batch": lambda x, w: functional.batch_norm(x.reshape(10, 6), BIAS, BIAS.abs() + 0.5, w, BIAS),
+    "group": lambda x, w: functional.group_norm(x.mT, 2, w, BIAS).mT,
+    "instance": lambda x, w: functional.instance_norm(x.mT, weight=w, bias=BIAS).mT,
+}
+
+
+@pytest.mark.parametrize("special", [NAN, INF, -INF, 0.0, -0.0, 1e-40, -1e30])
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_weight_of_a_norm_may_be_special(norm: str, special: float) -> None:
+    x = torch.randn(2, 5, CHANNELS, generator=torch.Generator().manual_seed(3))
+    weight = torch.linspace(0.5, 1.5, CHANNELS)
+    exported = Exported(NORMS[norm], x, weight)
+    weight[2] = special
+    if norm not in ("group", "instance") or not math.isinf(special):
+        exported.check(x, weight)
+        return
+    # PyTorch adds x w and b - mean w, of which one may be inf and the other -inf; (x - mean) w is
+    # infinite where x is not the mean.
+    weight[2] = math.copysign(1.0, special)
+    with torch.no_grad():
+        want = exported.module(x, weight)
+    want[..., 2] = (want[..., 2] - BIAS[2]) * INF
+    weight[2] = special
+    for _, program in exported.programs:
+        np.testing.assert_allclose(program(x, weight), want, rtol=1e-4, atol=1e-5)

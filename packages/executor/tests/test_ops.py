@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,14 @@ def rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
     """The pairs of (B, H, S, D) as complex numbers, turned."""
     pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
     return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2)
+
+
+def capped(parts: Sequence[torch.Tensor], mask: torch.Tensor, cap: float) -> torch.Tensor:
+    """Attention (B, S, H, D) of (B, H, S, D) with a soft cap, keys shared by groups of heads."""
+    q = parts[0]
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in parts[1:])
+    scores = cap * torch.tanh(q @ k.mT / q.shape[-1] ** 0.5 / cap) + mask
+    return (scores.softmax(-1) @ v).transpose(1, 2)
 
 
 def tensor(array: Array) -> torch.Tensor:
@@ -188,6 +197,26 @@ CASES: list[tuple[str, list[Array | None], dict[str, Any], Any]] = [
             is_causal=True,
         ).transpose(1, 2),
     ),
+    (
+        "attention",
+        [random(2, 5, 6 + 2 * 3, 8), None, None, random(2, 6, 5, 5)],
+        {"layout": "qkv", "n_heads": 6, "softcap": 0.7},
+        lambda qkv, m: capped(qkv.transpose(1, 2).split([6, 3, 3], 1), m, 0.7),
+    ),
+    (
+        "rms_norm",
+        [random(3, 4, 5), random(2, 5)],
+        {"eps": 1e-3},
+        lambda x, weight: torch.cat(
+            [functional.rms_norm(x[:, :2], (5,), None, 1e-3) * weight, x[:, 2:]], 1
+        ),
+    ),
+    (
+        "rms_norm",
+        [X, ROW, Y],
+        {"eps": 1e-3},
+        lambda x, weight, y: functional.rms_norm(x, (5,), weight, 1e-3) + y,
+    ),
 ]
 
 
@@ -327,7 +356,12 @@ def test_every_op_has_a_reference_case() -> None:
             {"layout": "qkv"},
             r"\(batch, seq_len, 3, heads, head_dim\)",
         ),
-        ("attention", [(1, 5, 2, 4)], {"layout": "qkv"}, r"\(batch, seq_len, 3, heads, head_dim\)"),
+        ("attention", [(1, 5, 2)], {"layout": "qkv"}, r"\(batch, seq_len, 3, heads, head_dim\)"),
+        ("attention", [(1, 5, 8, 4)], {"layout": "qkv"}, "'n_heads' is 0 of 8 heads"),
+        ("attention", [(1, 5, 8, 4)], {"layout": "qkv", "n_heads": 5}, "'n_heads' is 5 of 8"),
+        ("attention", [(1, 2, 3, 4)] * 3, {"n_heads": 2}, "'n_heads' is 2; accepted: 0, but for 4"),
+        ("attention", [(1, 2, 3, 4)] * 3, {"softcap": -1.0}, "'softcap' is -1"),
+        ("rms_norm", [(4, 2, 3), (3, 3)], {}, r"'weight' .* for each of the first heads"),
         (
             "attention",
             [(1, 5, 3, 2, 4), None, None, (1, 3, 5, 5)],

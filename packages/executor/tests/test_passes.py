@@ -529,15 +529,85 @@ def test_attention_refuses_a_second_product_that_does_more(
     assert [why for _, why in log.refused("attention")] == [reason]
 
 
-def test_attention_refuses_keys_that_all_heads_share() -> None:
+def one_head(batch: int = 1, rows: tuple[int, ...] = (3,), of_v: tuple[int, ...] = ()) -> Graph:
+    """Attention of heads of q that are multiplied by one matrix of keys and one of values."""
     builder = GraphBuilder()
-    q, (k, v) = builder.input("q", (1, 2, 4, 8)), (builder.input(name, (5, 8)) for name in "kv")
-    weights = builder.node("softmax", [builder.node("matmul", [q, k], {"transpose_b": True})])
-    graph = builder.finish(builder.node("matmul", [weights, v]))
-    _, log = run_pass("fuse_attention", graph)
-    assert [why for _, why in log.refused("attention")] == [
-        "q [1, 2, 4, 8], k [5, 8] and v [5, 8] differ in batch or heads"
-    ]
+    q, k = builder.input("q", (batch, *rows, 4, 8)), builder.input("k", (8, 5))
+    v = builder.input("v", (*of_v, 5, 7))
+    scores = builder.node("matmul", [q, k], {"alpha": 0.5})
+    return builder.finish(builder.node("matmul", [builder.node("softmax", [scores]), v]))
+
+
+@pytest.mark.parametrize("rows", [(3,), ()])
+def test_attention_of_heads_that_share_a_matrix(rows: tuple[int, ...]) -> None:
+    after, log = run_pass("fuse_attention", one_head(rows=rows))
+    assert log.fired("attention") == 1
+    (attention,) = [node for node in after.nodes if node.op == "attention"]
+    heads = rows[0] if rows else 1
+    shapes = [value and value.shape for value in attention.inputs]
+    assert shapes == [(1, heads, 4, 8), (1, 1, 5, 8), (1, 1, 5, 7), None]
+    assert set(ops_of(after)) == {"permute", "reshape", "attention"}
+
+
+@pytest.mark.parametrize("graph", [one_head(batch=2), one_head(of_v=(1, 3))])
+def test_attention_refuses_other_matrices(graph: Graph) -> None:
+    """One that all items of a batch share, and keys without heads for values with them."""
+    after, log = run_pass("fuse_attention", graph)
+    ((_, reason),) = log.refused("attention")
+    assert reason.endswith("differ in batch or heads") and ops_of(after) == ops_of(graph)
+
+
+# Soft caps: c * tanh(scores / c)
+
+
+def capped(*steps: tuple[str, float | Array], alpha: float = 0.5, masked: bool = False) -> Graph:
+    """Attention whose scores go through steps: an op and its second operand, which tanh lacks."""
+    builder = GraphBuilder()
+    q, k, v = (builder.input(name, (1, 2, 4, 8)) for name in "qkv")
+    scores = builder.node("matmul", [q, k], {"transpose_b": True, "alpha": alpha})
+    if masked:
+        scores = builder.node("add", [scores, builder.input("mask", (4, 4))])
+    for op, number in steps:
+        operands = [scores] if op == "tanh" else [scores, builder.constant("number", number)]
+        scores = builder.node(op, operands)
+    return builder.finish(builder.node("matmul", [builder.node("softmax", [scores]), v]))
+
+
+@pytest.mark.parametrize(
+    ("graph", "arguments"),
+    [
+        (capped(("div", 4.0), ("tanh", 0), ("mul", 4.0)), ", scale=0.5, softcap=4.0"),
+        (capped(("tanh", 0)), ", scale=0.5, softcap=1.0"),
+        (capped(("tanh", 0), ("mul", 4.0), ("mul", 2.0), alpha=0.125), ", scale=1.0, softcap=8.0"),
+        (
+            capped(("tanh", 0), ("mul", 8.0), ("add", np.where(np.tri(4), 0, -np.inf))),
+            ", mask=%number_2, scale=4.0, softcap=8.0, mask_is_causal=True",
+        ),
+    ],
+)
+def test_attention_takes_a_soft_cap(graph: Graph, arguments: str) -> None:
+    after, log = run_pass("fuse_attention", graph)
+    assert log.fired("attention") == 1 and ops_of(after) == ["attention"]
+    assert only_attention(after) == arguments
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (capped(("tanh", 0), ("mul", -4.0)), "the cap -4 of the scores is not above 0"),
+        (capped(("tanh", 0), ("tanh", 0)), "the scores are capped twice"),
+        (capped(("tanh", 0), masked=True), "a mask is added before the scores are capped"),
+        (capped(("tanh", 0), ("mul", random(4))), "the scores are not scaled by a scalar constant"),
+        (
+            capped(("tanh", 0), ("mul", 2.0**25)),
+            "the factor 3.35544e+07 is not between 2^-24 and 2^24",
+        ),
+    ],
+)
+def test_attention_refuses_other_caps(graph: Graph, reason: str) -> None:
+    after, log = run_pass("fuse_attention", graph)
+    assert [why for _, why in log.refused("attention")] == [reason]
+    assert ops_of(after) == ops_of(graph)
 
 
 def unlike_attention(change: str) -> Graph:

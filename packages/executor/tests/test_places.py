@@ -77,6 +77,24 @@ def test_a_norm_that_is_not_fused() -> None:
     assert place.reason == "fuse_rms_norm did not run"
 
 
+def test_a_rotation_that_is_not_fused() -> None:
+    """Tables of a whole head that are inputs: nothing says that their halves are equal."""
+    builder = GraphBuilder()
+    x, cos, sin = (builder.input(name, (1, 2, 5, 8)) for name in ("x", "cos", "sin"))
+    halves = [
+        builder.node("slice", [x], {"axis": 3, "start": start, "stop": start + 4})
+        for start in (0, 4)
+    ]
+    negated = builder.node("mul", [halves[1], builder.constant("c", -1.0)])
+    turned = builder.node("concat", [negated, halves[0]], {"axis": 3})
+    cos, sin = (builder.node("slice", [t], {"axis": 1, "start": 0, "stop": 1}) for t in (cos, sin))
+    products = [builder.node("mul", pair) for pair in ([x, cos], [turned, sin])]
+    (place,) = missed_of(builder.finish(builder.node("add", products, name="end")))
+    assert (place.kind, place.name) == ("rotation", "end")
+    assert sorted(place.left) == ["add", "concat", "mul", "mul", "mul", "slice", "slice"]
+    assert place.reason.startswith("fuse_rotary: the cosines are neither constants nor a table")
+
+
 def test_a_gate_that_is_not_fused() -> None:
     builder = GraphBuilder()
     a, b = builder.input("a", (2, 8)), builder.input("b", (2, 8))

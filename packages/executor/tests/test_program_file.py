@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random as python_random
 import subprocess
@@ -105,15 +106,44 @@ def test_options_are_kept_and_kernels_chosen_anew_unless_named(tmp_path: Path) -
         load(path)
 
 
-def test_packed_constants_are_saved_while_their_graph_is_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("transpose_b", [False, True])
+@pytest.mark.parametrize("width", [1, 15, 16, 17, 64, 131])
+def test_packed_constants_are_saved_when_their_graph_is_gone(
+    width: int, transpose_b: bool, tmp_path: Path
+) -> None:
+    builder = GraphBuilder()
+    x = builder.input("x", (3, 40))
+    weight = random(width, 40) if transpose_b else random(40, width)
+    weight.reshape(-1)[:2] = -0.0, np.nan
+    bits = weight.tobytes()
+    attributes = {"transpose_b": transpose_b}
+    y = builder.node("matmul", [x, builder.constant("weight", weight)], attributes)
+    program = compile(builder.finish(y), kernels={"matmul": "packed_simd"})
+    del builder, x, y
+    gc.collect()
+    assert program.packed_weights_bytes
+    program.save(tmp_path / "program.safetensors")
+    _, tensors = read(tmp_path / "program.safetensors")
+    assert tensors["weight"].tobytes() == bits
+    given = random(3, 40)
+    np.testing.assert_array_equal(load(tmp_path / "program.safetensors")(given), program(given))
+
+
+def test_sums_that_are_packed_are_no_constant(tmp_path: Path) -> None:
+    """Strassen's scheme packs sums: the constant is that of the graph, or there is none."""
     path = tmp_path / "program.safetensors"
-    program = compile(linear_graph())
-    if program.packed_weights_bytes:
-        with pytest.raises(ReleasedConstantError, match="save while that graph is there, or give"):
-            program.save(path)
-        assert not list(tmp_path.iterdir())
-    compile(linear_graph(), workspace=Workspace()).save(path)
+    graph = linear_graph()
+    options: Any = {"kernels": {"matmul": "strassen_simd"}, "share_rows": False}
+    program = compile(graph, **options)
+    program.save(path)
+    path.unlink()
+    del graph
+    gc.collect()
+    with pytest.raises(ReleasedConstantError, match="packed as sums, by other_arithmetic"):
+        program.save(path)
+    assert not list(tmp_path.iterdir())
     shared = Workspace()
+    compile(linear_graph(), workspace=shared, **options).save(path)
     first, second = load(path, workspace=shared), load(path, workspace=shared)
     assert shared.constant_bytes == first.constant_bytes == second.constant_bytes
 

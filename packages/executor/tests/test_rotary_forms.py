@@ -15,6 +15,7 @@ from small_graphs import ops_of, run_pass
 from ablation_executor.ir import Array, Graph, GraphBuilder, Value
 
 BATCH, HEADS, SEQ, HEAD = 2, 3, 5, 8
+NO_TABLE = "the cosines are neither constants nor a table of (S, r / 2), once or twice"
 
 
 def angles(half: int) -> tuple[Array, Array]:
@@ -208,6 +209,55 @@ def test_a_rotation_becomes_one_node_of_x(
     assert all(value.shape[0] == SEQ for value in after.constants)
 
 
+def of_positions(form: Form, *, other: bool = False, together: bool = False) -> tuple[Value, Value]:
+    """Tables (1, 1, S, D) of positions that are an input, as Llama computes them of frequencies."""
+    positions = form.builder.input("positions", (1, 1, SEQ))
+    frequencies = form.builder.constant("frequencies", 0.3 ** np.arange(HEAD // 2)[None, :, None])
+    product = form.node("matmul", frequencies, positions)
+    angle = form.node("permute", product, perm=(0, 2, 1))
+    second = form.node("mul", angle, form.builder.constant("c", 2.0)) if other else angle
+    if together:
+        both = form.node("concat", angle, second, axis=1)
+        both = form.node("reshape", both, shape=(1, SEQ, HEAD))
+    else:
+        both = form.node("concat", angle, second, axis=2)
+    cos, sin = (form.node(op, both) for op in ("cos", "sin"))
+    cos = form.node("mul", cos, form.builder.constant("c", 1.25))
+    shape = {"shape": (1, 1, SEQ, HEAD)}
+    return form.node("reshape", cos, **shape), form.node("reshape", sin, **shape)
+
+
+def test_tables_of_positions_that_are_an_input_are_cut_once() -> None:
+    form = Form()
+    cos, sin = of_positions(form)
+    outputs = [
+        form.sum_of_products(x, form.rotate_half(x), cos, sin)
+        for x in (form.x, form.builder.input("k", form.x.shape))
+    ]
+    after, log = run_pass("fuse_rotary", form.builder.finish(*outputs))
+    assert log.fired("fuse_rotary") == 2 and log.refused("fuse_rotary") == []
+    ops = [op for op in ops_of(after) if op != "reshape"]
+    assert sorted(ops) == sorted(
+        ["matmul", "permute", "concat", "cos", "sin", "mul", *["slice"] * 2, *["rotary"] * 2]
+    )
+    tables = [value for node in after.nodes if node.op == "rotary" for value in node.inputs[1:]]
+    assert {value.shape for value in tables if value is not None} == {(SEQ, HEAD // 2)}
+
+
+def halves_of_other_angles() -> Graph:
+    form = Form()
+    return form.finish(
+        form.sum_of_products(form.x, form.rotate_half(form.x), *of_positions(form, other=True))
+    )
+
+
+def halves_of_other_rows() -> Graph:
+    form = Form()
+    return form.finish(
+        form.sum_of_products(form.x, form.rotate_half(form.x), *of_positions(form, together=True))
+    )
+
+
 def test_queries_and_keys_read_the_same_tables() -> None:
     form = Form()
     outputs = [form.llama(x) for x in (form.x, form.builder.input("k", form.x.shape))]
@@ -246,11 +296,9 @@ def other_tensor() -> Graph:
     ("make", "fired", "reasons"),
     [
         (unequal_halves, 0, ["the two cosines of a pair differ"]),
-        (
-            tables_that_are_inputs,
-            0,
-            ["the cosines are neither constants nor a table of (S, r / 2)"],
-        ),
+        (tables_that_are_inputs, 0, [NO_TABLE]),
+        (halves_of_other_angles, 0, [NO_TABLE]),
+        (halves_of_other_rows, 0, [NO_TABLE]),
         (
             lambda: signed_sine(order=(1, 0, 3, 2, 4, 5, 6, 7)),
             0,

@@ -42,6 +42,16 @@ def test_a_stage_ends_where_rows_meet() -> None:
     assert stages_of(feed_forward()) == [("norm", "up_", "down_", "softmax")]
 
 
+@pytest.mark.parametrize(("n_weights", "joined"), [(0, True), (3, False)])
+def test_a_norm_by_heads_is_no_part_of_a_stage(n_weights: int, joined: bool) -> None:
+    """Which weight a row takes depends on where it lies in the whole."""
+    builder = ex.GraphBuilder()
+    x = builder.input("x", (1, 6, 4, 8))
+    weight = builder.constant("weight", np.ones((n_weights, 8) if n_weights else 8, np.float32))
+    out = builder.node("relu", [builder.node("rms_norm", [x, weight], name="norm")], name="relu")
+    assert (stages_of(builder.finish(out)) == [("norm", "relu")]) == joined
+
+
 def test_a_long_stage_is_shared_out_call_by_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both products are 24 rows x 8 x 32: one multiply-add less than theirs is too few."""
     monkeypatch.setattr(stages, "LONGEST_STAGE", 2 * 24 * 8 * 32 - 1)

@@ -28,6 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ablation_executor import ExportError
+from ablation_executor.torch_backend import entry
+from ablation_executor.torch_backend.cost import Costs
 
 LOGGER = "ablation_executor.torch_backend"
 
@@ -81,6 +83,7 @@ def test_a_covered_model_is_one_part_and_says_nothing(
         check_same(call(x), module(x))
         check_same(call(x + 1), module(x + 1))
     assert (change.parts, change.programs, change.calls_here) == (1, 1, 2)
+    assert change.ops == change.ops_here > 0 and not change.ops_eager
     assert not change.calls_eager and not change.parts_eager and not change.rebuilds
     assert not caplog.records
 
@@ -93,6 +96,9 @@ def test_an_uncovered_op_divides_the_graph(caplog: pytest.LogCaptureFixture) -> 
         check_same(call(x), module(x))
     assert (change.parts, change.programs, change.calls_here) == (2, 2, 1)
     assert not change.parts_eager
+    ((told, count),) = change.ops_eager.items()
+    assert told.startswith("aten.sort.default: it is not supported") and count == 1
+    assert change.ops == change.ops_here + 1
     (record,) = caplog.records
     message = record.getMessage()
     assert record.levelno == logging.INFO and "in 2 parts; PyTorch runs aten.sort" in message
@@ -169,7 +175,7 @@ def test_token_ids() -> None:
 
 def test_islands_stay_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """A product alone, and ops without one, do not pay for the entry of a call; a block does."""
-    monkeypatch.undo()
+    monkeypatch.setattr(entry, "costs", lambda: Costs(30_000.0, 3_000.0))
     with torch.no_grad(), counted() as change:
         compiled(blocks())(x_of())
     assert change.calls_here == 1
@@ -344,3 +350,30 @@ def test_the_example_of_the_documentation(capsys: pytest.CaptureFixture[str]) ->
         exec(compile(example, str(PAGE), "exec"), {})
     assert change.calls_here == 1 and not change.calls_eager and not change.parts_eager
     assert "calls_here=" in capsys.readouterr().out
+
+
+# What a call costs --------------------------------------------------------------------------------
+
+
+def test_the_cost_of_a_call_is_measured_once_and_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+    entry.costs.cache_clear()
+    with counted() as change:
+        first = entry.costs()
+    assert first.entry_ns > 0 and first.dispatch_ns > 0
+    assert entry.costs() is first
+    assert (change.programs, change.parts_eager) == (0, {})
+
+
+@pytest.mark.parametrize(("entry_ns", "calls"), [(1.0, 1), (1e12, 0)])
+def test_a_part_that_would_not_gain_is_pytorchs(
+    entry_ns: float, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry, "costs", lambda: Costs(entry_ns, 3000.0))
+    module = blocks()
+    with torch.no_grad(), counted() as change:
+        check_same(compiled(module)(x_of()), module(x_of()))
+    assert change.calls_here == calls
+    assert change.calls_eager == ({} if calls else {"no part is large enough to gain": 1})

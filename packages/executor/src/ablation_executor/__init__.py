@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import start  # noqa: F401  first, before what it protects
+from .comparison import compare
 from .compiler import CompiledProgram, compile
 from .constants import ReleasedConstantError
 from .exporter import export
@@ -18,6 +19,7 @@ from .profile import OpTime, Profile
 from .refusal import ExportError, Refusal, RefusalGroup, UnsupportedOpError
 from .rewrite import RewriteLog
 from .selection import check_table_version
+from .shape_programs import ShapePrograms
 from .workspace import Workspace
 
 __version__ = "0.1.0"
@@ -46,9 +48,11 @@ __all__ = [
     "ReleasedConstantError",
     "Result",
     "RewriteLog",
+    "ShapePrograms",
     "UnsupportedOpError",
     "Value",
     "Workspace",
+    "compare",
     "compile",
     "export",
     "interpret",
@@ -56,3 +60,8 @@ __all__ = [
     "optimize",
     "verify",
 ]
+
+
+def __dir__() -> list[str]:
+    """List the API alone: not what this file imports to make it."""
+    return sorted([*__all__, "__version__"])

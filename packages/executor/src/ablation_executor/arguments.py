@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 
 from .integers import Integers
-from .ir import Array, Graph, Result, Value
+from .ir import Array, Result, Value
 
 
-def bound(graph: Graph, given: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The inputs of a call in the graph's order, from those by position and by name.
+def bound(names: Sequence[str], given: Sequence[Any], named: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The inputs of a call in the order of their names, from those by position and by name.
 
     TypeError: too many, one twice, one that the graph lacks, or, where names are used, one missing.
     """
     if not named:
         return tuple(given)
-    names = graph.input_names
     listed = ", ".join(map(repr, names)) or "none"
     if len(given) > len(names):
         raise TypeError(f"{len(given)} inputs given, the graph has {len(names)}: {listed}")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .aten import HANDLERS
+from .building import BUILDING
 from .fx_nodes import is_in_torch
 from .refusal import ExportError, Refusal, error_of
 from .signature import Captured, argument_leaves, check_argument, flat_results, ordered
@@ -27,15 +28,47 @@ _DATA_DEPENDENT = (
 _CONTENTS = "[...]"
 
 
-def capture(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Captured:
+def capture(
+    module: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None,
+    *,
+    any_sizes: bool = False,
+) -> Captured:
     """The functional torch.export program of a module; ExportError for all that stands against it.
 
     The ops that export knows stay in one piece, as linear, layer_norm and attention do. PyTorch
-    takes others apart where it can, as einsum.
+    takes others apart where it can, as einsum. With `any_sizes` the sizes of the inputs are left
+    open where PyTorch can (see `symbolic.py`), those above 1 at most.
     """
     import torch
     from torch.utils import _pytree as pytree
 
+    named, leaves = checked_arguments(module, args, kwargs)
+    captured = Captured(None, [name for name, _ in leaves])
+    with BUILDING, _capturing(), _unchanged_state(module), flat_results(module, captured):
+        try:
+            # Copies, since torch.export takes an argument that is a parameter for the parameter.
+            copies, named = pytree.tree_map_only(
+                torch.Tensor, lambda x: x.detach().clone(), (args, named)
+            )
+            sizes = _any_sizes(module, copies, named) if any_sizes else None
+            program = torch.export.export(module, copies, named, dynamic_shapes=sizes, strict=False)
+            captured.program = program.run_decompositions(_taken_apart())
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _failure(module, error) from error
+    return captured
+
+
+def checked_arguments(
+    module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+    """Keyword arguments in the order of forward's parameters, and all leaves of arguments by name.
+
+    TypeError or ExportError for a module or arguments that no graph can be made of.
+    """
     _check_module(module)
     if not isinstance(args, tuple):
         raise TypeError(f"args is a {type(args).__name__}, expected a tuple of tensors")
@@ -45,20 +78,19 @@ def capture(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
     leaves = argument_leaves(module, args, named)
     for name, leaf in leaves:
         check_argument(name, leaf)
-    captured = Captured(None, [name for name, _ in leaves])
-    with _capturing(), _unchanged_state(module), flat_results(module, captured):
-        try:
-            # Copies, since torch.export takes an argument that is a parameter for the parameter.
-            copies, named = pytree.tree_map_only(
-                torch.Tensor, lambda x: x.detach().clone(), (args, named)
-            )
-            program = torch.export.export(module, copies, named, strict=False)
-            captured.program = program.run_decompositions(_taken_apart())
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise _failure(module, error) from error
-    return captured
+    return named, leaves
+
+
+def _any_sizes(module: Any, args: Any, kwargs: Any) -> Any:
+    """What torch.export takes for: decide of each axis of each tensor whether its size is open."""
+    import torch
+    from torch.utils import _pytree as pytree
+
+    shapes = torch.export.ShapesCollection()
+    for leaf in pytree.tree_leaves((args, kwargs)):
+        if isinstance(leaf, torch.Tensor):
+            shapes[leaf] = dict.fromkeys(range(leaf.ndim), torch.export.Dim.AUTO)
+    return shapes.dynamic_shapes(module, args, kwargs)
 
 
 def _taken_apart() -> dict[Any, Any]:

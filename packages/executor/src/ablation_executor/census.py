@@ -70,7 +70,8 @@ def _flops(node: Node) -> int:
         return _attention_flops(node)
     if node.op in ("sum", "amax") and node.inputs[0] is not None:
         return node.inputs[0].size
-    return node.output.size * {"silu_mul": 2, "bias_relu": 2}.get(node.op, 1)
+    has_addend = node.op == "rms_norm" and node.inputs[2] is not None
+    return node.output.size * (2 if has_addend or node.op in ("silu_mul", "bias_relu") else 1)
 
 
 def _product_flops(node: Node) -> int:
@@ -90,22 +91,28 @@ def product_flops(graph: Graph) -> int:
         if node.op == "matmul" and node.inputs[0] is not None:
             total += 2 * node.output.size * node.inputs[0].shape[-1]
         elif node.op == "attention":
-            # The softmax counts one for each pair
-            total += _attention_flops(node) - _attention_pairs(node)
+            total += _attention_product_flops(node)
     return total
 
 
 def _attention_flops(node: Node) -> int:
-    """Both products, and the softmax; of hidden keys, those of causal and window are left out."""
+    """Both products, and for each pair one of the softmax and three of a soft cap; of hidden keys,
+    those of causal and window are left out."""
+    return _attention_product_flops(node) + _attention_pairs(node) * (
+        4 if node.attribute("softcap") else 1
+    )
+
+
+def _attention_product_flops(node: Node) -> int:
     q = node.inputs[0]
     head_dims = (q.shape[-1] if q is not None else 0) + node.output.shape[-1]
-    return _attention_pairs(node) * (2 * head_dims + 1)
+    return _attention_pairs(node) * 2 * head_dims
 
 
 def _attention_pairs(node: Node) -> int:
     """Count the pairs of a query and a key in all heads, without those that causal and window
     hide."""
-    batch, heads, queries, keys = scores_shape(node.shapes, node.attribute("layout"))
+    batch, heads, queries, keys = scores_shape(node)
     pairs = queries * keys
     if node.attribute("causal"):
         window = node.attribute("window") or queries

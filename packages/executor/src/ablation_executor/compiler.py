@@ -20,7 +20,7 @@ from .ir import Array, Graph, GraphBuilder, Value
 from .memory import Plan, plan_greedy, plan_naive, storage_roots
 from .ops import OPS, categories
 from .profile import OpTime, Profile
-from .program_file import Options, arrays_of, write_program
+from .program_file import Options, Released, arrays_of, write_program
 from .selection import call_attributes, resolve_kernels, scratch_requirements, select_kernels
 from .stages import Stage, row_stages
 from .workspace import Workspace
@@ -135,7 +135,7 @@ class CompiledProgram:
     def _bound(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Any, ...]:
         """The inputs as the native program takes them."""
         if named:
-            inputs = arguments.bound(self.graph, inputs, named)
+            inputs = arguments.bound(self.input_names, inputs, named)
         if len(inputs) != len(self.graph.inputs):  # the native program refuses it
             return inputs
         return tuple(map(arguments.prepared, self.graph.inputs, inputs))
@@ -144,10 +144,13 @@ class CompiledProgram:
         """Write the program to a file, which `load` makes a program of without torch.
 
         The file has the graph, the constants and the options of `compile`, and is a safetensors
-        file; the package safetensors is needed. ReleasedConstantError: the graph that was given to
-        `compile` is gone, and with it the arrays that were packed.
+        file; the package safetensors is needed. Where the graph that was given to `compile` is
+        gone, packed constants are unpacked for it, which takes the memory of all of them meanwhile.
+        ReleasedConstantError: there is no such graph, and `other_arithmetic` has packed sums.
         """
-        write_program(self.graph, self.options, arrays_of(self.graph, self._released), path)
+        program = self._program
+        arrays = arrays_of(self.graph, self._released, lambda number: program.unpacked(number))
+        write_program(self.graph, self.options, arrays, path)
 
     def __reduce__(self) -> Any:
         raise TypeError(
@@ -284,14 +287,15 @@ def _read_constants(graph: Graph) -> list[Value]:
     return [value for value in graph.constants if value in read]
 
 
-def _release_constants(graph: Graph, numbers: Sequence[int]) -> dict[Value, weakref.ref[Array]]:
+def _release_constants(graph: Graph, numbers: Sequence[int]) -> dict[Value, Released]:
     """Let go of constants by their numbers in `_program_arguments`; where they may still be."""
     constants = _read_constants(graph)
-    released = [constants[number - len(graph.inputs)] for number in numbers]
-    arrays = {value: weakref.ref(graph.constants[value]) for value in released}
-    for value in released:
+    released = {}
+    for number in numbers:
+        value = constants[number - len(graph.inputs)]
+        released[value] = Released(number, weakref.ref(graph.constants[value]))
         graph.constants.release(value)
-    return arrays
+    return released
 
 
 def _program_arguments(

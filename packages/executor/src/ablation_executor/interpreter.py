@@ -27,7 +27,7 @@ def interpret(
     shape or a whole number does not fit. Outputs of whole numbers have the type of the module's.
     """
     if isinstance(inputs, Mapping):
-        inputs = arguments.bound(graph, (), inputs)
+        inputs = arguments.bound(graph.input_names, (), inputs)
     if len(inputs) != len(graph.inputs):
         raise ValueError(f"{len(inputs)} inputs given, the graph has {len(graph.inputs)}")
     known: dict[Value, Array] = {}

@@ -85,11 +85,13 @@ def _reshape_shape(shapes: Shapes, attributes: Attributes) -> Shape:
     return shape
 
 
-def scores_shape(shapes: Shapes, layout: str) -> Shape:
-    """(B, H, Sq, Sk) of an attention with these input shapes, which fit; H is that of q."""
-    q, k = shapes[:2]
+def scores_shape(node: Node) -> Shape:
+    """(B, H, Sq, Sk) of an attention; H is that of q."""
+    (q, k), layout = node.shapes[:2], node.attribute("layout")
+    assert q is not None
     if layout == "qkv":
-        return q[0], q[3], q[1], q[1]
+        return q[0], node.output.shape[2], q[1], q[1]
+    assert k is not None
     seq, heads = (2, 1) if layout == "bhsd" else (1, 2)
     return q[0], q[heads], q[seq], k[seq]
 

@@ -103,7 +103,7 @@ class PerOp:
         return self.graph.output_names
 
     def _bind(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> list[Any]:
-        inputs = arguments.bound(self.graph, inputs, named)
+        inputs = arguments.bound(self.graph.input_names, inputs, named)
         if len(inputs) != len(self.graph.inputs):
             raise ValueError(f"{len(inputs)} inputs given, the graph has {len(self.graph.inputs)}")
         known: list[Any] = [None] * len(self._numbers)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from .integers import Integers, Range
 from .ir import Array, Graph, GraphError, Node, Result, Value, verify
 from .ops import OPS
 
-__all__ = ["Options", "ProgramFileError", "read_program", "write_program"]
+__all__ = ["Options", "ProgramFileError", "Released", "read_program", "write_program"]
 
 FORMAT = "ablation-executor program"
 VERSION = 1
@@ -268,19 +269,35 @@ def _read_options(fields: Fields) -> Options:
     )
 
 
-def arrays_of(graph: Graph, released: Mapping[Value, Any]) -> dict[Value, Array]:
-    """The array of each constant, of a released one by its weak reference.
+@dataclass(frozen=True)
+class Released:
+    """A constant that its program has packed: its number there, and the array while it lives."""
 
-    ReleasedConstantError: nobody has the array any more.
+    number: int
+    array: weakref.ref[Array]
+
+
+def arrays_of(
+    graph: Graph, released: Mapping[Value, Released], unpacked: Callable[[int], Array]
+) -> dict[Value, Array]:
+    """The array of each constant; that of a released one by its reference, or else unpacked.
+
+    ReleasedConstantError: nobody has the array any more, and it cannot be unpacked.
     """
     arrays: dict[Value, Array] = {}
     for value in graph.constants:
-        array = released[value]() if value in released else graph.constants[value]
+        if value not in released:
+            arrays[value] = graph.constants[value]
+            continue
+        array = released[value].array()
         if array is None:
-            raise ReleasedConstantError(
-                f"constant %{value.name} was packed by the program, and its array is gone with the"
-                " graph that was given to compile(): save while that graph is there, or give"
-                " compile() a workspace, which keeps the arrays"
-            )
+            try:
+                array = unpacked(released[value].number)
+            except ValueError as error:
+                raise ReleasedConstantError(
+                    f"constant %{value.name} was packed as sums, by other_arithmetic, and its array"
+                    " is gone with the graph that was given to compile(): save while that graph is"
+                    " there, or give compile() a workspace, which keeps the arrays"
+                ) from error
         arrays[value] = array
     return arrays

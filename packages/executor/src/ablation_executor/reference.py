@@ -292,10 +292,18 @@ def _normalized(x: Array, eps: float) -> tuple[Array, Array, Array]:
 
 
 def rms_norm(inputs: Inputs, attributes: Attributes) -> Array:
-    """x / sqrt(mean(x^2) + eps) * weight over the last axis; a large square is infinite."""
-    x, weight = inputs
-    squares = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float64).astype(x.dtype)
-    return np.asarray(x / np.sqrt(squares + attributes["eps"]) * weight)
+    """x / sqrt(mean(x^2) + eps) * weight over the last axis; a large square is infinite.
+
+    A weight (n, D) is that of the first n heads of x (..., H, D); the others stay as they are. An
+    addend is added to the result.
+    """
+    x, weight, addend = inputs
+    heads = slice(len(weight)) if weight.ndim == 2 else slice(None)
+    out = np.array(x)
+    normed = out[..., heads, :] if weight.ndim == 2 else out
+    squares = np.mean(normed * normed, axis=-1, keepdims=True, dtype=np.float64).astype(x.dtype)
+    normed[...] = normed / np.sqrt(squares + attributes["eps"]) * weight
+    return out if addend is None else out + addend
 
 
 def rotary(inputs: Inputs, attributes: Attributes) -> Array:
@@ -330,12 +338,16 @@ def attention(inputs: Inputs, attributes: Attributes) -> Array:
 
     Layout bhsd: q is (B, H, Sq, D), k (B, Hk, Sk, D), v (B, Hk, Sk, Dv), the output (B, H, Sq, Dv);
     Hk divides H, and query head h reads head h // (H / Hk). bshd: the heads after the sequence.
-    qkv: q is (B, S, 3, H, D) and holds all three, k and v are None, the output is (B, S, H, D).
+    qkv: q is (B, S, 3, H, D), or with n_heads = H (B, S, H + 2 Hk, D), and holds all three, k and v
+    are None, the output is (B, S, H, D). softcap c: a score s is c tanh(s / c), with 0 it is s.
     window: of causal's keys query i sees those j with i - j < window.
     """
     q, k, v, mask = inputs
     if attributes["layout"] == "qkv":
-        q, k, v = np.moveaxis(q, 2, 0)
+        n_heads = attributes["n_heads"] or q.shape[3]
+        together = q.reshape(*q.shape[:2], -1, q.shape[-1])
+        kv_heads = (together.shape[2] - n_heads) // 2
+        q, k, v = np.split(together, [n_heads, n_heads + kv_heads], axis=2)
     if attributes["layout"] != "bhsd":
         q, k, v = (np.swapaxes(x, 1, 2) for x in (q, k, v))
     scale = attributes["scale"]
@@ -344,6 +356,8 @@ def attention(inputs: Inputs, attributes: Attributes) -> Array:
     shared = q.reshape(q.shape[0], k.shape[1], -1, *q.shape[2:])
     products = np.matmul(shared, np.swapaxes(k, -1, -2)[:, :, None]) * scale
     scores = products.reshape(*q.shape[:3], -1)
+    if attributes["softcap"]:
+        scores = attributes["softcap"] * np.tanh(scores / attributes["softcap"])
     if mask is not None and attributes["mask_replaces"]:
         scores = np.where(mask != 0, mask, scores)
     elif mask is not None:

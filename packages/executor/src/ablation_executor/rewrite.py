@@ -44,7 +44,7 @@ class RuleEntry:
 
 @dataclass(frozen=True)
 class Place:
-    """What became of one attention, norm, gate or linear layer, as the final graph has it.
+    """What became of one attention, rotation, norm, gate or linear layer of the final graph.
 
     `how` says what the call does at once, "" where there is none. `left` has the ops of the nodes
     that a pass would have taken away, `left_bytes` the size of what they write, `reason` the

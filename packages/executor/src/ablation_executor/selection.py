@@ -16,7 +16,7 @@ from .memory import storage_roots
 from .ops import OPS
 
 # The kernel table this executor was written for; its ops and attributes are the contract.
-TABLE_VERSION = 6
+TABLE_VERSION = 7
 
 
 def check_table_version() -> None:

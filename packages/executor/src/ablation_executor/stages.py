@@ -30,6 +30,9 @@ def _rows(shape: tuple[int, ...]) -> int:
 
 def _rows_run_apart(graph: Graph, roots: Mapping[Value, Value], node: Node) -> bool:
     """Whether a row of the node's output needs only that row of its inputs, and constants."""
+    weight = node.inputs[1] if node.op == "rms_norm" else None
+    if weight is not None and len(weight.shape) > 1:
+        return False  # which weight a row takes depends on its place
     slots = ablation_kernels.ops()[node.op].rows
     rows = _rows(node.output.shape)
     is_cut = False

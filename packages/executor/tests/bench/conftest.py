@@ -25,6 +25,7 @@ from ablation_executor.bench.protocol import WORKER_VARIABLE, Message
 from ablation_executor.bench.schedule import CaseRun, Surroundings
 from ablation_executor.bench.suite import Suite
 from ablation_executor.bench.suites.block.configs import find_config
+from ablation_executor.bench.time_left import TimeLeft
 from ablation_executor.bench.worker import Worker
 from ablation_report.rows import Row, row_faults
 
@@ -59,6 +60,9 @@ class SilentProgress:
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.turns: list[tuple[int, str]] = []
+
+    def plan(self, left: TimeLeft) -> None:
+        """Not kept."""
 
     def stage(self, case: str, what: str) -> None:
         """Not kept."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import signal
 import subprocess
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ from ablation_executor.bench.options import (
     names_all,
 )
 from ablation_executor.bench.run_folder import RunFolder
+from ablation_executor.bench.suites import SUITES
 from ablation_executor.bench.suites.block.ladder import LARGE_VARIANTS, LEAGUE, VARIANTS
 from ablation_kernels.limits import affinity_processors
 from ablation_report.reading import read_lines, read_run
@@ -102,6 +105,54 @@ def test_list(tmp_path: Path) -> None:
     assert done.returncode == 0
     for name in ("Toy", "7B-4K", *(variant.name for variant in (*VARIANTS, *LEAGUE))):
         assert name in done.stdout
+
+
+@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize("option", ["--help", "--list"])
+def test_help_and_list_fit_the_terminal(
+    name: str, option: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with contextlib.suppress(SystemExit):
+        main(["--suite", name, option])
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) <= 80
+    assert all(f" {suite}" in told for suite in SUITES)
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"ablation-bench {version('ablation-executor')}\n"
+
+
+def test_the_end_of_a_run_says_what_to_type_next(tmp_path: Path) -> None:
+    """Another run of the same cases is the one to compare with; the site where it can be built. At
+    80 columns no line is longer."""
+    words = (
+        *("--configs", "Toy", "--variants", "torch-naive,passes-none", "--samples", "3"),
+        *("--threads", "1", "--no-color", "--quick", "--out"),
+    )
+    first = run_bench(*words, "data/runs/first", folder=tmp_path)
+    assert first.stdout.splitlines()[-2:] == ["next:", "  ablation-report show data/runs/first"]
+    (tmp_path / "noxfile.py").touch()
+    second = subprocess.run(
+        bench_command(*words, "data/runs/second"),
+        cwd=tmp_path,
+        env={**fake_environment({}), "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=80,
+        check=False,
+    )
+    tables = [line for line in second.stdout.splitlines() if not line.startswith("[")]
+    assert max(map(len, tables)) <= 80
+    assert second.stdout.splitlines()[-4:] == [
+        "next:",
+        "  ablation-report show data/runs/second",
+        "  ablation-report compare data/runs/first data/runs/second",
+        "  nox -s docs -- --mine data/runs/second",
+    ]
 
 
 def test_names_are_case_insensitive_and_a_run_is_whole(tmp_path: Path) -> None:

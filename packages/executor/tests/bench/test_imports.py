@@ -17,6 +17,13 @@ ROOTS = {
     "ablation_report": PACKAGES / "report" / "src" / "ablation_report",
 }
 # What `pip install ablation-executor` does not bring.
+# One call of a user's that measures: it imports the bench when it is made, and names the extra.
+DOORS = {
+    "ablation_executor.comparison": [
+        "ablation_executor.bench.compared",  # for types
+        "ablation_executor.bench.in_process",
+    ]
+}
 BENCH_ONLY = ("ablation_report", "rich", "psutil", "torch", "ablation_executor.bench")
 
 
@@ -77,7 +84,8 @@ def test_the_runtime_imports_no_bench(name: str) -> None:
     if is_within(name, "ablation_executor.bench"):
         return
     told = [other for other in imported(name, whole=True) if is_within(other, f"{name[:17]}.bench")]
-    assert told == []
+    assert sorted(told) == DOORS.get(name, [])
+    assert not any(is_within(other, f"{name[:17]}.bench") for other in imported(name, whole=False))
     for other in imported(name, whole=True):
         assert other.partition(".")[0] not in ("ablation_report", "rich", "psutil")
 

@@ -33,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = make_parser(suite).parse_args(given)
         request: Request | None = None
         if (asked := suite.asked_listing(options)) is not None:
-            print(asked)
+            print_lines(asked)
             return 0
         if options.list:
-            print(listing(suite, options, names_all(given)))
+            print_lines(listing(suite, options, names_all(given)))
             return 0
         if options.resume is not None:
             refuse_with_resume(suite, options)
@@ -60,14 +60,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return carry_out(begin, progress.close)
 
 
+def print_lines(text: str) -> None:
+    """Print lines that fit the terminal."""
+    # Here, since the report's tables are loaded for it
+    from ablation_report.output import width
+    from ablation_report.tables.fitting import filled
+
+    columns = width()
+    for line in text.split("\n"):
+        print("\n".join(filled(line, columns, " " * 6)))
+
+
 def print_run(folder: RunFolder, console: Console) -> None:
     """Print every table of a run, as the report does."""
-    # Here, since they bring polars
-    from ablation_report.run import Run as Recorded
+    from ablation_report.output import width
     from ablation_report.tables import run_tables
 
-    recorded = Recorded(folder.path.name, folder.path, folder.info, tuple(folder.rows))
-    for table in run_tables(recorded) if folder.rows else ():
+    from .ending import recorded
+
+    for table in run_tables(recorded(folder)) if folder.rows else ():
         # Names and reasons of a run that is gone on with may be anybody's
-        text = Text(printable_lines(table.text()) + "\n")
+        text = Text(printable_lines(table.text(width())) + "\n")
         console.print(text, soft_wrap=True, highlight=False)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,18 @@ MAX_SECONDS = 24 * 3600.0
 MAX_SEED = 2**32 - 1
 MIN_MEMORY_BYTES, MAX_MEMORY_BYTES = 1 << 20, 1 << 50
 UNITS = {"": 0, "b": 0, "kib": 10, "mib": 20, "gib": 30, "tib": 40}
+HELP_WIDTH = 78
+EXAMPLES = """\
+examples, with their minutes on two cores:
+  ablation-bench --configs Toy,Small --quick      a first run (1)
+  ablation-bench --suite attribution --quick      worth of each optimization (2)
+  ablation-bench --suite attention-sweep --quick  attention over lengths (3)
+  ablation-bench --suite lm-step --quick          a step of training (2)
+  ablation-bench --configs Toy,Small,Medium,GPT-2 the ladder with verdicts (15)
+  ablation-bench --resume data/runs/RUN           go on with a run cut short
+
+Names are taken without regard to case; --list prints tiers and variants.
+Rows go into data/runs; ablation-report show latest prints them again."""
 # Words of a command after which every case has all variants that were named.
 NAMING = ("--variants", "--impls", "--all-variants")
 
@@ -102,16 +116,41 @@ def find_named_suite(arguments: Sequence[str]) -> Suite:
     return find_suite(one_name("suite", named.suite or implied, list(SUITES)))
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help lists the suites, which are imported for it alone."""
+
+    def format_help(self) -> str:
+        """Return the help with all suites and examples."""
+        indent = max(map(len, SUITES)) + 4
+        suites = [
+            textwrap.fill(
+                find_suite(name).what,
+                HELP_WIDTH,
+                initial_indent=f"  {name}".ljust(indent),
+                subsequent_indent=" " * indent,
+            )
+            for name in SUITES
+        ]
+        listed = "\n".join(["suites (--suite NAME --help has the options of each):", *suites])
+        self.epilog = f"{listed}\n\n{EXAMPLES}"
+        return super().format_help()
+
+
 def make_parser(suite: Suite) -> argparse.ArgumentParser:
     """Make the argument parser of ablation-bench, with the options of a suite."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=PROGRAM,
         allow_abbrev=False,
-        description="Measure a suite: every variant is checked against a float64 reference before "
-        f"it is timed. This is the suite {suite.name}: {suite.what}",
-        epilog="Names are taken without regard to case; --list prints them.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=textwrap.fill(
+            "Measure a suite. Every variant is checked against a float64 reference before it is "
+            f"timed. The options below are those of the suite {suite.name}: {suite.what}.",
+            HELP_WIDTH,
+        ),
     )
     add = parser.add_argument
+    version = f"{PROGRAM} {metadata.version('ablation-executor')}"
+    add("--version", action="version", version=version)
     add("--suite", metavar="NAME", help=f"{', '.join(SUITES)} (default: {DEFAULT})")
     add("--device", metavar="NAME", help=f"{' or '.join(DEVICES)} (default: {DEVICES[0]})")
     tiers = "tiers, all, or sizes as Q:K[:head_dim[:heads[:batch]]] (default: see --list)"

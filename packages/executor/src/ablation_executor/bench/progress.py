@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 from rich.live import Live
@@ -12,6 +12,9 @@ from rich.text import Text
 from ablation_report.rows import Row, case_name
 
 from .terminal import printable
+
+if TYPE_CHECKING:
+    from .time_left import TimeLeft
 
 PLAIN_EVERY_S = 15.0
 LIVE_EVERY_S = 0.2
@@ -35,6 +38,11 @@ def _said(row: Row) -> str:
     return f"{case} {row['variant']}{phase}: {row['status']}: {row['reason_text']}"
 
 
+def _left_text(left: TimeLeft | None, case_s: float = 0.0) -> str:
+    """Say how long the run still takes, where it is known."""
+    return "" if left is None else f", about {duration(left.seconds(case_s))} left"
+
+
 def _placed(case: str, text: str) -> str:
     """Write a text with its case, which comes last where it would leave no room for the text."""
     return f"{case:<8} {text}" if len(case) <= SHORT_NAME else f"{text}  {case}"
@@ -42,6 +50,9 @@ def _placed(case: str, text: str) -> str:
 
 class Progress(Protocol):
     """Where a run says what it is doing."""
+
+    def plan(self, left: TimeLeft) -> None:
+        """A run begins that takes about so long."""
 
     def stage(self, case: str, what: str) -> None:
         """A part of the work on a case begins."""
@@ -65,6 +76,7 @@ class PlainProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._case = ""
+        self._left: TimeLeft | None = None
         self._start = self._last = time.monotonic()
 
     def _line(self, text: str, style: str = "") -> None:
@@ -72,18 +84,24 @@ class PlainProgress:
         self._console.print(Text(printable(f"[{elapsed}] {text}"), style=style), soft_wrap=True)
         self._last = time.monotonic()
 
+    def plan(self, left: TimeLeft) -> None:
+        """The first line says how long the run takes."""
+        self._left = left
+        cases = f"{left.n_cases} case{'s' if left.n_cases > 1 else ''}"
+        self._line(f"{cases}, about {duration(left.seconds())}")
+
     def stage(self, case: str, what: str) -> None:
         """A part of the work on a case begins."""
         if case != self._case:
             self._case = case
-            self._line(f"{case}: preparing")
+            self._line(f"{case}: preparing{_left_text(self._left)}")
         elif time.monotonic() - self._last > PLAIN_EVERY_S:
-            self._line(f"{case}: {what}")
+            self._line(f"{case}: {what}{_left_text(self._left)}")
 
     def turn(self, case: str, variant: str, index: int, rounds: int, left_s: float) -> None:
         """A variant's turn in a round begins."""
         if time.monotonic() - self._last > PLAIN_EVERY_S:
-            left = f", about {duration(left_s)} left for {case}" if left_s else ""
+            left = _left_text(self._left, left_s)
             self._line(f"{case}: round {index + 1} of {rounds}, {variant}{left}")
 
     def finished(self, row: Row) -> None:
@@ -111,15 +129,22 @@ class LiveProgress:
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live.start()
+        self._left: TimeLeft | None = None
         self._last = 0.0
 
-    def _show(self, text: str, at_once: bool = False) -> None:
+    def _show(self, text: str, case_s: float = 0.0, at_once: bool = False) -> None:
+        """Write the line, the time that is left first: a narrow terminal cuts the end."""
         now = time.monotonic()
         if at_once or now - self._last > LIVE_EVERY_S:
             self._last = now
-            self._live.update(
-                Text(printable(text), overflow="ellipsis", no_wrap=True), refresh=True
-            )
+            left = "" if self._left is None else f"{duration(self._left.seconds(case_s))} left  "
+            line = Text(printable(f"{left}{text}"), overflow="ellipsis", no_wrap=True)
+            self._live.update(line, refresh=True)
+
+    def plan(self, left: TimeLeft) -> None:
+        """The line says from now on how long the run still takes."""
+        self._left = left
+        self._show("measuring the machine's ceilings", at_once=True)
 
     def stage(self, case: str, what: str) -> None:
         """A part of the work on a case begins."""
@@ -127,8 +152,7 @@ class LiveProgress:
 
     def turn(self, case: str, variant: str, index: int, rounds: int, left_s: float) -> None:
         """A variant's turn in a round begins."""
-        left = f"about {duration(left_s)} left" if left_s else ""
-        self._show(_placed(case, f"{variant:<26} round {index + 1:>3}/{rounds:<3} {left}"))
+        self._show(_placed(case, f"{variant:<26} round {index + 1:>3}/{rounds:<3}"), left_s)
 
     def finished(self, row: Row) -> None:
         """Rows that failed are printed at once, above the line."""

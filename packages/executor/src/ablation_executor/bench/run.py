@@ -30,6 +30,7 @@ from .schedule import CaseRun, Surroundings
 from .suite import Suite, Variant
 from .suites import SUITES, find_suite
 from .terminal import printable
+from .time_left import TimeLeft, expected_s
 
 # Facts of the machine that a resumed run must share with the run so far.
 SAME_MACHINE = ("cpu_model", "cores", "arch", "os", "isa_flags", "processor_quota")
@@ -63,11 +64,15 @@ class Run:
         threads = max(info["threads"], default=1)
         watch = Watch(info["machine"], info["sessions"], threads, progress.note)
         try:
+            settings = make_settings(info)
+            left = TimeLeft(self._expected(settings))
+            progress.plan(left)
             if info["ceilings"] is None:
                 self._measure_ceilings(info["threads"])
+                left.expect(self._expected(settings))
             self.folder.write_info()
             with tempfile.TemporaryDirectory(prefix="run-", dir=scratch_folder()) as scratch:
-                self._measure_cases(progress, Path(scratch))
+                self._measure_cases(settings, progress, left, Path(scratch))
             info["finished_utc"] = utc_now()
         finally:
             warnings = watch.end()
@@ -76,8 +81,16 @@ class Run:
             for warning in warnings:
                 progress.note(warning)
 
-    def _measure_cases(self, progress: Progress, scratch: Path) -> None:
-        settings = make_settings(self._info)
+    def _expected(self, settings: Settings) -> list[float]:
+        """Return about the seconds of each case that lacks rows."""
+        return [
+            expected_s(self._suite, case, variants, settings, self._info["ceilings"])
+            for case, variants in self.missing
+        ]
+
+    def _measure_cases(
+        self, settings: Settings, progress: Progress, left: TimeLeft, scratch: Path
+    ) -> None:
         crew: Crew | None = None
         threads = 0
         try:
@@ -90,6 +103,7 @@ class Run:
                     threads = case.threads
                     crew = Crew(self._suite.name, threads, scratch)
                 self._measure_case(case, variants, settings, crew, scratch, progress)
+                left.end()
         finally:
             if crew is not None:
                 crew.close()

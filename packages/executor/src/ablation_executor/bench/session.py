@@ -85,8 +85,22 @@ def _tell(session: Session, status: int) -> int:
         print(f"interrupted; go on with: {PROGRAM} --resume {quoted(folder.path)}")
     elif folder.info["finished_utc"] is None:
         tell_error(f"not finished; go on with: {PROGRAM} --resume {quoted(folder.path)}")
+    elif folder.rows:
+        _tell_next(folder)
     wrong = any(row["status"] in ("incorrect", "error") for row in folder.rows)
     return status or (EXIT_FAILED if wrong else 0)
+
+
+def _tell_next(folder: RunFolder) -> None:
+    """Print whether a run may be used, and the commands that go on from it."""
+    # Here, since it brings the report's tables
+    from .ending import last_lines
+
+    try:
+        for line in last_lines(folder):
+            print(line)
+    except Exception as error:
+        tell_error(f"what to type next cannot be told: {_said(error)}")
 
 
 def tell_error(text: str) -> None:

@@ -17,19 +17,18 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from time import perf_counter_ns, process_time_ns
+from time import perf_counter_ns
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from ablation_report.rows import CATEGORIES
-
 from .case import case_of
 from .memory import give_back
 from .memory_room import process_bytes
-from .protocol import SETTLE_CALLS_NS, Message, receive, send
-from .suite import Loaded, Profile, Program, Suite, Verdict
+from .protocol import Message, receive, send
+from .suite import Loaded, Program, Suite, Verdict
 from .suites import find_suite
+from .timing import profile_parts, settle_calls, timed_calls
 
 FILL_SIZE = 512
 _INHERITED_DATA_LIMIT = resource.getrlimit(resource.RLIMIT_DATA)
@@ -239,81 +238,6 @@ def verdict_message(verdict: Verdict, prefix: str) -> Message:
     fields = dataclasses.asdict(verdict)
     reason = None if verdict.reason is None else prefix + verdict.reason
     return {**fields, "reason": reason}
-
-
-def profile_parts(profile: Profile) -> dict[str, list[int]]:
-    """Return nanoseconds by part for each profiled call: the total, the five categories, and
-    dispatch as what is left, so that the six parts sum to the total exactly."""
-    categories = [op["category"] for op in profile.ops]
-    if unknown := set(categories) - set(CATEGORIES):
-        raise ValueError(f"unknown categories {sorted(unknown)}")
-    parts: dict[str, list[int]] = {name: [] for name in ("total", *CATEGORIES, "dispatch")}
-    for times, total in zip(profile.times_ns, profile.total_ns, strict=True):
-        sums = dict.fromkeys(CATEGORIES, 0)
-        for category, time_ns in zip(categories, times, strict=True):
-            sums[category] += int(time_ns)
-        entry = {"total": int(total), **sums, "dispatch": int(total) - sum(sums.values())}
-        for name, value in entry.items():
-            parts[name].append(value)
-    return parts
-
-
-def timed_calls(
-    program: Program, phase: str, count: int, limit_ns: int | None
-) -> tuple[list[int], list[int]]:
-    """Return wall and processor nanoseconds of up to `count` calls, stopping after the call that
-    passes the limit.
-
-    What a call needs is made, and its result dropped, outside the clock. Processor time is that of
-    all threads, waiting ones that spin included: a mean, since its clock costs as much as a short
-    call and is read before the first call and after the last.
-    """
-    call = _timed(program, phase)
-    is_prepared = type(program).prepare is not Program.prepare
-    samples: list[int] = []
-    spent = apart = 0
-    prepared = None
-    begin = process_time_ns()
-    while len(samples) < count and (limit_ns is None or spent < limit_ns):
-        if is_prepared:
-            before = process_time_ns()
-            prepared = program.prepare(phase)
-            program.synchronize()
-            apart += process_time_ns() - before
-        start = perf_counter_ns()
-        result = call(prepared)
-        elapsed = perf_counter_ns() - start
-        del result
-        prepared = None
-        samples.append(elapsed)
-        spent += elapsed
-    used = process_time_ns() - begin - apart
-    return samples, [max(0, used // max(1, len(samples)))] * len(samples)
-
-
-def _timed(program: Program, phase: str) -> Callable[[Any], Any]:
-    """Return what stands between the two clock reads; it waits for the device where there is one to
-    wait for."""
-    call, wait = program.caller(phase), program.synchronize
-    if type(program).synchronize is Program.synchronize:
-        return call
-
-    def call_and_wait(prepared: Any) -> Any:
-        result = call(prepared)
-        wait()
-        return result
-
-    return call_and_wait
-
-
-def settle_calls(program: Program, phase: str, count: int) -> None:
-    """Make `count` calls that are not counted, or as many as fill SETTLE_CALLS_NS; none if it is
-    0."""
-    start = perf_counter_ns()
-    done = 0
-    while done < count or (count > 0 and perf_counter_ns() - start < SETTLE_CALLS_NS):
-        timed_calls(program, phase, 1, None)
-        done += 1
 
 
 def limit_data(extra_bytes: int | None) -> None:

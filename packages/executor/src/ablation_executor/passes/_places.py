@@ -1,4 +1,4 @@
-"""What the passes have left of each attention, norm, gate and linear layer of the final graph.
+"""What the passes have left of each attention, rotation, norm, gate and linear layer of the graph.
 
 A place is found by what is in the graph, not by which rule was refused: what a later pass took, or
 a rule of another pattern, is no miss. The reason is asked of the rules as the graph is now.
@@ -10,10 +10,14 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 from ..ir import Graph, Node, Value
-from ..ops import OPS, constant_values
-from ..rewrite import Editor, Place, refusals
-from ._views import moved_slot, movements_of, scaled_slot, views_of
+from ..ops import OPS, constant_values, scores_shape
+from ..rewrite import Editor, Match, Place, refusals
+from ._qkv_parts import columns_of
+from ._rotation import FOLLOWED_OPS, LEAD
+from ._views import moved_slot, movements_of, scaled_slot
 
+#: Nodes of a rotation that is written out, at most.
+_MOST_OF_A_ROTATION = 16
 _ACTIVATIONS = ("relu", "gelu", "silu", "sigmoid", "tanh", "bias_relu")
 #: What stands between a mean and the rows that it scales.
 _OF_A_MEAN = ("add", "mul", "div", "sqrt", "rsqrt", "matmul", "sum", "reshape", "pow", "sub")
@@ -82,16 +86,15 @@ def _attention(finder: _Finder, node: Node) -> Place:
 
 def _products_apart(finder: _Finder, node: Node) -> list[Node]:
     """The products of k and v where one of the same rows could make them with q."""
-    products = []
-    for value in node.inputs[:3]:
-        views = [] if value is None else list(views_of(finder.editor, value, scaled=True))
-        product = finder.editor.producer(views[-1][0].source) if views else None
-        if product is None or product.op != "matmul" or product.inputs[1] not in finder.constant:
-            return []
-        products.append(product)
+    parts = columns_of(Match(finder.editor, {"attention": node}))
+    q, k, v = node.inputs[:3]
+    if isinstance(parts, str) or q is None or k is None or v is None or k.shape != v.shape:
+        return []
+    products = [part.product for part in parts]
     is_one_input = len({product.inputs[0] for product in products}) == 1
-    is_one_size = len({product.output.size for product in products}) == 1
-    return products[1:] if is_one_input and is_one_size and len(set(products)) == 3 else []
+    are_weights = all(product.inputs[1] in finder.constant for product in products)
+    is_missed = is_one_input and are_weights and len(set(products)) == 3
+    return products[1:] if is_missed and q.shape[-1] == k.shape[-1] else []
 
 
 def _how_attention(node: Node) -> str:
@@ -100,10 +103,14 @@ def _how_attention(node: Node) -> str:
     said += [f"window {node.attribute('window')}"] if node.attribute("window") else []
     if node.inputs[3] is not None:
         said.append("mask in the place of scores" if node.attribute("mask_replaces") else "mask")
+    said += [f"soft cap {node.attribute('softcap'):g}"] if node.attribute("softcap") else []
     q, k = node.inputs[:2]
-    heads = 2 if node.attribute("layout") == "bshd" else 1
-    if k is not None and q is not None and k.shape[heads] != q.shape[heads]:
-        said.append(f"{k.shape[heads]} heads of keys for {q.shape[heads]}")
+    assert q is not None
+    axis = 2 if node.attribute("layout") == "bshd" else 1
+    heads, own = scores_shape(node)[1], node.attribute("n_heads")
+    if own or (k is not None and k.shape[axis] != heads):
+        shared = (q.shape[2] - own) // 2 if k is None else k.shape[axis]
+        said.append(f"{shared} heads of keys for {heads}")
     return ", ".join(said)
 
 
@@ -144,7 +151,46 @@ def _unfused_attention(finder: _Finder, softmax: Node) -> Place | None:
     return finder.place("attention", softmax, "", [*scores[::-1], *behind], reason)
 
 
+# Rotations ----------------------------------------------------------------------------------------
+
+
+def _how_rotary(node: Node) -> str:
+    turned, axis = node.attribute("n_heads"), 2 if node.attribute("layout") == "bshd" else 1
+    heads = f", {turned} of {node.output.shape[axis]} heads" if turned else ""
+    return f"rotary of {node.attribute('pairs')}{heads}"
+
+
+def _unfused_rotary(finder: _Finder, end: Node) -> Place | None:
+    """What a rotation that fuse_rotary refuses consists of, from its end upwards."""
+    if all(finder.owners[rule] != "fuse_rotary" for rule, _ in finder.refused.get(end, ())):
+        return None
+    found, waiting = list[Node](), [end]
+    while waiting and len(found) < _MOST_OF_A_ROTATION:
+        node = waiting.pop(0)
+        found.append(node)
+        inner = [finder.editor.producer(value) for value in node.inputs]
+        waiting += [
+            part
+            for part in inner
+            if part is not None and part not in found + waiting and _is_of_rotation(part, end)
+        ]
+    reason = finder.reason([end], ["fuse_rotary"], "")
+    return finder.place("rotation", end, "", found[::-1], reason)
+
+
+def _is_of_rotation(node: Node, end: Node) -> bool:
+    shape = node.output.shape
+    return node.op in FOLLOWED_OPS and shape[:LEAD] == end.output.shape[:LEAD] and len(shape) > LEAD
+
+
 # Norms and gates ----------------------------------------------------------------------------------
+
+
+def _how_norm(node: Node) -> str:
+    weight = node.inputs[1]
+    assert weight is not None
+    said = node.op if len(weight.shape) == 1 else f"{node.op}, {weight.shape[0]} weights at once"
+    return f"{said}, addend" if node.op == "rms_norm" and node.inputs[2] is not None else said
 
 
 def _unfused_norm(finder: _Finder, root: Node) -> Place | None:
@@ -233,7 +279,7 @@ def _is_epilogue(finder: _Finder, node: Node, value: Value) -> bool:
 
 
 def find_places(graph: Graph, modules: Sequence[ModuleType]) -> list[Place]:
-    """What became of each place, in running order within attention, norms, gates and linear layers.
+    """What became of each place: attention, rotations from the last, norms, gates, linear layers.
 
     `modules` are the passes that have run.
     """
@@ -244,9 +290,14 @@ def find_places(graph: Graph, modules: Sequence[ModuleType]) -> list[Place]:
             found.append(_attention(finder, node))
         elif node.op == "softmax":
             found.append(_unfused_attention(finder, node))
+    for node in graph.nodes[::-1]:
+        if node.op == "rotary":
+            found.append(finder.place("rotation", node, _how_rotary(node)))
+        elif node not in finder.claimed:
+            found.append(_unfused_rotary(finder, node))
     for node in graph.nodes:
         if node.op in ("layer_norm", "rms_norm"):
-            found.append(finder.place("norm", node, node.op))
+            found.append(finder.place("norm", node, _how_norm(node)))
         elif node.op == "rsqrt" or (node.op == "sqrt" and moved_slot(finder.editor, node) is None):
             found.append(_unfused_norm(finder, node))
     for node in graph.nodes:

@@ -1,7 +1,8 @@
 """q, k and v of an attention as columns of linear layers' products, however they were moved.
 
-The heads of a part are columns, its batch and sequence rows of a product. A rotation of its rows
-and factors that are scalar constants may stand behind the product.
+The heads of a part are columns, its batch and sequence rows of a product. Behind the product may
+stand an rms_norm of each head or of all heads together, a rotation, and factors that are scalar
+constants, these in front of the norm.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class Part:
     columns: Array  # (H D,) of the product's
     factor: float  # behind the product's bias
     rotary: Node | None
+    norm: Node | None  # in front of the rotation
     rows: View  # (B, S, K), over the product's `a`
+    heads: int
 
     @property
     def a(self) -> Value:
@@ -48,30 +51,57 @@ def _seen_as_bshd(view: View, layout: str) -> View:
     return view.permuted(SWAP) if layout == "bhsd" else view
 
 
-def _of_product(
-    editor: Editor, attention: Node, name: str
-) -> tuple[View, list[Node], Node | None] | str:
-    """q, k or v (B, S, H, D) as a view of a product, the nodes passed, a rotation among them."""
+@dataclass
+class _Way:
+    """q, k or v (B, S, H, D) as a view of what it is made of, and the nodes passed on the way."""
+
+    view: View
+    nodes: list[Node]
+    rotary: Node | None = None
+    norm: Node | None = None
+
+
+def _way_to_product(editor: Editor, attention: Node, name: str) -> _Way | str:
+    """From an attention's slot up to a product, through a rotation and a norm."""
     value, layout = attention.inputs[NAMES.index(name)], attention.attribute("layout")
     assert value is not None
     view, nodes = list(views_of(editor, value, scaled=True))[-1]
-    rotary = editor.producer(view.source)
-    if rotary is None or rotary.op != "rotary" or rotary.inputs[0] is None:
-        return _seen_as_bshd(view, layout), nodes, None
-    own = rotary.attribute("layout")
-    is_same = _seen_as_bshd(view, layout) == _seen_as_bshd(View.of(view.source), own)
-    if not is_same or "n_heads" not in OPS["rotary"].attributes:
-        return f"{name} is made by a rotation of other rows or heads"
-    view, before = list(views_of(editor, rotary.inputs[0], scaled=True))[-1]
-    return _seen_as_bshd(view, own), [*nodes, rotary, *before], rotary
+    way = _Way(_seen_as_bshd(view, layout), nodes)
+    rotary = editor.producer(way.view.source)
+    if rotary is not None and rotary.op == "rotary" and rotary.inputs[0] is not None:
+        own = rotary.attribute("layout")
+        if way.view != _seen_as_bshd(View.of(rotary.output), own):
+            return f"{name} is made by a rotation of other rows or heads"
+        view, before = list(views_of(editor, rotary.inputs[0], scaled=True))[-1]
+        way = _Way(_seen_as_bshd(view, own), [*way.nodes, rotary, *before], rotary)
+    norm = editor.producer(way.view.source)
+    if norm is not None and norm.op == "rms_norm":
+        return _way_through_norm(editor, way, norm, name)
+    return way
+
+
+def _way_through_norm(editor: Editor, way: _Way, norm: Node, name: str) -> _Way | str:
+    x, shape = norm.inputs[0], way.view.shape
+    assert x is not None
+    if any(scaled_slot(editor, node) is not None for node in way.nodes):
+        return f"{name} is scaled behind its norm"
+    if norm.inputs[2] is not None:
+        return f"something is added to the norm of {name}"
+    if way.view != View.of(norm.output).reshaped(shape):
+        return f"{name} is made by a norm of other rows or heads"
+    found, before = list(views_of(editor, x, scaled=True))[-1]
+    view = found.reshaped(shape)
+    if view is None:
+        return f"{name} is made by a norm of other rows or heads"
+    return _Way(view, [*way.nodes, norm, *before], way.rotary, norm)
 
 
 def part_of(editor: Editor, attention: Node, name: str) -> Part | str:
     """Where q, k or v lies in a product, or the reason why it is not a part of one."""
-    found = _of_product(editor, attention, name)
-    if isinstance(found, str):
-        return found
-    view, nodes, rotary = found
+    way = _way_to_product(editor, attention, name)
+    if isinstance(way, str):
+        return way
+    view = way.view
     product = editor.producer(view.source)
     if product is None or product.op != "matmul":
         made_by = "an input" if product is None else product.op
@@ -97,10 +127,11 @@ def part_of(editor: Editor, attention: Node, name: str) -> Part | str:
     )  # fmt: skip
     if steps_to(rows, rows.shape) is None:
         return f"the rows of {name} are not in an order that movements give"
-    factor = _factor(editor, nodes)
+    factor = _factor(editor, way.nodes)
     if isinstance(factor, str):
         return f"the factor of {name} does not go into its weight: {factor}"
-    return Part(product, tuple(nodes), columns.reshape(-1), factor, rotary, rows)
+    passed, columns = tuple(way.nodes), columns.reshape(-1)
+    return Part(product, passed, columns, factor, way.rotary, way.norm, rows, view.shape[2])
 
 
 def _factor(editor: Editor, nodes: Sequence[Node]) -> float | str:
@@ -174,10 +205,11 @@ def parts_of(match: Match) -> list[Part] | str:
     if isinstance(parts, str):
         return parts
     q, k, v = (value for value in attention.inputs[:3] if value is not None)
-    if not q.shape == k.shape == v.shape:
+    shapes = [(part.rows.shape[:2], part.columns.size // part.heads) for part in parts]
+    if len(set(shapes)) > 1 or k.shape != v.shape:
         return f"q {list(q.shape)}, k {list(k.shape)} and v {list(v.shape)} differ in shape"
-    reason = _reason_against_rotation(parts) or _reason_against(editor, attention, parts)
-    return reason or parts
+    reason = _reason_against_rotation(parts) or _reason_against_norm(editor, parts)
+    return reason or _reason_against(editor, attention, parts) or parts
 
 
 def _reason_against_rotation(parts: list[Part]) -> str | None:
@@ -198,6 +230,26 @@ def _reason_against_rotation(parts: list[Part]) -> str | None:
         return "q and k are turned by other angles"
     if q.attribute("n_heads") or k.attribute("n_heads"):
         return "only some heads are turned"
+    return None
+
+
+def _reason_against_norm(editor: Editor, parts: list[Part]) -> str | None:
+    """Why the norms of q and k are not one call on both, or None."""
+    q, k, v = (part.norm for part in parts)
+    if v is not None:
+        return "v is normed as well"
+    if (q is None) != (k is None):
+        return "only one of q and k is normed"
+    if q is None or k is None:
+        return None
+    if q.attribute("eps") != k.attribute("eps"):
+        return "the norms of q and k differ in eps"
+    for name, part in zip(NAMES[:2], parts, strict=False):
+        weight = None if part.norm is None else editor.constant(part.norm.inputs[1])
+        if weight is None or weight.ndim > 1:
+            return f"the weight of the norm of {name} is not a constant vector"
+    if q.output.shape[-1] != k.output.shape[-1]:
+        return "one norm is of all heads together, and q has other heads than k"
     return None
 
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from ..ir import Array, Node, Shape, Value
 from ..rewrite import Editor
-from ._written_out import behind_reshapes
+from ._views import scaled_slot
+from ._written_out import behind_reshapes, is_same
 
 #: The axes in front of those that are followed: batch, heads and positions, in some order.
 LEAD = 3
@@ -36,6 +37,34 @@ def made_without(count: int, shape: Shape) -> Array:
     terms = np.zeros((count, *shape), TERM)
     terms["place"], terms["table"] = -1, -1
     return terms
+
+
+def is_table(editor: Editor, value: Value) -> bool:
+    """Whether a value is cosines or sines, scaled or not."""
+    node = editor.producer(value)
+    while node is not None and node.op not in ("cos", "sin"):
+        slot = scaled_slot(editor, node)
+        if node.op != "reshape" and slot is None:
+            return False
+        node = editor.producer(node.inputs[slot or 0])
+    return node is not None
+
+
+def repeats_half(editor: Editor, value: Value) -> bool:
+    """Whether the halves of a value's last axis are equal, as those of cos(concat(a, a)) are."""
+    node = editor.producer(value)
+    while node is not None:
+        slot = scaled_slot(editor, node)
+        source = node.inputs[slot or 0]
+        assert source is not None
+        if node.op == "concat" and node.attribute("axis") == len(node.output.shape) - 1:
+            others = [part for part in node.inputs[1:] if part is not None]
+            return len(others) == 1 and is_same(editor, source, others[0])
+        keeps_rows = node.op == "reshape" and source.shape[-1:] == node.output.shape[-1:]
+        if not keeps_rows and node.op not in ("cos", "sin") and slot is None:
+            return False
+        node = editor.producer(source)
+    return False
 
 
 def _split(shape: Shape, followed: int) -> tuple[Shape, Shape]:

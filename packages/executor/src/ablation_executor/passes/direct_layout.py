@@ -164,7 +164,8 @@ def _rewrite_rotary(match: Match) -> None:
 
 def _check_norm(match: Match) -> str | None:
     norm, permute = match["norm"], match["permute"]
-    if permute.attribute("perm") != _SWAP:
+    addend = norm.inputs[2] if norm.op == "rms_norm" else None
+    if permute.attribute("perm") != _SWAP or addend is not None:
         return ""
     return match.editor.other_readers(permute.output, norm)
 
@@ -183,7 +184,11 @@ def _sliced_slots(node: Node, axis: int) -> dict[int, int] | None:
     """The axis to slice of each slot that has it; None where a row needs more than its own row."""
     rank = len(node.output.shape)
     if node.op in ("layer_norm", "rms_norm"):
-        return {0: axis} if axis < rank - 1 else None
+        weight, addend = node.inputs[1:3]
+        if axis == rank - 1 or (weight is not None and len(weight.shape) > 1):
+            return None
+        has_addend = node.op == "rms_norm" and addend is not None
+        return {0: axis} | ({2: axis} if has_addend else {})
     if node.op == "matmul":
         a, b = node.inputs[:2]
         if axis == rank - 1 or b is None or a is None or len(b.shape) != 2:

@@ -1,7 +1,8 @@
 """matmul(softmax(mask(scale * matmul(q, k^T))), v) -> attention(q, k, v, mask, scale, causal).
 
 The S x S scores need no longer exist at once. The scale may be the product's alpha or a scalar mul
-or div behind it; reshapes of batch and heads may stand anywhere in between. A mask that is added
+or div behind it; reshapes of batch and heads may stand anywhere in between. c * tanh(scores) in
+front of all masks becomes softcap=c. A mask that is added
 stays an added mask, whatever it holds; several are added up. A `where` with a scalar becomes a mask
 that replaces scores (mask_replaces); where it puts -inf on exactly the keys behind each query, it
 becomes causal=True, and with those that are too far before it, window as well. A constant mask of 0
@@ -10,7 +11,8 @@ kernels then leave hidden keys out where q and k are so moderate that this gives
 that hides nothing is left out.
 
 Keys and values that groups of heads share are not repeated:
-attention(q, repeat(k), repeat(v)) -> attention(q, k, v), and a mask is not repeated either.
+attention(q, repeat(k), repeat(v)) -> attention(q, k, v), and a mask is not repeated either. One
+head of keys and values may be a matrix that all heads of q are multiplied by.
 
 Values: exact, as the attention is `strict`, where |v| times the number of keys is within float32:
 weights are divided by their sum last. NaN and infinity in a key that `where` hides do not reach the
@@ -47,6 +49,7 @@ class _Parts:
 
     scores: Node
     scale: float = 1.0
+    softcap: float = 0.0  # 0: none
     masks: list[Mask] = field(default_factory=list)
     leading: list[Shape] = field(default_factory=list)  # of the scores, as they were reshaped
 
@@ -63,7 +66,8 @@ def _leads_to_product(editor: Editor, value: Value | None) -> bool:
     node = editor.producer(value)
     if node is None or node.op == "matmul":
         return node is not None
-    inner = node.inputs if node.op in ("mul", "div", "where", "add", "reshape") else []
+    passed = ("mul", "div", "where", "add", "reshape", "tanh")
+    inner = node.inputs if node.op in passed else []
     return any(_leads_to_product(editor, operand) for operand in inner)
 
 
@@ -101,12 +105,15 @@ def _take_apart(match: Match) -> _Parts | str:
         return found
     parts = _Parts(found, leading=[reader.output.shape[:-2]])
     factors: list[tuple[str, float]] = []
-    while not isinstance(found, str) and found.op in ("where", "add", "reshape", "mul", "div"):
+    passed = ("where", "add", "reshape", "mul", "div", "tanh")
+    while not isinstance(found, str) and found.op in passed:
         reader = found
         if found.op in ("mul", "div"):
             inner = _peel_factor(editor, factors, found)
-        elif factors and found.op != "reshape":
-            return "a mask is added before the scores are scaled"
+        elif found.op == "tanh":
+            inner = _peel_cap(parts, factors, found)
+        elif (factors or parts.softcap) and found.op != "reshape":
+            return _reason_of_mask_below(factors)
         else:
             inner = _peel(editor, parts, found)
         if isinstance(inner, str):
@@ -119,6 +126,10 @@ def _take_apart(match: Match) -> _Parts | str:
     return _take_product(parts, found, factors)
 
 
+def _reason_of_mask_below(factors: list[tuple[str, float]]) -> str:
+    return f"a mask is added before the scores are {'scaled' if factors else 'capped'}"
+
+
 def _peel_factor(editor: Editor, factors: list[tuple[str, float]], node: Node) -> Value | str:
     slot = 0 if editor.scalar(node.inputs[1]) is not None else 1
     number, inner = editor.scalar(node.inputs[1 - slot]), node.inputs[slot]
@@ -128,22 +139,44 @@ def _peel_factor(editor: Editor, factors: list[tuple[str, float]], node: Node) -
     return inner
 
 
+def _peel_cap(parts: _Parts, factors: list[tuple[str, float]], node: Node) -> Value | str:
+    """The scores below a tanh, whose factors so far are the cap."""
+    inner, cap = node.inputs[0], _product_of(1.0, factors)
+    assert inner is not None
+    if parts.softcap:
+        return "the scores are capped twice"
+    if isinstance(cap, str):
+        return cap
+    if cap <= 0.0:
+        return f"the cap {cap:g} of the scores is not above 0"
+    parts.softcap = cap
+    factors.clear()
+    return inner
+
+
+def _product_of(alpha: float, factors: list[tuple[str, float]]) -> float | str:
+    """alpha with all factors, the outermost first, or the reason why they are not one."""
+    scale = scale_by(alpha, "mul", 1.0)
+    for op, number in reversed(factors):
+        if isinstance(scale, str):
+            break
+        scale = scale_by(scale, op, number)
+    return scale
+
+
 def _take_product(parts: _Parts, product: Node, factors: list[tuple[str, float]]) -> _Parts | str:
     """The product q @ k^T, whose bias or addend is a mask that fuse_matmul_add took."""
     if product.attribute("activation") is not None:
         return "the scores have an activation"
     extra = [value for value in product.inputs[2:] if value is not None]
-    if extra and factors:
-        return "a mask is added before the scores are scaled"
+    if extra and (factors or parts.softcap):
+        return _reason_of_mask_below(factors)
     parts.masks += [Mask(value, product.output.shape[:-2]) for value in extra[::-1]]
-    scale = scale_by(product.attribute("alpha"), "mul", 1.0)
-    for op, number in reversed(factors):
-        if isinstance(scale, str):
-            break
-        scale = scale_by(scale, op, number)
+    scale = _product_of(product.attribute("alpha"), factors)
     if isinstance(scale, str):
         return scale
-    parts.scores, parts.scale = product, scale
+    # c tanh(s) = c tanh((c s) / c); where c s overflows, tanh(s) is 1 or -1 as it is of infinity.
+    parts.scores, parts.scale = product, scale * (parts.softcap or 1.0)
     return parts
 
 
@@ -199,16 +232,28 @@ def _check(match: Match) -> str | None:
     q, k = parts.scores.inputs[:2]
     v = output.inputs[1]
     assert q is not None and k is not None and v is not None
-    if q.shape[:-2] != k.shape[:-2] or v.shape[:-2] != weights.output.shape[:-2]:
+    is_one = _are_one_head(k, v) and _scores_shape(editor, parts)[0] == 1
+    own = q.shape[:-2] == k.shape[:-2] and v.shape[:-2] == weights.output.shape[:-2]
+    if not own and not is_one:
         return (
             f"q {list(q.shape)}, k {list(k.shape)} and v {list(v.shape)} differ in batch or heads"
         )
     found = _joined(match)
     if isinstance(found, str):
         return found
-    queries, keys = found[1][-2:]
-    sizes = ((queries, q.shape[-1]), (keys, q.shape[-1]), (keys, v.shape[-1]))
-    return _reason_of_shapes([*((*found[1][:2], *size) for size in sizes), None])
+    batch, heads, queries, keys = found[1]
+    shared = 1 if is_one else heads
+    shapes = [
+        (batch, heads, queries, q.shape[-1]),
+        (batch, shared, keys, q.shape[-1]),
+        (batch, shared, keys, v.shape[-1]),
+    ]
+    return _reason_of_shapes([*shapes, None])
+
+
+def _are_one_head(k: Value, v: Value) -> bool:
+    """Whether keys and values are a matrix each, which all heads of q read."""
+    return len(k.shape) == len(v.shape) == 2
 
 
 def _reason_of_shapes(shapes: list[Shape | None]) -> str | None:
@@ -252,13 +297,16 @@ def _rewrite(match: Match) -> None:
     batch, heads, queries, keys = scores
     mask = mask_value(editor, output, joined, scores)
     swaps = not parts.scores.attribute("transpose_b")
+    shared = 1 if _are_one_head(k, v) else heads
     inputs = [
         _moved(editor, output, q, parts.scores, (batch, heads, queries, q.shape[-1])),
-        _moved(editor, output, k, parts.scores, (batch, heads, keys, q.shape[-1]), swaps),
-        _moved(editor, output, v, output, (batch, heads, keys, v.shape[-1])),
+        _moved(editor, output, k, parts.scores, (batch, shared, keys, q.shape[-1]), swaps),
+        _moved(editor, output, v, output, (batch, shared, keys, v.shape[-1])),
         mask,
     ]
-    attributes = {"scale": float(parts.scale)} | joined.attributes
+    attributes: dict[str, object] = {"scale": float(parts.scale)}
+    attributes |= {"softcap": float(parts.softcap)} if parts.softcap else {}
+    attributes |= joined.attributes
     shape, passed = output.output.shape, editor.producer(v)
     if shape == (batch, heads, queries, v.shape[-1]):
         editor.replace(output, "attention", inputs, attributes)

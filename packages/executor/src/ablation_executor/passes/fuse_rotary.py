@@ -4,7 +4,8 @@ x is (B, H, S, D) or (B, S, H, D). The pairs are halves, or neighbours as in a s
 e * cos - o * sin and e * sin + o * cos; the rest of a head may be left as it is. `_rotation` finds
 out what each element is made of, so that either order of halves, a sine with signs, slices,
 concatenations and stacks all are one form. Tables that hold each angle twice are cut to (S, r / 2)
-where they are constants whose halves are equal. One sweep over x instead of five to ten.
+where they are constants whose halves are equal, or are computed of concat(a, a), as of positions
+that are an input. One sweep over x instead of five to ten.
 
 Values: exact for all; each product is rounded before the sum, and overflows as written.
 """
@@ -19,7 +20,7 @@ import numpy as np
 from ..constants import frozen
 from ..ir import Array, Graph, Node, Value
 from ..rewrite import Editor, Match, RewriteLog, Rule, apply_rules, pattern
-from ._rotation import FOLLOWED_OPS, LEAD, Follower, Table
+from ._rotation import FOLLOWED_OPS, LEAD, Follower, Table, is_table, repeats_half
 
 #: Nodes between x and the end of a rotation.
 _MOST_NODES = 32
@@ -64,7 +65,8 @@ def _origins(editor: Editor, end: Node) -> Iterator[Value]:
         for value in node.inputs:
             if value is None or value in editor.graph.constants:
                 continue
-            if len(value.shape) > LEAD and value.shape[:LEAD] == shape[:LEAD]:
+            is_like_x = len(value.shape) > LEAD and value.shape[:LEAD] == shape[:LEAD]
+            if is_like_x and not is_table(editor, value):
                 open_values.add(value)
         if len(open_values) == 1:
             (x,) = open_values
@@ -128,32 +130,48 @@ def _factors(tables: list[Table], terms: Array) -> Array | None:
     )
 
 
-def _value(rotation: _Rotation, terms: Array) -> Value | None:
-    """The table that is the terms' factors as it is, whether a constant or not."""
-    value = rotation.follower.tables[terms["table"][0]].value
-    is_whole = np.array_equal(terms["column"], np.arange(len(terms)))
-    is_one = np.all(terms["table"] == terms["table"][0]) and np.all(terms["sign"] == 1)
-    return value if is_one and is_whole and value.shape == (rotation.seq_len, len(terms)) else None
+@dataclass(frozen=True)
+class _FirstHalf:
+    """The first half of the rows of a table that is no constant."""
+
+    value: Value
 
 
-def _angles(rotation: _Rotation) -> tuple[Array | Value, Array | Value] | str:
+_Angles = Array | Value | _FirstHalf
+
+
+def _value(rotation: _Rotation, terms: Array, others: Array) -> Value | _FirstHalf | None:
+    """The table that is the factors of both members as it is, constant or not, or its half."""
+    value, half = rotation.follower.tables[terms["table"][0]].value, len(terms)
+    together = np.concatenate([terms, others])
+    if np.any(together["table"] != terms["table"][0]) or np.any(together["sign"] != 1):
+        return None
+    columns, size = together["column"], rotation.seq_len
+    if np.array_equal(columns, np.tile(np.arange(half), 2)):
+        return value if value.shape == (size, half) else None
+    is_twice = np.array_equal(columns, np.arange(2 * half)) and value.shape[-1] == 2 * half
+    is_twice = is_twice and value.size == size * 2 * half
+    return _FirstHalf(value) if is_twice and repeats_half(rotation.follower.editor, value) else None
+
+
+def _angles(rotation: _Rotation) -> tuple[_Angles, _Angles] | str:
     """Cosines and sines of each pair, as constants or values, or the reason why there are none."""
     tables = rotation.follower.tables
     first, second = rotation.columns()
     straight, across = rotation.straight, rotation.across
     negated = across[first]
     negated["sign"] *= -1.0
-    angles: list[Array | Value] = []
+    angles: list[_Angles] = []
     for name, one, other in (
         ("cosines", straight[first], straight[second]),
         ("sines", negated, across[second]),
     ):
         factors, others = _factors(tables, one), _factors(tables, other)
-        value = _value(rotation, one)
-        if value is not None and value is _value(rotation, other):
+        value = _value(rotation, one, other)
+        if value is not None:
             angles.append(value)
         elif factors is None or others is None:
-            return f"the {name} are neither constants nor a table of (S, r / 2)"
+            return f"the {name} are neither constants nor a table of (S, r / 2), once or twice"
         elif not np.array_equal(factors, others):
             return f"the two {name} of a pair differ"
         else:
@@ -169,15 +187,32 @@ def _check(match: Match) -> str | None:
     return angles if isinstance(angles, str) else None
 
 
-def _rows(editor: Editor, angles: Array | Value, base: str, seq_len: int) -> Value:
+def _rows(editor: Editor, angles: _Angles, base: str, seq_len: int) -> Value:
     """A table (seq_len, columns); constants that are equal are one."""
     if isinstance(angles, Value):
         return angles
+    if isinstance(angles, _FirstHalf):
+        return _cut(editor, angles.value, seq_len)
     angles = np.broadcast_to(angles, (seq_len, angles.shape[1]))
     key = (base, angles.shape, angles.tobytes())
     if key not in editor.joined:
         array = np.array(angles, np.float32, order="C")
         editor.joined[key] = editor.add_constant(base, frozen(array))
+    return editor.joined[key]
+
+
+def _cut(editor: Editor, value: Value, seq_len: int) -> Value:
+    """The first half of a table's rows, made once behind the table."""
+    key = ("half", value)
+    if key not in editor.joined:
+        nodes = editor.graph.nodes
+        place = nodes[nodes.index(editor.producers[value]) + 1]
+        size = value.shape[-1]
+        if value.shape != (seq_len, size):
+            shape = {"shape": (seq_len, size)}
+            value = editor.insert_before(place, "reshape", [value], shape)
+        half = {"axis": 1, "start": 0, "stop": size // 2}
+        editor.joined[key] = editor.insert_before(place, "slice", [value], half)
     return editor.joined[key]
 
 

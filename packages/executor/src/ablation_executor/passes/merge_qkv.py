@@ -1,13 +1,15 @@
 """attention(a @ wq, a @ wk, a @ wv) -> attention(a @ [wq wk wv], layout="qkv").
 
-One product of three times the columns reads `a` once and starts once, and attention reads its
-result where it lies. The three may come from three products or from one; that one's columns may be
-in another order (heads outside of q, k and v), and its rows as well ((S, B, E)). Where the weight
-is constant its columns are put in order once, when the pass runs; the graph lets go of the weights
-it had. A product that lacks the bias that others have gets one of zeros, and factors that differ go
-into the weights. A rotation of q and one of k become one of both, which leaves the heads of v.
-Where q has more heads than k and v, one product becomes three: attention cannot read their columns
-where they lie.
+One product of all columns reads `a` once and starts once, and attention reads its result where it
+lies, also where k and v have fewer heads than q. The three may come from three products or from
+one; that one's columns may be in another order (heads outside of q, k and v), and its rows as well
+((S, B, E)). Where the weight is constant its columns are put in order once, when the pass runs; the
+graph lets go of the weights it had. A product that lacks the bias that others have gets one of
+zeros, and factors that differ go into the weights.
+
+A rotation of q and one of k become one of both, which leaves the heads of v, and so do their norms,
+with a weight for each head, or for all heads together where these are as many. Where one product of
+heads that share keys cannot stay one, it becomes three, which need no copies of their columns.
 
 Values: exact for all; a column of a product depends on its own column of the weight alone. A factor
 goes into a weight if it is at most 1 and leaves no element below the smallest normal number; it is
@@ -21,7 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..constants import frozen
-from ..ir import Graph, Node, Value
+from ..ir import Graph, Node, Shape, Value
 from ..rewrite import Editor, Match, RewriteLog, Rule, apply_rules, pattern
 from ._qkv_parts import (
     SWAP,
@@ -112,22 +114,55 @@ def _rewrite(match: Match) -> None:
     product = _merged(editor, attention, parts)
     is_bshd = attention.attribute("layout") == "bshd"
     batch, seq_len, n_heads, head_dim = q.shape if is_bshd else (q.shape[axis] for axis in SWAP)
+    all_heads = sum(part.heads for part in parts)
+    product = _normed(editor, attention, parts, product)
+    heads: Shape = (batch, seq_len, all_heads, head_dim)
     rotary = parts[0].rotary
     if rotary is not None:
-        heads = {"shape": (batch, seq_len, 3 * n_heads, head_dim)}
-        product = editor.insert_before(attention, "reshape", [product], heads)
-        turned = rotary.attributes | {"layout": "bshd", "n_heads": 2 * n_heads}
+        product = _reshaped(editor, attention, product, heads)
+        turned = rotary.attributes | {"layout": "bshd", "n_heads": all_heads - parts[2].heads}
         product = editor.insert_before(attention, "rotary", [product, *rotary.inputs[1:]], turned)
-    split = {"shape": (batch, seq_len, 3, n_heads, head_dim)}
-    qkv = editor.insert_before(attention, "reshape", [product], split)
-    inputs = [qkv, None, None, attention.inputs[3]]
-    if is_bshd:
-        attention.inputs = inputs
-        attention.attributes["layout"] = "qkv"
+    attributes: dict[str, object] = {"layout": "qkv"}
+    if all_heads == 3 * n_heads:
+        heads = (batch, seq_len, 3, n_heads, head_dim)
     else:
-        attributes = attention.attributes | {"layout": "qkv"}
+        attributes["n_heads"] = n_heads
+    inputs = [_reshaped(editor, attention, product, heads), None, None, attention.inputs[3]]
+    attributes = attention.attributes | attributes
+    if is_bshd:
+        attention.inputs, attention.attributes = inputs, attributes
+    else:
         editor.put_behind(attention, "attention", inputs, attributes, ("permute", {"perm": SWAP}))
     editor.drop_unread([node for part in parts for node in part.passed] + products)
+
+
+def _reshaped(editor: Editor, place: Node, value: Value, shape: Shape) -> Value:
+    if value.shape == shape:
+        return value
+    return editor.insert_before(place, "reshape", [value], {"shape": shape})
+
+
+def _normed(editor: Editor, attention: Node, parts: list[Part], product: Value) -> Value:
+    """The merged product with the heads of q and k normed, each by its own weight."""
+    normed = [(part, part.norm) for part in parts if part.norm is not None]
+    if not normed:
+        return product
+    width = normed[0][1].output.shape[-1]
+    values = [norm.inputs[1] for _, norm in normed]
+    rows = [part.columns.size // width for part, _ in normed]
+    key = ("norm", *values, *rows)
+    if key not in editor.joined:
+        repeated = []
+        for value, count in zip(values, rows, strict=True):
+            array = editor.constant(value)
+            assert array is not None
+            repeated.append(np.tile(array, (count, 1)))
+        names = "+".join(value.name for value in values if value is not None)
+        editor.joined[key] = editor.add_constant(names, frozen(np.concatenate(repeated)))
+    batch, seq_len = parts[0].rows.shape[:2]
+    shape = (batch, seq_len, product.shape[-1] // width, width)
+    inputs = [_reshaped(editor, attention, product, shape), editor.joined[key], None]
+    return editor.insert_before(attention, "rms_norm", inputs, normed[0][1].attributes)
 
 
 # attention of q, k and v cut from one product, with more heads of q -> of three products
@@ -151,13 +186,14 @@ def _rewrite_split(match: Match) -> None:
     transpose_b = bool(product.attribute("transpose_b"))
     passed = [node for part in parts for node in part.passed]
     for slot, part in enumerate(parts):
-        reader, place = (attention, slot) if part.rotary is None else (part.rotary, 0)
+        first = part.norm or part.rotary
+        reader, place = (attention, slot) if first is None else (first, 0)
         weight, bias = (_joined(editor, [part], each, transpose_b, True) for each in (1, 2))
         inputs = [rows, weight, bias, None]
         value = editor.insert_before(reader, "matmul", inputs, product.attributes)
         old = reader.inputs[place]
         assert old is not None
-        is_bshd = reader.attribute("layout") == "bshd"
+        is_bshd = reader is part.norm or reader.attribute("layout") == "bshd"
         shape = old.shape if is_bshd else tuple(old.shape[axis] for axis in SWAP)
         value = editor.insert_before(reader, "reshape", [value], {"shape": shape})
         if not is_bshd:

@@ -22,7 +22,6 @@ from typing import Any
 from . import options as _options
 from .compiled import CompiledGraph
 from .counters import COUNTERS, Report
-from .part import BUILDING
 from .thread_count import THREADS
 
 __all__ = ["Report", "ablation", "report"]
@@ -49,12 +48,8 @@ def report() -> Report:
 
 def _after_fork() -> None:
     """Let a child go on from locks that its parent's other threads may have held."""
-    BUILDING.release()
     COUNTERS.forget_lock()
     THREADS.forget_calls()
 
 
-# A fork waits for the program that is being built.
-os.register_at_fork(
-    before=BUILDING.acquire, after_in_parent=BUILDING.release, after_in_child=_after_fork
-)
+os.register_at_fork(after_in_child=_after_fork)

@@ -46,12 +46,31 @@ def capture(module: torch.fx.GraphModule, args: Sequence[Any]) -> Captured:
     except Exception as error:
         text = str(error).strip().split("\n")[0]
         raise RunsEager(f"torch.export refuses it: {type(error).__name__}: {text}") from error
-    for spec in program.graph_signature.output_specs:
-        if spec.kind.name != "USER_OUTPUT":
-            raise RunsEager("it writes to its inputs or to the model's buffers")
+    _check_writes(module, program)
     if not is_exact:
         raise RunsEager("it writes to memory that several of its results may share")
     return _in_order(program, len(args))
+
+
+def _check_writes(module: torch.fx.GraphModule, program: Any) -> None:
+    """RunsEager where the graph writes to its arguments, by kind and name."""
+    signature = program.graph_signature
+    written = {spec.target for spec in signature.output_specs if spec.kind.name != "USER_OUTPUT"}
+    if not written:
+        return
+    specs = [spec for spec in signature.input_specs if spec.kind.name == "USER_INPUT"]
+    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
+    found: dict[str, list[str]] = {"buffers of the model": [], "its inputs": []}
+    for spec, node in zip(specs, placeholders, strict=False):
+        if spec.arg.name in written:
+            found["buffers of the model" if is_weight(node) else "its inputs"].append(node.name)
+    told = [f"{kind} ({', '.join(names)})" for kind, names in found.items() if names]
+    raise RunsEager(f"it writes to {' and '.join(told) or 'tensors that it holds'}")
+
+
+def is_weight(node: torch.fx.Node) -> bool:
+    """Whether an input of Dynamo's graph is a parameter, a buffer or a tensor of a module."""
+    return "_dynamo_static_input_type" in node.meta.get("tensor_dict", {})
 
 
 def _in_order(program: Any, count: int) -> Captured:

@@ -6,20 +6,21 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch.autograd import forward_ad
 
+from ..building import BUILDING
 from ..refusal import ExportError, Refusal, error_of
 from ..workspace import Workspace
-from . import cost
+from . import cost, entry
 from .assembly import assemble
-from .captured import Captured, RunsEager, capture, numbers_of
+from .captured import Captured, RunsEager, capture, is_weight, numbers_of
 from .counters import COUNTERS
 from .coverage import Coverage, coverage_of
 from .options import Options
-from .part import BUILDING
 from .partition import Plan, divide
 
 _LOGGER = logging.getLogger("ablation_executor.torch_backend")
@@ -51,7 +52,7 @@ class CompiledGraph:
         self._options = options
         self._number = COUNTERS.add("graphs")
         placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
-        self._weights = [position for position, n in enumerate(placeholders) if _is_weight(n)]
+        self._weights = [position for position, n in enumerate(placeholders) if is_weight(n)]
         self._numbers = numbers_of(module.graph)
         self._is_symbolic = bool(self._numbers) or any(map(_is_symbolic, placeholders))
         # Programs of several shapes have the same weights, which they then keep once.
@@ -138,7 +139,8 @@ class CompiledGraph:
         weights = {captured.arguments[position]: args[position] for position in self._weights}
         weights |= captured.held
         coverage = coverage_of(captured.module, weights)
-        gains = bool if self._options.require_full else cost.gains
+        full = self._options.require_full
+        gains = bool if full else partial(cost.gains, costs=entry.costs())
         plan = divide(captured.module.graph, coverage, gains)
         if self._options.require_full and any(map(_is_op, coverage.reasons)):
             return _Division(None, "", _not_full(coverage))
@@ -157,9 +159,11 @@ class CompiledGraph:
         eager = {node: reason for node, reason in coverage.reasons.items() if _is_op(node)}
         eager |= dict.fromkeys(filter(_is_op, plan.too_small), _TOO_SMALL)
         here = sum(map(_is_op, coverage.here - plan.too_small))
+        counts = Counter((str(node.target), reason) for node, reason in eager.items())
+        told = Counter({f"{op}: {reason}": count for (op, reason), count in counts.items()})
+        COUNTERS.add_ops(here, told)
         if not eager and not self._options.dryrun:
             return
-        counts = Counter((str(node.target), reason) for node, reason in eager.items())
         refused = "; ".join(
             f"{op} x {count} ({reason})" for (op, reason), count in counts.most_common()
         )
@@ -180,11 +184,6 @@ def _not_full(coverage: Coverage) -> ExportError:
         Refusal(str(node.target), why) for node, why in coverage.reasons.items() if _is_op(node)
     ]
     return error_of(refusals)
-
-
-def _is_weight(node: Any) -> bool:
-    """Whether an input of Dynamo's graph is a parameter, a buffer or a tensor of a module."""
-    return "_dynamo_static_input_type" in node.meta.get("tensor_dict", {})
 
 
 def _is_symbolic(node: Any) -> bool:

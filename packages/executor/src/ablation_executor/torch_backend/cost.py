@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from .coverage import results
 
-# Measured once, on two cores of an x86-64 with AVX-512: what the call of a part takes beyond its
-# kernels, and what PyTorch takes for an op of 64 elements, 1.2 us for relu and 4.7 for linear.
-ENTRY_NS = 30_000.0
-DISPATCH_NS = 3_000.0
 # 2 % of the time of a product at 20 GFLOP/s a core: what layouts and fused epilogues save at least.
 SAVED_NS_PER_FLOP = 0.02 / 20.0
 
@@ -71,9 +68,17 @@ def _first_tensor(node: Any) -> torch.Tensor:
     return next(iter(results(node)))
 
 
-def gains(nodes: Iterable[torch.fx.Node]) -> bool:
+@dataclass(frozen=True)
+class Costs:
+    """Nanoseconds besides computing: of the call of a part, and of an op of PyTorch."""
+
+    entry_ns: float
+    dispatch_ns: float
+
+
+def gains(nodes: Iterable[torch.fx.Node], costs: Costs) -> bool:
     """Whether a part of these nodes is predicted to be faster here than in PyTorch."""
     computing = [node for node in nodes if is_computing(node)]
     n_flops = sum(map(flops, computing))
-    saved_ns = len(computing) * DISPATCH_NS + n_flops * SAVED_NS_PER_FLOP
-    return n_flops > 0 and saved_ns > ENTRY_NS
+    saved_ns = len(computing) * costs.dispatch_ns + n_flops * SAVED_NS_PER_FLOP
+    return n_flops > 0 and saved_ns > costs.entry_ns

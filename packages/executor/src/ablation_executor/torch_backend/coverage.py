@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,13 @@ from torch.export.graph_signature import (
     TensorArgument,
 )
 
-from ..exporter import _Walker
 from ..fx_nodes import dtype_name, leaves_of
 from ..integers import DTYPES
 from ..ir import Graph, Value
 from ..refusal import Refusal
 from ..signature import Captured
 from ..tensors import Integer
+from ..walker import Piece, Walker
 
 # A check of types and shapes that are fixed in a graph.
 _FIXED = "aten._assert_tensor_metadata.default"
@@ -35,20 +35,6 @@ class Signature:
 
     input_specs: list[Any]
     output_specs: list[Any]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """An ATen graph with its weights, in the form of an exported program, which export walks."""
-
-    graph_module: torch.fx.GraphModule
-    graph_signature: Signature
-    state_dict: Mapping[str, torch.Tensor]
-    constants: Mapping[str, torch.Tensor] = field(default_factory=dict)
-
-    @property
-    def graph(self) -> torch.fx.Graph:
-        return self.graph_module.graph
 
 
 def piece_of(module: torch.fx.GraphModule, weights: Mapping[torch.fx.Node, torch.Tensor]) -> Piece:
@@ -71,7 +57,7 @@ def graph_of(piece: Piece, ranges: Mapping[str, tuple[int, int]]) -> Graph:
 
     `ranges` has the range of integer inputs by name, which a program checks when it is called.
     """
-    return _Walker(_named(piece), ranges, {}).walk()
+    return Walker(_named(piece), ranges, {}).walk()
 
 
 def _named(piece: Piece) -> Captured:
@@ -100,7 +86,7 @@ def coverage_of(
     return _Survey(piece_of(module, weights)).survey()
 
 
-class _Survey(_Walker):
+class _Survey(Walker):
     """A walk in which a node that is refused stands for a result that PyTorch computes."""
 
     def __init__(self, piece: Piece) -> None:

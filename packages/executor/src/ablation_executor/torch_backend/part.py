@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..building import BUILDING
 from ..compiler import CompiledProgram, compile
 from ..integers import Integers
 from ..passes import optimize
@@ -30,9 +30,6 @@ MAX_PROGRAMS = 256
 MAX_REBUILDS = 4
 CHANGING = "its weights change from call to call"
 UNCOUNTED = "its weights are inference tensors, whose writes PyTorch does not count"
-
-# One program is built at a time: what it takes from torch.export and the passes is not for threads.
-BUILDING = threading.RLock()
 
 
 @dataclass
@@ -122,10 +119,17 @@ class Part(torch.nn.Module):
             if known is not entry and known is not None:
                 return known  # Another thread has built it meanwhile
             new = self._build(key, weights, entry)
+            if new.program is not None:
+                COUNTERS.add("programs")
             while len(self._entries) >= MAX_PROGRAMS:
                 del self._entries[next(iter(self._entries))]
             self._entries[key] = new
             return new
+
+    def prepare(self, weights: Sequence[torch.Tensor]) -> None:
+        """Build the program for weights ahead of calls; `report` does not count it."""
+        key = tuple(map(id, weights))
+        self._entries[key] = self._build(key, weights, None)
 
     def _build(
         self, key: tuple[int, ...], weights: Sequence[torch.Tensor], old: _Entry | None
@@ -152,7 +156,6 @@ class Part(torch.nn.Module):
                 reason = f"{type(error).__name__}: {error}"
                 _LOGGER.warning("a part has no program: %s; PyTorch runs it", reason)
                 return _Entry(watch, None, reason, calls, rebuilds)
-        COUNTERS.add("programs")
         return _Entry(watch, program, "", calls, rebuilds)
 
     def _compile(self, weights: Sequence[torch.Tensor]) -> CompiledProgram:

@@ -63,7 +63,7 @@ def live_peak_bytes(graph: Graph, backend: str) -> int:
 
 def attention_bytes(node: Node) -> int:
     """Bytes of scores that the NumPy attention holds at once: three arrays of (B, H, Sq, Sk)."""
-    return 3 * 4 * math.prod(ops.scores_shape(node.shapes, node.attribute("layout")))
+    return 3 * 4 * math.prod(ops.scores_shape(node))
 
 
 def kernel_of(

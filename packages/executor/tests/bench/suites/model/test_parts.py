@@ -21,6 +21,7 @@ from ablation_executor.bench.case import Case, case_of
 from ablation_executor.bench.interrupt import UsageError
 from ablation_executor.bench.options import find_named_suite
 from ablation_executor.bench.runtimes import is_installed, make_adapter
+from ablation_executor.bench.runtimes.adapter import Runner
 from ablation_executor.bench.suites.attribution.lattice import BASE, TOP
 from ablation_executor.bench.suites.attribution.programs import AttributionLoaded
 from ablation_executor.bench.suites.kernel_sets import kernel_set
@@ -38,6 +39,7 @@ from ablation_executor.bench.suites.model.positional import (
     named_tensors,
     shown_path,
 )
+from ablation_executor.bench.suites.model.programs import ModuleInputs, ModuleProgram
 from ablation_executor.bench.suites.model.reference import (
     LEAST_UNITS,
     MULTIPLE,
@@ -220,6 +222,49 @@ def test_infinite_and_nan_results_have_to_be_the_same() -> None:
     assert compare([np.array([[np.inf, 0.0, np.nan]], np.float32)], reference).reason
 
 
+class ModuleRunner(Runner):
+    """A module in a runtime; `frozen` has taken its inputs as it was built."""
+
+    def __init__(self, module: Any, inputs: tuple[Any, ...], *, frozen: bool) -> None:
+        held = tuple(x.copy() if frozen else x for x in inputs)
+
+        def call(_: Any) -> Any:
+            with torch.no_grad():
+                return module(*map(torch.from_numpy, held))
+
+        super().__init__(call, lambda result: [result.numpy()])
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_inputs_that_a_runtime_has_frozen_are_found(frozen: bool, tmp_path: Path) -> None:
+    case, path = small("nanogpt"), tmp_path / "reference.npz"
+    SUITE.write_reference(case, 0, path)
+    inputs = ModuleInputs(case, 0)
+    before = [array.copy() for array in inputs.inputs]
+    module = load_subject(case, 0).module
+    program = ModuleProgram("kernels", inputs, ModuleRunner(module, inputs.inputs, frozen=frozen))
+    program.keep_output("fwd", program.call("fwd", None))
+    reason = program.check(["fwd"], path).reason
+    assert (reason is not None) == frozen
+    assert reason is None or reason.startswith("call with other inputs: output: row")
+    for array, held in zip(inputs.inputs, before, strict=True):
+        np.testing.assert_array_equal(array, held)
+
+
+def test_a_module_that_wants_its_inputs_in_order_has_no_other_reference(tmp_path: Path) -> None:
+    class Sorted(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            if x[0] > x[-1]:
+                raise ValueError("x has to be sorted")
+            return x * 2
+
+    x = torch.arange(5.0)
+    found = reference_of(Sorted(), x)
+    assert found.other is None and x.tolist() == [0, 1, 2, 3, 4]
+    found.save(tmp_path / "reference.npz")
+    assert Reference.load(tmp_path / "reference.npz").other is None
+
+
 # The ladder -------------------------------------------------------------------------------------
 
 
@@ -297,7 +342,7 @@ def test_attention_is_fused_or_written_out(attention: str) -> None:
 def test_a_plan_says_what_a_layer_is() -> None:
     case = small("encoder-pre-norm")
     plan = plan_of(case, 0)
-    length, width = 16, 64
+    length, width = 16, 128
     assert plan.is_covered and plan.passes
     # As a block of the bench: 24 S d^2 + 4 S^2 d
     assert plan.flops == 24 * length * width**2 + 4 * length**2 * width
@@ -323,6 +368,9 @@ def test_coverage_of_a_layer_has_every_figure() -> None:
     line = coverage.cover("encoder-pre-norm", "layer", "sdpa")
     assert line.failure is None and not line.refused
     assert line.ops and line.calls and line.passes and line.error and line.eager_error
+    compiled = line.compiled
+    assert compiled is not None and compiled.failure is None and not compiled.eager
+    assert (compiled.graphs, compiled.parts) == (1, 1) and compiled.ops and compiled.error
 
 
 @pytest.mark.parametrize("name", ["opt-1.3b", "bert-base", "vit-base"])

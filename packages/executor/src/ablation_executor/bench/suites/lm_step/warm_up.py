@@ -18,7 +18,7 @@ import torch
 
 from ...case import Case
 from ...suite import Program, Verdict
-from ...worker import timed_calls
+from ...timing import timed_calls
 from .program import StepProgram
 
 

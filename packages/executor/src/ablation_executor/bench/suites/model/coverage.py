@@ -2,7 +2,8 @@
 
 `python -m ablation_executor.bench.suites.model.coverage --out FILE` writes it as JSON. Widths are
 small, since none of these figures depends on them: how many calls export covers, the calls that the
-passes leave, which passes fired, and the largest error over that of PyTorch's eager float32.
+passes leave, which passes fired, and the largest error over that of PyTorch's eager float32. The
+same for `torch.compile(backend="ablation")`: the ops that run here and those that PyTorch runs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from ...machine import versions
 from ...names import resolve_names, split_names
@@ -24,10 +26,31 @@ from .cases import LAYER, WHOLE, model_case
 from .planning import export_subject
 from .refusals import grouped
 
+if TYPE_CHECKING:
+    from .reference import Reference
+    from .subject import Subject
+
 SEED, LENGTH = 0, 64
 # A whole model has this many layers: the second one shows what a layer adds.
 WHOLE_LAYERS = 2
 SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A model under torch.compile(backend="ablation").
+
+    `graphs` are those that PyTorch made of it, one without a graph break. `ops` are the ops of all
+    of them, `eager` those that PyTorch runs, by op, and `parts` the programs that the others are.
+    `error` is the largest of the results; `failure` says what went wrong.
+    """
+
+    graphs: int = 0
+    parts: int = 0
+    ops: int = 0
+    eager: dict[str, int] = field(default_factory=dict)
+    error: float | None = None
+    failure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +76,7 @@ class Line:
     error: float | None = None
     eager_error: float | None = None
     failure: str | None = None
+    compiled: Compiled | None = None
 
     @property
     def n_refused(self) -> int:
@@ -67,16 +91,16 @@ def cover(name: str, part: str, attention: str) -> Line:
     try:
         told = _covered(name, part, attention, layers)
     except Exception as error:
-        told["failure"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+        told["failure"] = _first_line(error)
     return Line(name, BY_NAME[name].family, part, attention, layers, **told)
 
 
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
+
+
 def _covered(name: str, part: str, attention: str, layers: int) -> dict[str, Any]:
-    from ....compiler import compile
-    from ....ops import OPS
-    from ....passes import optimize
-    from ....refusal import ExportError
-    from .reference import compare, compute_reference
+    from .reference import compute_reference
     from .subject import load_subject
 
     case = model_case(
@@ -89,21 +113,82 @@ def _covered(name: str, part: str, attention: str, layers: int) -> dict[str, Any
     )
     reference = compute_reference(load_subject(case, SEED))
     subject = load_subject(case, SEED)
-    told: dict[str, Any] = {"ops": _traced_calls(subject)}
-    told["eager_error"] = max(reference.eager)
+    told: dict[str, Any] = {
+        "ops": _traced_calls(subject),
+        "eager_error": max(reference.eager),
+        "compiled": _compiled(subject, reference),
+    }
+    return told | _exported(subject, reference)
+
+
+def _compiled(subject: Subject, reference: Reference) -> Compiled:
+    """Run the module under the backend, every part that has a product here: none gains at small
+    widths."""
+    import torch
+
+    from .... import torch_backend
+    from ....torch_backend import entry
+    from ....torch_backend.cost import Costs
+    from ...runtimes.adapter import as_tensors
+    from .reference import compare
+
+    before = torch_backend.report()
+    error, failure = None, None
+    torch._dynamo.reset()
+    try:
+        with torch.no_grad(), patch.object(entry, "costs", lambda: Costs(0.0, 0.0)):
+            call = torch.compile(subject.module, backend="ablation", dynamic=False)
+            results = call(*as_tensors(subject.inputs))
+        parts = results if isinstance(results, list | tuple) else (results,)
+        verdict = compare([part.numpy() for part in parts], reference)
+        error, failure = max(verdict.errors.values(), default=None), verdict.reason
+    except Exception as raised:
+        failure = _first_line(raised)
+    finally:
+        torch._dynamo.reset()
+    after = torch_backend.report()
+    eager: dict[str, int] = {}
+    for told, count in after.ops_eager.items():
+        if new := count - before.ops_eager.get(told, 0):
+            op = told.partition(":")[0]
+            eager[op] = eager.get(op, 0) + new
+    reasons = {**after.calls_eager, **after.parts_eager}
+    ran_eager = [
+        reason
+        for reason, count in reasons.items()
+        if count > {**before.calls_eager, **before.parts_eager}.get(reason, 0)
+    ]
+    return Compiled(
+        after.graphs - before.graphs,
+        after.parts - before.parts,
+        after.ops - before.ops,
+        eager,
+        error,
+        failure or (f"PyTorch ran a part: {ran_eager[0]}" if ran_eager else None),
+    )
+
+
+def _exported(subject: Subject, reference: Reference) -> dict[str, Any]:
+    """Export, rewrite and run the module, whose parameters are read-only from then on."""
+    from ....compiler import compile
+    from ....ops import OPS
+    from ....passes import optimize
+    from ....refusal import ExportError
+    from .reference import compare
+
     try:
         graph = export_subject(subject)
     except ExportError as error:
         refused: dict[str, int] = {}
         for part_refused in grouped(error):
             refused[part_refused.op] = refused.get(part_refused.op, 0) + part_refused.count
-        return {**told, "refused": refused, "failure": None if refused else str(error)}
+        return {"refused": refused, "failure": None if refused else str(error)}
     rewritten, log = optimize(graph)
 
     def calls(of: Any) -> int:
         return sum(not OPS[node.op].is_alias for node in of.nodes)
 
-    told |= {"exported_calls": calls(graph), "calls": calls(rewritten)}
+    told: dict[str, Any] = {"exported_calls": calls(graph), "calls": calls(rewritten)}
     fired: dict[str, int] = {}
     for entry in log.entries:
         fired[entry.pass_name] = fired.get(entry.pass_name, 0) + entry.fired
@@ -114,7 +199,7 @@ def _covered(name: str, part: str, attention: str, layers: int) -> dict[str, Any
     return {**told, "failure": verdict.reason}
 
 
-def _traced_calls(subject: Any) -> int:
+def _traced_calls(subject: Subject) -> int:
     """Count the calls that torch.export sees, items of results left out."""
     import operator
 
@@ -130,7 +215,8 @@ def _traced_calls(subject: Any) -> int:
 
 def table(lines: Sequence[Line]) -> str:
     """Return the lines for a terminal."""
-    head = f"{'model':<18} {'part':<6} {'attention':<9} {'covered':>9} {'calls':>9}  error"
+    head = f"{'model':<18} {'part':<6} {'attention':<9} {'covered':>9} {'calls':>9} {'error':>6}"
+    head += f" {'compiled':>12}"
     rows = [head]
     for line in lines:
         ops = "-" if line.ops is None else f"{line.ops - line.n_refused}/{line.ops}"
@@ -140,9 +226,21 @@ def table(lines: Sequence[Line]) -> str:
             ratio = f"{line.error / line.eager_error:.2f}"
         named = " ".join(f"{op.removeprefix('aten.')} x{n}" for op, n in line.refused.items())
         told = line.failure or named
-        row = f"{line.model:<18} {line.part:<6} {line.attention:<9} {ops:>9} {calls:>9}  {ratio}"
-        rows.append(f"{row:<64} {told[:120]}".rstrip())
+        row = f"{line.model:<18} {line.part:<6} {line.attention:<9} {ops:>9} {calls:>9} {ratio:>6}"
+        told, compiled = _told_of(line.compiled, told)
+        rows.append(f"{row} {compiled:>12}  {told[:120]}".rstrip())
     return "\n".join(rows)
+
+
+def _told_of(compiled: Compiled | None, told: str) -> tuple[str, str]:
+    """Return what is said behind a line, and its column for torch.compile."""
+    if compiled is None:
+        return told, "-"
+    n_eager = sum(compiled.eager.values())
+    told = told or compiled.failure or ""
+    if compiled.eager and not told:
+        told = "PyTorch: " + " ".join(f"{op} x{n}" for op, n in compiled.eager.items())
+    return told, f"{compiled.ops - n_eager}/{compiled.ops} in {compiled.parts}"
 
 
 def document(lines: Sequence[Line]) -> dict[str, Any]:
@@ -153,6 +251,11 @@ def document(lines: Sequence[Line]) -> dict[str, Any]:
         "length": LENGTH,
         "lines": [asdict(line) for line in lines],
     }
+
+
+def _is_wrong(line: Line) -> bool:
+    is_compiled_wrong = line.compiled is not None and line.compiled.failure is not None
+    return is_compiled_wrong or (line.calls is not None and line.failure is not None)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -174,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out.write_text(json.dumps(document(lines), indent=1) + "\n", "utf-8")
     covered = {line.model for line in lines if line.part == WHOLE and line.calls is not None}
     print(f"{len(covered)} of {len({line.model for line in lines})} models covered as a whole")
-    return int(any(line.calls is not None and line.failure for line in lines))
+    return int(any(map(_is_wrong, lines)))
 
 
 if __name__ == "__main__":

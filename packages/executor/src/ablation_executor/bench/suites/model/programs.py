@@ -16,7 +16,7 @@ from ..runner_program import RunnerProgram
 from ..twins import program_name
 from .ladder import BY_NAME, EAGER
 from .positional import shown_path
-from .reference import Reference, compare, compute_reference
+from .reference import Reference, compare, compute_reference, reverse
 from .subject import Subject, load_subject
 
 
@@ -69,7 +69,7 @@ class ModuleProgram(RunnerProgram):
         self._results: tuple[Array, ...] | None = None
 
     def probe(self) -> Verdict:
-        """Find nothing: a module has no smaller form, and `check` makes two calls of it."""
+        """Find nothing: a module has no smaller form. `check` calls it with other inputs."""
         return Verdict()
 
     def keep_output(self, phase: str, result: Any) -> None:
@@ -77,8 +77,8 @@ class ModuleProgram(RunnerProgram):
         self._results = self._runner.outputs(result)
 
     def check(self, phases: Sequence[str], reference: Path | None) -> Verdict:
-        """Compare the results of the first call, and of a second, which meets memory that the first
-        has used, with the reference file."""
+        """Compare the results of the first call with the reference file, of a second, which meets
+        memory that the first has used, and of one with inputs that it has not met before."""
         results, self._results = self._results, None
         if results is None or reference is None:
             raise RuntimeError("check without a first call, or without a reference")
@@ -88,7 +88,20 @@ class ModuleProgram(RunnerProgram):
             again = compare(self._runner.outputs(self._runner.call(None)), wanted)
             if again.reason is not None:
                 verdict.reason = f"second call: {again.reason}"
+        if verdict.reason is None and wanted.other is not None:
+            other = compare(self._reversed_outputs(), wanted.other)
+            if other.reason is not None:
+                verdict.reason = f"call with other inputs: {other.reason}"
         return verdict
+
+    def _reversed_outputs(self) -> tuple[Array, ...]:
+        """Return the results for the inputs reversed: what was taken from those that it was built
+        with, as a constant, is found. Every runtime here reads inputs where they lie."""
+        reverse(self._inputs.inputs)
+        try:
+            return self._runner.outputs(self._runner.call(None))
+        finally:
+            reverse(self._inputs.inputs)
 
     def needs(self) -> Needs | None:
         """Return bytes besides the weights, where the runtime knows them."""

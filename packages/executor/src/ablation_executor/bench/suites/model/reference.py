@@ -9,7 +9,7 @@ elements. What is wrong is off by far more: one bfloat16 rounding by 2^16 times 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ class Reference:
     expected: tuple[Double, ...]
     eager: tuple[float, ...]
     fingerprint: int
+    # With the inputs of `reverse`, which no program has met as it was built.
+    other: Reference | None = None
 
     def limit(self, index: int) -> float:
         """Return what a result may be off by."""
@@ -68,13 +70,18 @@ class Reference:
 
     def save(self, path: Path) -> None:
         """Write as .npz."""
+        parts = {"": self} if self.other is None else {"": self, "other_": self.other}
+        arrays: dict[str, Any] = {
+            "names": np.array(self.names),
+            "fingerprint": np.array(self.fingerprint),
+            **{f"{prefix}eager": np.array(part.eager) for prefix, part in parts.items()},
+            **{
+                f"{prefix}expected_{index}": array
+                for prefix, part in parts.items()
+                for index, array in enumerate(part.expected)
+            },
+        }
         with path.open("wb") as file:
-            arrays: dict[str, Any] = {
-                "names": np.array(self.names),
-                "eager": np.array(self.eager),
-                "fingerprint": np.array(self.fingerprint),
-                **{f"expected_{index}": array for index, array in enumerate(self.expected)},
-            }
             np.savez(file, **arrays)
 
     @staticmethod
@@ -82,9 +89,23 @@ class Reference:
         """Read what `save` wrote."""
         with np.load(path) as arrays:
             names = tuple(map(str, arrays["names"]))
-            expected = tuple(arrays[f"expected_{index}"] for index in range(len(names)))
-            eager = tuple(map(float, arrays["eager"]))
-            return Reference(names, expected, eager, int(arrays["fingerprint"]))
+
+            def part(prefix: str, other: Reference | None) -> Reference:
+                expected = (arrays[f"{prefix}expected_{index}"] for index in range(len(names)))
+                eager = tuple(map(float, arrays[f"{prefix}eager"]))
+                return Reference(names, tuple(expected), eager, int(arrays["fingerprint"]), other)
+
+            return part("", part("other_", None) if "other_eager" in arrays else None)
+
+
+def reverse(inputs: Sequence[Array]) -> None:
+    """Turn the elements of each input around, where they lie: other inputs of the same kind.
+
+    Token ids and masks stay some, and a second call restores all.
+    """
+    for array in inputs:
+        flat = array.reshape(-1)
+        flat[:] = flat[::-1].copy()
 
 
 def sampled(array: Array) -> Array:
@@ -96,33 +117,54 @@ def sampled(array: Array) -> Array:
 
 
 def compute_reference(subject: Subject) -> Reference:
-    """Compute a module in float32 and then in float64, which its parameters are afterwards."""
-    module, fingerprint = subject.module, subject.fingerprint()
+    """Compute a module in float32 and then in float64, which its parameters are afterwards.
+
+    `other` is that of the inputs reversed, None where the module does not take them so.
+    """
+    fingerprint = subject.fingerprint()
     with torch.no_grad():
-        single = _results(module(*as_tensors(subject.inputs)))
-        # Deep copies would hold the weights twice more
-        module.double()
-        wide = [
-            tensor.double() if tensor.is_floating_point() else tensor
-            for tensor in as_tensors(subject.inputs)
-        ]
-        usual = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)
+        single = [_called(subject, is_wide=False)]
+        reverse(subject.inputs)
         try:
-            with InFloat64():
-                exact = _results(module(*wide))
-        finally:
-            torch.set_default_dtype(usual)
-    expected = tuple(sampled(array.astype(np.float64)) for array in exact)
-    eager = tuple(
-        _error(sampled(given), wanted)[0] for given, wanted in zip(single, expected, strict=True)
-    )
-    return Reference(subject.results, expected, eager, fingerprint)
+            single.append(_called(subject, is_wide=False))
+        except MemoryError:
+            raise
+        except Exception:
+            # Whatever a module that wants them in an order raises
+            single.append([])
+        reverse(subject.inputs)
+        # Deep copies would hold the weights twice more
+        subject.module.double()
+        other = None
+        if single[1]:
+            reverse(subject.inputs)
+            other = _reference(subject, single[1], fingerprint)
+            reverse(subject.inputs)
+        return replace(_reference(subject, single[0], fingerprint), other=other)
 
 
-def _results(result: Any) -> list[Array]:
+def _called(subject: Subject, *, is_wide: bool) -> list[Array]:
+    """Return the rows of the results that are compared."""
+    given = as_tensors(subject.inputs)
+    if is_wide:
+        given = tuple(t.double() if t.is_floating_point() else t for t in given)
+    result = subject.module(*given)
     parts = result if isinstance(result, list | tuple) else (result,)
-    return [part.numpy() for part in parts]
+    return [np.array(sampled(part.numpy())) for part in parts]
+
+
+def _reference(subject: Subject, single: Sequence[Array], fingerprint: int) -> Reference:
+    """Return the reference for the inputs as they are; `single` is what float32 gave."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with InFloat64():
+            wide = _called(subject, is_wide=True)
+    finally:
+        torch.set_default_dtype(usual)
+    expected = tuple(array.astype(np.float64) for array in wide)
+    eager = tuple(_error(given, wanted)[0] for given, wanted in zip(single, expected, strict=True))
+    return Reference(subject.results, expected, eager, fingerprint)
 
 
 def _error(given: Array, expected: Double) -> tuple[float, int]:

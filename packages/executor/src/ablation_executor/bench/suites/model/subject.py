@@ -67,8 +67,15 @@ def load_subject(case: Case, seed: int) -> Subject:
     for set_seed in (random.seed, np.random.seed, torch.manual_seed):
         set_seed(seed)
     module, args, kwargs = _made(case)
+    return subject_of(module.eval().requires_grad_(False), args, kwargs)
+
+
+def subject_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Subject:
+    """Return a module in eval mode with the arguments of a call, of which it makes one.
+
+    UsageError names a parameter or input that no runtime here takes.
+    """
     _check(module, args, kwargs)
-    module = module.eval().requires_grad_(False)
     tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if _is_tensor(leaf)]
     with torch.no_grad():
         result = module(*args, **kwargs)
@@ -76,7 +83,9 @@ def load_subject(case: Case, seed: int) -> Subject:
     if not names:
         raise UsageError("the module gives no tensor")
     is_plain = not kwargs and all(map(_is_tensor, args)) and _is_tensor(result)
-    inputs = tuple(tensor.detach().contiguous().numpy() for tensor in tensors)
+    # Copies: what changes an input must not change a weight
+    dense = torch.contiguous_format
+    inputs = tuple(tensor.detach().clone(memory_format=dense).numpy() for tensor in tensors)
     if is_plain:
         return Subject(module, inputs, names, "")
     return Subject(Positional(module, args, kwargs).eval(), inputs, names, PREFIX)
@@ -155,6 +164,11 @@ def _check(module: nn.Module, args: Any, kwargs: Any) -> None:
     if not any(_is_tensor(leaf) for _, leaf in leaves):
         raise UsageError("the example inputs have no tensor")
     for path, leaf in leaves:
-        if _is_tensor(leaf) and leaf.is_floating_point() and leaf.dtype != torch.float32:
-            name = pytree.keystr(path)
+        if not _is_tensor(leaf):
+            continue
+        # The first key says whether it was given by position or by name, which the second shows
+        name = pytree.keystr(path[1:])
+        if leaf.device.type != "cpu":
+            raise UsageError(f"input {name} is on {leaf.device}; accepted: cpu")
+        if leaf.is_complex() or (leaf.is_floating_point() and leaf.dtype != torch.float32):
             raise UsageError(f"input {name} is {leaf.dtype}; accepted: torch.float32 and integers")

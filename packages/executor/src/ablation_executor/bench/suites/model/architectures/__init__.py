@@ -58,16 +58,24 @@ class Architecture:
     ) -> Built:
         """Make the module, with random weights of PyTorch's generator, and its inputs."""
         module = import_module(f"{__name__}.{self.builder}")
-        built: Built = module.build(
-            self,
-            layers=layers,
-            is_whole=is_whole,
-            settings=self.configured(size),
-            batch=batch,
-            length=length,
-            attention=attention,
-        )
+        settings = self.configured(size)
+        request = Request(self.family, layers, is_whole, settings, batch, length, attention)
+        built: Built = module.build(request)
         return built
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a builder makes: the whole model or its first `layers` alone, by `settings` of its
+    configuration, with `attention` sdpa or eager."""
+
+    family: str
+    layers: int
+    is_whole: bool
+    settings: Mapping[str, Any]
+    batch: int
+    length: int
+    attention: str
 
 
 ARCHITECTURES: tuple[Architecture, ...] = tuple(

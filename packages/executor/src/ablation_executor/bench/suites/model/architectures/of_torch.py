@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from torch import nn
 from .build import Built, draw_weights, token_ids
 
 if TYPE_CHECKING:
-    from . import Architecture
+    from . import Request
 
 
 class Block(nn.Module):
@@ -71,21 +71,15 @@ class LanguageModel(nn.Module):
         return self.head(self.norm(self.layers(self.tokens(ids) + self.positions(places))))
 
 
-def build(
-    architecture: Architecture,
-    *,
-    layers: int,
-    is_whole: bool,
-    settings: dict[str, Any],
-    batch: int,
-    length: int,
-    attention: str,
-) -> Built:
+def build(request: Request) -> Built:
     """Make the whole model, or its layers."""
-    d_model, n_heads = settings["d_model"], settings["n_heads"]
+    d_model, n_heads = request.settings["d_model"], request.settings["n_heads"]
     parts: list[nn.Module]
-    if architecture.family == "nanogpt":
-        parts = [Block(d_model, n_heads, length, attention) for _ in range(layers)]
+    if request.family == "nanogpt":
+        parts = [
+            Block(d_model, n_heads, request.length, request.attention)
+            for _ in range(request.layers)
+        ]
     else:
         parts = [
             nn.TransformerEncoderLayer(
@@ -94,15 +88,15 @@ def build(
                 4 * d_model,
                 activation="gelu",
                 batch_first=True,
-                norm_first=settings["norm_first"],
+                norm_first=request.settings["norm_first"],
             )
-            for _ in range(layers)
+            for _ in range(request.layers)
         ]
-    stack = parts[0] if layers == 1 and not is_whole else nn.Sequential(*parts)
-    if not is_whole:
+    stack = parts[0] if request.layers == 1 and not request.is_whole else nn.Sequential(*parts)
+    if not request.is_whole:
         draw_weights(stack)
-        return Built(stack.eval(), (torch.randn(batch, length, d_model),))
-    vocabulary = settings["vocabulary"]
-    model = LanguageModel(stack, vocabulary, length, d_model)
+        return Built(stack.eval(), (torch.randn(request.batch, request.length, d_model),))
+    vocabulary = request.settings["vocabulary"]
+    model = LanguageModel(stack, vocabulary, request.length, d_model)
     draw_weights(model)
-    return Built(model.eval(), (token_ids(vocabulary, batch, length),))
+    return Built(model.eval(), (token_ids(vocabulary, request.batch, request.length),))

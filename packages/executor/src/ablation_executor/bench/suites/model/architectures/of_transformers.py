@@ -15,7 +15,7 @@ import transformers
 from .build import Built, draw_weights, layers_of, token_ids
 
 if TYPE_CHECKING:
-    from . import Architecture
+    from . import Request
 
 # A narrow vocabulary lacks the token ids that a configuration names; no text is made here
 transformers.logging.set_verbosity_error()
@@ -32,30 +32,22 @@ USUAL = {
 FEW_TOKENS = 512
 
 
-def build(
-    architecture: Architecture,
-    *,
-    layers: int,
-    is_whole: bool,
-    settings: dict[str, Any],
-    batch: int,
-    length: int,
-    attention: str,
-) -> Built:
+def build(request: Request) -> Built:
     """Make the whole model, or its first layers."""
+    settings = dict(request.settings)
     told = {**USUAL, **{key[1:]: settings.pop(key) for key in list(settings) if key[0] == "_"}}
     library: Any = transformers
     if told["module"]:
         library = attrgetter(told["module"])(transformers)
     kind = told["kind"]
-    if not is_whole and "vocab_size" in settings:
+    if not request.is_whole and "vocab_size" in settings:
         settings["vocab_size"] = min(settings["vocab_size"], FEW_TOKENS)
-    config = _config(kind, told, {**settings, told["count"]: layers}, length)
-    made = getattr(library, kind + told["whole" if is_whole else "model"])
-    model = made._from_config(config, attn_implementation=attention).float().eval()
+    config = _config(kind, told, {**settings, told["count"]: request.layers}, request.length)
+    made = getattr(library, kind + told["whole" if request.is_whole else "model"])
+    model = made._from_config(config, attn_implementation=request.attention).float().eval()
     draw_weights(model)
-    inputs = Built(model, **_inputs(told["inputs"], config, batch, length))
-    if is_whole:
+    inputs = Built(model, **_inputs(told["inputs"], config, request.batch, request.length))
+    if request.is_whole:
         return inputs
     return layers_of(model, list(attrgetter(told["layers"])(model)), inputs)
 
