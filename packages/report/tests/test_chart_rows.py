@@ -159,8 +159,8 @@ def test_the_steps_of_a_waterfall() -> None:
         assert step["ratio"] == pytest.approx(quotient(variant, base))
         assert step["ratio_low"] == pytest.approx(min(paired(variant, base)))
         assert step["verdict"] == "faster"
-    assert steps["attention-fused-parallel"]["label"] == "▼ 0.50×"
-    assert steps["layernorm-parallel"]["label"] == "= 1.00×"
+    assert steps["attention-fused-parallel"]["label"] == "▼ 0.50x"
+    assert steps["layernorm-parallel"]["label"] == "= 1.00x"
     assert steps["passes-fold"]["time_us"] is None and steps["passes-fold"]["label"] is None
 
 
@@ -190,11 +190,11 @@ def test_a_new_rung_stands_in_every_chart_of_the_ladder() -> None:
 
 def test_the_squares_of_the_heatmap() -> None:
     squares = by(heatmap.rows(make_ladder()), "variant")
-    assert squares["torch-naive"]["text"] == "1.00"
+    assert squares["torch-naive"]["text"] == "1.00x"
     ratios = paired("beyond-packed", "torch-naive")
     expected = quotient("beyond-packed", "torch-naive")
     assert squares["beyond-packed"]["ratio"] == pytest.approx(expected)
-    assert squares["beyond-packed"]["text"] == f"{expected:.2f}"
+    assert squares["beyond-packed"]["text"] == f"{expected:.2f}x"
     assert squares["beyond-packed"]["ratio_high"] == pytest.approx(max(ratios))
     lines = [line for line in read_lines(BLOCK) if line["config"] == "7B"]
     frame = heatmap.rows(read_ladder()).filter(case="7B")
@@ -208,7 +208,7 @@ def test_the_heatmap_falls_back_to_sdpa() -> None:
     frame = heatmap.rows(make_run(rows))
     assert set(frame["base"]) == {"torch-sdpa"}
     assert frame["ratio"].to_list() == [1.0, 0.5]
-    assert frame["text"].to_list() == ["1.00", "0.50 ~"]
+    assert frame["text"].to_list() == ["1.00x", "0.50x ~"]
 
 
 def test_cases_of_one_name_are_told_apart() -> None:
@@ -284,7 +284,7 @@ def test_the_best_of_ours_stands_over_the_league() -> None:
     assert list(rows) == ["torch-naive", "torch-sdpa", "jax"]
     assert {row["ours"] for row in rows.values()} == {"beyond-packed"}
     # Half of it in every round: ours is faster, and that is what the color says
-    assert rows["jax"]["ratio"] == pytest.approx(0.5) and rows["jax"]["label"] == "0.50 ▼"
+    assert rows["jax"]["ratio"] == pytest.approx(0.5) and rows["jax"]["label"] == "0.50x ▼"
     assert rows["jax"]["verdict"] == "faster"
     assert rows["torch-sdpa"]["ratio"] == pytest.approx(quotient("beyond-packed", "torch-sdpa"))
 

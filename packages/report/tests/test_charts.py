@@ -26,7 +26,7 @@ LADDER = ("heatmap", "breakdown", "waterfall", "ratio")
 OF_BLOCK = ("heatmap", "scaling", "ceiling", "league", "breakdown", "waterfall", "ratio")
 AXIS_WITH_UNIT = re.compile(
     r"\((µs|ms|s|ratio|%|GFLOP|bytes|MiB)\b|\(ratio\)|\(%\)|GFLOP/s"
-    r"|^sequence length \(log\)$|^programs, fastest first$"
+    r"|^sequence length \(log\)$|^programs, fastest first$|^time, .+ / .+"
 )
 
 

@@ -85,7 +85,7 @@ def test_the_bars_have_the_mean_over_all_orders_and_its_range() -> None:
     folding = frame["folding"]
     assert folding["first_in"] == pytest.approx(math.exp(0.3), rel=1e-5)
     assert folding["last_in"] == pytest.approx(math.exp(0.2), rel=1e-5)
-    assert folding["label"] == f"{math.exp(0.25):.2f}×"
+    assert folding["label"] == f"{math.exp(0.25):.2f}x"
 
 
 def test_the_waterfall_closes() -> None:

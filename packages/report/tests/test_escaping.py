@@ -27,8 +27,10 @@ from ablation_report.escaping import (
 )
 from ablation_report.load import gather
 from ablation_report.site import write_pages
+from ablation_report.site.assets import write_assets
 from ablation_report.site.inputs import Inputs
 from ablation_report.site.navigation import to_toml, write_config
+from ablation_report.site.text import run_page
 
 ROOT = Path(__file__).parents[3]
 
@@ -86,11 +88,13 @@ def shape_of(page: Path) -> Shape:
 
 
 def build(folder: Path, suffix: str, name: str) -> list[Path]:
-    """Build the site of a run of every kind; return its pages in the order of the navigation."""
+    """Build the site of a run of every kind; return its pages in the order of the navigation, then
+    those of runs, which it does not name."""
     gathered = gather(write_all(folder, ROOT / "data/published", suffix, name))
     entries = write_pages(Inputs(gathered), ROOT / "docs", folder / "docs", ROOT)
     config = folder / "zensical.toml"
-    write_config(ROOT / "zensical.toml", config, folder / "docs", entries)
+    write_assets(folder / "docs")
+    write_config(ROOT / "zensical.toml", config, folder / "docs", entries, {})
     project = tomllib.loads(config.read_text(encoding="utf-8"))["project"]
     # The reference is made from installed packages
     del project["plugins"]["mkdocstrings"]
@@ -98,7 +102,8 @@ def build(folder: Path, suffix: str, name: str) -> list[Path]:
     command = [sys.executable, "-m", "zensical", "build", "--clean", "-f", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return [folder / "site" / Path(page).with_suffix(".html") for page in _pages(project["nav"])]
+    pages = [*_pages(project["nav"]), *dict.fromkeys(map(run_page, gathered.runs))]
+    return [folder / "site" / Path(page).with_suffix(".html") for page in pages]
 
 
 def _pages(entries: list[dict[str, object]]) -> list[str]:
@@ -113,6 +118,7 @@ def _pages(entries: list[dict[str, object]]) -> list[str]:
 def sites(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Path]]:
     """Each page of a site whose texts have markup, and the same page without."""
     pytest.importorskip("zensical", reason="zensical is not installed")
+    pytest.importorskip("vl_convert", reason="vl-convert-python is not installed")
     folder = tmp_path_factory.mktemp("sites")
     hostile = build(folder / "hostile", PAYLOAD, NAME)
     return list(zip(hostile, build(folder / "benign", BENIGN, BENIGN), strict=True))

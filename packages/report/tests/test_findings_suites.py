@@ -396,7 +396,7 @@ def test_the_findings_of_suites_are_printed(tmp_path: Path) -> None:
     rows = CASES["forward_target"]["holds"]
     header = make_header(list(rows), baseline=SDPA, twins=[])
     text = findings_text(gather(write_run(tmp_path / "run", list(rows), header)), "md")
-    assert f"## {SWEEP}: Our forward against SDPA" in text
+    assert f"## {SWEEP}: On one thread our flash forward is at least" in text
     told = f'Time of "{FLASH}" over that of "{SDPA}", target at most 0.67x: reached: 0.50x'
     assert f"- **run**: *holds*: {told}" in text
     assert "Rows: `run/rows.jsonl:1,2`" in text

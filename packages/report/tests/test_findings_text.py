@@ -10,7 +10,8 @@ from finding_rows import block_run, floor_of_flash, make
 from samples import make_attention_row, make_run, write_run
 
 from ablation_report import findings
-from ablation_report.findings import FINDINGS, findings_text
+from ablation_report.escaping import escape
+from ablation_report.findings import FINDINGS, Finding, findings_text
 from ablation_report.findings.attention_sweep.attention_crossover import FINDING as CROSSOVER
 from ablation_report.findings.block.flash_crossover import crossover
 from ablation_report.findings.judge import combine
@@ -83,7 +84,7 @@ def test_text_has_a_line_for_each_run() -> None:
     assert "Not read: data/runs/broken: damaged" in text
     assert "first: block, Test CPU, 2 cores, 2 threads, 4 rows" in text
     for finding in of_block:
-        assert f"{finding.title}\n{'-' * len(finding.title)}\nClaim: {finding.claim}\n" in text
+        assert f"{finding.claim}\n{'-' * len(finding.claim)}\n" in text
         assert finding.published is None or f"Published: {finding.published}\n" in text
     told = '"passes-matmul-add" against "passes-absorb": faster at Toy (-10%).'
     assert f"\nfirst: holds: {told}\n" in text
@@ -95,15 +96,15 @@ def test_text_has_a_line_for_each_run() -> None:
 
 def test_a_run_is_asked_for_the_findings_of_its_suite_alone() -> None:
     text = findings_text(Gathered((alone(lengths({100: (800, 1000)})),)), "text")
-    titles = [f.title for f in FINDINGS if f"{f.suite}: {f.title}\n" in text]
-    assert titles == [f.title for f in FINDINGS if f.suite == "attention-sweep"]
-    assert "The tuned default" not in text
+    claims = [f.claim for f in FINDINGS if f"{f.suite}: {f.claim}\n" in text]
+    assert claims == [f.claim for f in FINDINGS if f.suite == "attention-sweep"]
+    assert "What compile chooses" not in text
 
 
 def test_markdown_names_the_rows_and_has_the_tables() -> None:
     text = findings_text(two_runs(), "md")
     for finding in (finding for finding in FINDINGS if finding.suite == BLOCK):
-        assert f"\n\n## {finding.title}\n\nClaim: {finding.claim}\n\n" in text
+        assert f"\n\n## {escape(finding.claim)}\n\n" in text
     assert "- **first**: *holds*: " in text
     assert "faster at Toy (-10%). Rows: `first/rows.jsonl:1,2`.\n- **second**: *not measured*" in (
         text
@@ -179,7 +180,7 @@ def test_attention_alone_takes_the_fastest_kernel_of_a_form() -> None:
 def test_attention_alone_is_printed(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "alone", [make_attention_row()])
     text = findings_text(gather(folder), "text")
-    assert f"Claim: {CROSSOVER.claim}\n\nalone: not measured: " in text
+    assert f"{'-' * len(CROSSOVER.claim)}\n\nalone: not measured: " in text
 
 
 def test_a_floor_that_was_measured_is_named() -> None:
@@ -206,6 +207,17 @@ def test_a_floor_that_was_measured_is_named() -> None:
 )
 def test_crossover(points: list[tuple[int, Verdict]], expected: tuple[str, int | None]) -> None:
     assert crossover(points) == expected
+
+
+SHOWN = [finding for finding in FINDINGS if not finding.is_target]
+
+
+@pytest.mark.parametrize("finding", SHOWN, ids=lambda finding: finding.key)
+def test_a_claim_is_a_short_sentence_that_a_verdict_can_follow(finding: Finding) -> None:
+    words = finding.claim.split()
+    assert finding.claim.endswith(".") and len(words) <= 25
+    # "Does not hold" after "at no config" has to be read twice
+    assert not {"no", "not", "nowhere"} & set(words) or finding.claim.startswith("No ")
 
 
 def test_a_finding_is_one_file_in_the_folder_of_its_suite() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_tables import page_tables
 from samples import FLOPS, SIZES, make_header, make_row, make_run, make_timed, write_run
 from test_site_choice import LADDER, WHOLE, ladder_rows, league_rows, rows_of, write
 
@@ -21,9 +22,9 @@ from ablation_report.site.inputs import Inputs
 from ablation_report.site.navigation import pages_of
 from ablation_report.site.pages.cold_weights import NO_RUN, cold_weights_block
 from ablation_report.site.pages.configs import config_page
-from ablation_report.site.pages.league import league_block, result_block
+from ablation_report.site.pages.league import league_block
 from ablation_report.site.pages.performance import rungs_beyond_block
-from ablation_report.site.readme import result
+from ablation_report.site.readme import sizes
 from ablation_report.tables import run_tables
 from ablation_report.tables.summary import summarize
 
@@ -166,16 +167,18 @@ def test_layers_are_a_setting_of_their_own(tmp_path: Path) -> None:
     inputs = make_inputs(tmp_path)
     found = settings(places(inputs.recorded(BLOCK)))
     assert sorted((s.layers, len(s.places)) for s in found) == [(1, 2), (4, 2)]
-    block = league_block(inputs)
-    first, _, second = block.partition("2 threads, avx2, 4 layers")
-    assert list(rows_of(first)) == ["Toy", "Small"]
-    assert list(rows_of(second)) == [NAME, "Small, 4 layers"]
+    matrix, *tables = page_tables(league_block(inputs))
+    # One machine and number of threads: one column
+    assert matrix.titles == ["Size", "Test CPU, 2 cores, 2 threads"]
+    assert [line[0] for line in matrix.lines] == ["Toy", "Small", NAME, "Small, 4 layers"]
+    five = [[line[0] for line in table.lines] for table in tables if table.titles[0] == "Case"]
+    assert five == [["Toy", "Small"], [NAME, "Small, 4 layers"]]
 
 
 def test_the_first_screen_and_the_main_run_are_of_single_blocks(tmp_path: Path) -> None:
     inputs = make_inputs(tmp_path)
-    assert list(rows_of(result_block(inputs))) == ["Toy", "Small"]
-    assert "4 layers" not in result(inputs)
+    assert list(rows_of(sizes(inputs))) == ["Toy", "Small"]
+    assert "4 layers" not in sizes(inputs)
     main = main_run(inputs.recorded(BLOCK))
     assert main is not None and main.name == "single"
     deep = [run for run in inputs.recorded(BLOCK) if run.name == "deep"]
@@ -243,5 +246,6 @@ def test_every_page_is_written_of_a_run_of_layers(tmp_path: Path) -> None:
     assert "configs/toy-4-layers.md" in pages
     # What was published is of a single block
     page = (tmp_path / "pages/configs/toy-4-layers.md").read_text("utf-8")
-    assert "## Published" not in page
-    assert "### Time over size" in (tmp_path / "pages/runs/deep.md").read_text("utf-8")
+    assert "<summary>Published" not in page
+    run = (tmp_path / "pages/runs/deep.md").read_text("utf-8")
+    assert "<summary>Time over size</summary>" in run

@@ -12,9 +12,9 @@ from ablation_report.machines import full_name, machine_name, microarchitecture
 
 RUNS = Path(__file__).parents[3] / "data" / "runs"
 NAMES = {
-    "zen4": "Zen 4 server, 2 vCPU",
-    "zen5": "Zen 5 server, 2 vCPU",
-    "emerald-rapids": "Emerald Rapids server, 2 vCPU",
+    "zen4": "Zen 4 server, 2 vCPUs",
+    "zen5": "Zen 5 server, 2 vCPUs",
+    "emerald-rapids": "Emerald Rapids server, 2 vCPUs",
 }
 
 
@@ -39,11 +39,11 @@ def test_recorded_machines_have_the_names_of_their_folders() -> None:
     ("machine", "name"),
     [
         (make_machine("Apple M4 Max", cores=16), "Apple M4 Max"),
-        (make_machine("AMD EPYC", cpu_family=26, cpu_model_number=2), "Zen 5 server, 2 vCPU"),
-        (make_machine("AMD EPYC", cpu_family=25, cpu_model_number=1), "Zen 3 server, 2 vCPU"),
+        (make_machine("AMD EPYC", cpu_family=26, cpu_model_number=2), "Zen 5 server, 2 vCPUs"),
+        (make_machine("AMD EPYC", cpu_family=25, cpu_model_number=1), "Zen 3 server, 2 vCPUs"),
         (
             make_machine("Intel(R) Xeon(R) Processor", cpu_family=6, cpu_model_number=0x8F),
-            "Sapphire Rapids server, 2 vCPU",
+            "Sapphire Rapids server, 2 vCPUs",
         ),
         (
             make_machine("AMD EPYC 9654 96-Core Processor", cores=96, isa_flags=["avx512_bf16"]),
@@ -58,6 +58,10 @@ def test_recorded_machines_have_the_names_of_their_folders() -> None:
             "Intel Core i7-8700K, 12 cores",
         ),
         (make_machine("Neoverse-N1", cores=1), "Neoverse-N1, 1 core"),
+        (
+            make_machine("AMD EPYC", cores=1, cpu_family=26, cpu_model_number=2),
+            "Zen 5 server, 1 vCPU",
+        ),
         (make_machine("", cores=4), "unknown processor, 4 cores"),
     ],
 )
@@ -81,5 +85,5 @@ def test_a_processor_that_nothing_tells_of_has_no_microarchitecture() -> None:
 
 def test_a_full_name_has_what_the_processor_calls_itself_once() -> None:
     machine = make_machine("AMD EPYC", cpu_family=26, cpu_model_number=2)
-    assert full_name(machine) == "Zen 5 server, 2 vCPU (AMD EPYC)"
+    assert full_name(machine) == "Zen 5 server, 2 vCPUs (AMD EPYC)"
     assert full_name(make_machine("Neoverse-N1")) == "Neoverse-N1, 2 cores"

@@ -132,7 +132,7 @@ def test_without_standard_output_the_status_tells(place: Path) -> None:
     assert (done.returncode, done.stderr) == (1, b"nowhere: no such file or folder\n")
 
 
-@pytest.mark.parametrize("variables", [{"COLUMNS": "1"}, {"COLUMNS": "x"}, {"NO_COLOR": "1"}])
+@pytest.mark.parametrize("variables", [{"COLUMNS": "x"}, {"NO_COLOR": "1"}])
 def test_the_terminal_does_not_matter(
     place: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

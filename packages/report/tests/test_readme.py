@@ -40,7 +40,7 @@ def test_a_block_is_written_anew_and_the_text_around_it_stays(tmp_path: Path) ->
 
 
 def test_an_unknown_block_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"no generated block 'x'; there are result, table"):
+    with pytest.raises(UsageError, match=r"no generated block 'x'; there are result, sizes, table"):
         fill(TEXT.replace("result", "x"), Inputs(Gathered(())))
 
 

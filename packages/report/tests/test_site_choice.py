@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_tables import page_tables
 from samples import make_header, make_row, make_timed, write_run
 
 from ablation_report.load import Gathered, gather
 from ablation_report.run import BLOCK
 from ablation_report.site.choose import is_noisy, main_run, places, settings, shown
 from ablation_report.site.inputs import Inputs
-from ablation_report.site.pages.league import league_block, leagues, result_block
+from ablation_report.site.pages.home import home_block
+from ablation_report.site.pages.league import league_block, leagues
 from ablation_report.site.pages.performance import (
     costs_block,
     floors_block,
     instruction_sets_block,
     rungs_beyond_block,
 )
+from ablation_report.site.readme import sizes
 
 DATA = Path(__file__).parents[3] / "data"
 has_data = pytest.mark.skipif(not (DATA / "runs").is_dir(), reason="no recorded runs beside this")
@@ -107,12 +110,50 @@ def rows_of(block: str) -> dict[str, list[str]]:
 def test_the_league_has_five_columns(tmp_path: Path) -> None:
     write(tmp_path / "toy", league_rows(2500))
     write(tmp_path / "medium", league_rows(1100, **MEDIUM))
-    rows = rows_of(league_block(Inputs(gather(tmp_path))))
-    assert list(rows) == ["Toy", "Medium"]
+    matrix, table = page_tables(league_block(Inputs(gather(tmp_path))))[:2]
+    assert matrix.lines == [["Toy", "0.40x"], ["Medium", "0.91x"]]
+    assert matrix.titles == ["Size", "Test CPU, 2 cores, 2 threads"]
+    assert [marks[1] for marks in matrix.marks] == ["better", "better"]
     name = OURS[0]
     # 1000 / 2500 and 1000 / 1100
-    assert rows["Toy"][1:] == [f"1.0 µs ({name})", "2.5 µs (openvino)", "0.40x", "0.40-0.40"]
-    assert rows["Medium"][1:] == [f"1.0 µs ({name})", "1.1 µs (openvino)", "0.91x", "0.91-0.91"]
+    assert [line[:5] for line in table.lines] == [
+        ["Toy", f"1.0 µs ({name})", "2.5 µs (openvino)", "0.40x", "0.40-0.40"],
+        ["Medium", f"1.0 µs ({name})", "1.1 µs (openvino)", "0.91x", "0.91-0.91"],
+    ]
+    assert [float(raw[3] or 0) for raw in table.raw] == pytest.approx([1 / 2.5, 1 / 1.1])
+
+
+def test_the_matrix_has_a_column_for_each_machine_and_number_of_threads(tmp_path: Path) -> None:
+    other = make_header()["machine"] | {"cpu_model": "Other CPU"}
+    write(tmp_path / "one", league_rows(2000))
+    write(tmp_path / "thread", league_rows(500, threads=1))
+    noisy = [row | {"samples_ns": [900, 1500] * 4} for row in league_rows(9000, **MEDIUM)]
+    noisy[-1] |= {"samples_ns": [9000, 15000] * 4}
+    write(tmp_path / "other", noisy, machine=other)
+    block = league_block(Inputs(gather(tmp_path)))
+    matrix = page_tables(block)[0]
+    by_title = {title: matrix.column(title) for title in matrix.titles[1:]}
+    assert by_title == {
+        "Test CPU, 2 cores, 2 threads": {"Toy": "0.50x", "Medium": "-"},
+        "Other CPU, 2 cores, 2 threads": {"Toy": "-", "Medium": "0.10x ~"},
+        "Test CPU, 2 cores, 1 thread": {"Toy": "2.00x", "Medium": "-"},
+    }
+    marks = {line[0]: marks for line, marks in zip(matrix.lines, matrix.marks, strict=True)}
+    assert set(marks["Toy"]) == {"", "better", "worse"}
+    # A noisy run resolves nothing
+    assert set(marks["Medium"]) == {"", "unresolved"}
+    anchors = re.findall(r'<a href="#([^"]+)">', block)
+    assert anchors and all(f"{{ #{anchor} }}" in block for anchor in anchors)
+    # Both numbers of threads
+    assert block.count('<section data-machine="Test CPU, 2 cores" markdown="1">') == 1
+
+
+def test_many_machines_have_several_matrices(tmp_path: Path) -> None:
+    for i in range(7):
+        machine = make_header()["machine"] | {"cpu_model": f"CPU {i}"}
+        write(tmp_path / f"run-{i}", league_rows(2000), machine=machine)
+    tables = page_tables(league_block(Inputs(gather(tmp_path))))
+    assert [len(table.titles) for table in tables[:3]] == [6, 3, 9]
 
 
 def test_other_arithmetic_stands_apart_in_the_league(tmp_path: Path) -> None:
@@ -122,10 +163,14 @@ def test_other_arithmetic_stands_apart_in_the_league(tmp_path: Path) -> None:
     write(tmp_path / "toy", [*league_rows(2500), strassen])
     write(tmp_path / "medium", league_rows(1100, **MEDIUM))
     block = league_block(Inputs(gather(tmp_path)))
-    rows = rows_of(block)
-    assert rows["Toy"][1] == f"1.0 µs ({OURS[0]})"
-    assert rows["Toy"][5:] == ["0.8 µs (other-strassen)", "0.32x"]
-    assert rows["Medium"][5:] == ["-", "-"]
+    tables = page_tables(block)
+    assert tables[0].column(tables[0].titles[1])["Toy"] == "0.40x"
+    assert tables[1].lines[0][1] == f"1.0 µs ({OURS[0]})"
+    # Folded, and of the size alone that has it
+    assert "<summary>Ours with another arithmetic</summary>" in block
+    assert [line[:4] for line in tables[2].lines] == [
+        ["Toy", "0.8 µs (other-strassen)", "2.5 µs (openvino)", "0.32x"]
+    ]
     assert "ours, other arithmetic" in block
 
 
@@ -160,14 +205,14 @@ def test_the_first_screen_has_the_machine_that_resolves_most(tmp_path: Path) -> 
     machine = make_header()["machine"] | {"cpu_model": "Other CPU"}
     write(tmp_path / "one", league_rows(2000))
     write(tmp_path / "two", [*league_rows(3000), *league_rows(3000, **MEDIUM)], machine=machine)
-    block = result_block(Inputs(gather(tmp_path)))
+    block = sizes(Inputs(gather(tmp_path)))
     assert block.startswith("One call of a block, float32, Other CPU, 2 cores, 2 threads, avx2:")
     assert list(rows_of(block)) == ["Toy", "Medium"]
 
 
 def test_without_a_run_every_block_says_so() -> None:
     for block in (
-        *(league_block, result_block, costs_block, floors_block),
+        *(league_block, home_block, costs_block, floors_block),
         *(rungs_beyond_block, instruction_sets_block),
     ):
         assert re.fullmatch(r"\*No .*\.\*\n", block(Inputs(Gathered(())))), block

@@ -59,10 +59,30 @@ def test_a_line_for_each_part_and_attention(tmp_path: Path) -> None:
     text = block(tmp_path, DOCUMENT)
     assert "Covered: 1 of 1 as a layer, 0 of 1 as a whole; 1 families." in text
     assert "| bert-base | bert | sdpa | 20 of 20 | 30 &gt; 9 |" in text.replace(">", "&gt;")
-    assert "attention 1, qkv 1 | 1.50x |" in text
+    assert "attention 1, qkv 1 | 1.50x | - |" in text
     refused = "<code>aten.embedding.default</code> x2"
-    assert f"| bert-base | bert | sdpa | 18 of 20 | - | - | - | {refused} |" in text
+    assert f"| bert-base | bert | sdpa | 18 of 20 | - | - | - | - | {refused} |" in text
     assert "torch 2.13.0" in text and "timm" not in text
+
+
+@pytest.mark.parametrize(
+    ("changed", "cell", "is_whole"),
+    [
+        ({}, "20 of 20", True),
+        ({"eager": {"aten.sort.default": 2}}, "18 of 20; PyTorch runs <code>aten.sort", False),
+        ({"parts": 3}, "20 of 20 in 3 parts", False),
+        ({"graphs": 2, "parts": 2}, "20 of 20 in 2 parts", False),
+        ({"parts": 0, "failure": "output: row 0"}, "output: row 0", False),
+    ],
+)
+def test_the_column_of_torch_compile(
+    tmp_path: Path, changed: dict[str, Any], cell: str, is_whole: bool
+) -> None:
+    compiled = {"graphs": 1, "parts": 1, "ops": 20, "eager": {}, "error": 3e-7, "failure": None}
+    lines = [{**LINE, "compiled": {**compiled, **changed}}, {**LINE, "model": "vit-base"}]
+    text = block(tmp_path, {**DOCUMENT, "lines": lines})
+    assert f"| 1.50x | {cell}" in text and "| 1.50x | - |" in text
+    assert f"{int(is_whole)} of 1 as one program of torch.compile; 1 families." in text
 
 
 def test_without_the_file_the_page_says_so(tmp_path: Path) -> None:
@@ -76,6 +96,7 @@ def test_without_the_file_the_page_says_so(tmp_path: Path) -> None:
         (lambda d: d.update(schema_version=2), "schema version 2"),
         (lambda d: d["lines"][0].pop("calls"), "lines"),
         (lambda d: d["lines"][0].update(ops="many"), "lines"),
+        (lambda d: d["lines"][0].update(compiled={"graphs": 1}), "lines"),
         (lambda d: d.pop("length"), "length"),
     ],
 )

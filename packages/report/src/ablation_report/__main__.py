@@ -21,18 +21,20 @@ import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ablation_report import __version__, output
+from ablation_report import output
+from ablation_report.command_line import FRAME_FORMATS, make_parser
 from ablation_report.compare import compare_runs
 from ablation_report.compare.conditions import differences
 from ablation_report.compare.order import agree
 from ablation_report.compare.tables import compare_tables
 from ablation_report.escaping import visible
-from ablation_report.load import check, gather, read_one, without_rows
+from ablation_report.latest import run_path
+from ablation_report.load import Gathered, check, gather, read_one, without_rows
 from ablation_report.output import UsageError
 from ablation_report.reading import SchemaError
 from ablation_report.run import Run
-from ablation_report.stats import MARGIN
 from ablation_report.tables import show
+from ablation_report.tables.fitting import filled
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_NO_READER = 1, 2, 130, 141
 
@@ -41,16 +43,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status that the module's text lists."""
     output.prepare()
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser(arguments).parse_args(arguments)
-    if getattr(options, "format", "text") != "text":
-        output.print_data()
     try:
+        options = _parsed(arguments)
+        if getattr(options, "format", "text") != "text":
+            output.print_data()
         return _guarded(options)
     except BrokenPipeError:
         output.drop()
         return EXIT_NO_READER
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the words of the command line; help is written out before the command ends."""
+    try:
+        return make_parser(arguments).parse_args(arguments)
+    except SystemExit:
+        output.flush()
+        raise
 
 
 def _guarded(options: argparse.Namespace) -> int:
@@ -85,10 +96,15 @@ def _run(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     """Print the tables of one run, or of all that a published file holds."""
-    runs = read_one(options.run)
-    parts = [show(run, options.format) for run in runs]
+    runs = read_one(run_path(options.run))
+    parts = [show(run, options.format, output.width()) for run in runs]
     print("\n\n".join(parts) or f"{visible(options.run)}: a published file without rows")
     return 0
+
+
+def _gather(options: argparse.Namespace) -> Gathered:
+    """Read the runs and files that a command takes."""
+    return gather(*map(run_path, options.paths))
 
 
 def _pair(options: argparse.Namespace) -> tuple[Run, Run]:
@@ -97,7 +113,7 @@ def _pair(options: argparse.Namespace) -> tuple[Run, Run]:
 
 
 def _recorded(path: Path, command: str) -> Run:
-    runs = read_one(path)
+    runs = read_one(run_path(path))
     told = "published figures"
     if runs and not runs[0].is_published:
         if runs[0].rows:
@@ -125,7 +141,8 @@ def _compare(options: argparse.Namespace) -> int:
         message = f"the runs differ in {'; '.join(found)}\n--force compares them all the same"
         raise UsageError(message)
     changes = compare_runs(first, second, options.margin / 100)
-    print("\n\n".join(table.text() for table in compare_tables(first, second, changes)))
+    tables = compare_tables(first, second, changes)
+    print("\n\n".join(table.text(output.width()) for table in tables))
     if found:
         print("\nForced; the runs differ in", "; ".join(found))
     failing = {"slower": ("slower",), "different": ("slower", "faster")}.get(options.fail_on, ())
@@ -148,7 +165,7 @@ def _counters(options: argparse.Namespace) -> int:
                 f"{run.path}: no program with points of factors; expected suite attribution"
             )
     changes = counter_changes(first, second)
-    print(changes_text(first, second, changes))
+    print(changes_text(first, second, changes, output.width()))
     if options.out is not None:
         from ablation_report.tables.attribution_rows import changes_frame
         from ablation_report.tables.summary import write_summary
@@ -161,8 +178,11 @@ def _findings(options: argparse.Namespace) -> int:
     """Print what every run says of every claim; 1 if one could not be read."""
     from ablation_report.findings.text import findings_text
 
-    gathered = gather(*options.paths)
-    print(findings_text(gathered, options.format))
+    gathered = _gather(options)
+    text, width = findings_text(gathered, options.format), output.width()
+    if options.format == "text":
+        text = "\n".join(line for told in text.split("\n") for line in filled(told, width, "  "))
+    print(text)
     for told in (*gathered.problems, *gathered.notes):
         print(told, file=sys.stderr)
     return EXIT_REFUSED if gathered.problems else 0
@@ -174,9 +194,9 @@ def _evidence(options: argparse.Namespace) -> int:
     from ablation_report.evidence import evidence
     from ablation_report.evidence.tables import evidence_tables
 
-    gathered = gather(*options.paths)
+    gathered = _gather(options)
     tables = evidence_tables(evidence(gathered.runs))
-    text = "\n\n".join(table.text() for table in tables)
+    text = "\n\n".join(table.text(output.width()) for table in tables)
     print(text or "no recorded run has a program under two names")
     for told in (*gathered.problems, *gathered.notes):
         print(told, file=sys.stderr)
@@ -184,16 +204,33 @@ def _evidence(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    """Write the rows of many runs, or their attribution, as CSV, Parquet or Markdown."""
-    from ablation_report.tables.summary import frame_csv, frame_markdown, summarize, write_summary
-
+    """Write the rows of runs, or their attribution, in a format of another tool."""
     if options.out is None and options.format == "parquet":
         raise UsageError("argument --out is missing: Parquet goes into a file")
-    gathered = gather(*options.paths)
+    is_frame = options.format in FRAME_FORMATS
+    if options.attribution and not is_frame:
+        accepted = ", ".join(FRAME_FORMATS)
+        raise UsageError(f"--attribution --format {options.format}: accepted: {accepted}")
+    gathered = _gather(options)
     if gathered.problems:
         raise SchemaError(gathered.problems)
     for note in gathered.notes:
         print(note, file=sys.stderr)
+    if is_frame:
+        _export_frame(gathered, options)
+    else:
+        from ablation_report.export import export_text, write_export
+
+        if options.out is None:
+            print(export_text(gathered.runs, options.format), end="")
+        else:
+            write_export(gathered.runs, options.format, options.out)
+    return 0
+
+
+def _export_frame(gathered: Gathered, options: argparse.Namespace) -> None:
+    from ablation_report.tables.summary import frame_csv, frame_markdown, summarize, write_summary
+
     if options.attribution:
         from ablation_report.tables.attribution_rows import attribution_frame
 
@@ -204,7 +241,6 @@ def _export(options: argparse.Namespace) -> int:
         print(frame_csv(frame) if options.format == "csv" else frame_markdown(frame), end="")
     else:
         write_summary(frame, options.out, options.format)
-    return 0
 
 
 def _site(options: argparse.Namespace) -> int:
@@ -216,72 +252,12 @@ def _site(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     """Print what is sound; 1 if a file is not."""
-    sound, problems = check(*options.paths)
+    sound, problems = check(*map(run_path, options.paths))
     for sentence in sound:
         print(visible(sentence))
     for problem in problems:
         print(problem, file=sys.stderr)
     return EXIT_REFUSED if problems else 0
-
-
-def _margin(text: str) -> float:
-    """Read a percentage between 0 and 100."""
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < 100:
-            return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r}, expected a percentage above 0 and below 100")
-
-
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="ablation-report", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"ablation-report {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
-    shower = commands.add_parser("show", aliases=["attention"], help="print the tables of a run")
-    shower.add_argument("run", type=Path, help="a run folder, or a published file")
-    shower.add_argument("--format", choices=("text", "md"), default="text")
-    checker = commands.add_parser("check", help="validate run folders and published files")
-    checker.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")
-    finder = commands.add_parser("findings", help="say what the rows say of each claim")
-    finder.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")
-    finder.add_argument("--format", choices=("text", "md"), default="text")
-    evident = commands.add_parser("evidence", help="say how often verdicts are wrong")
-    evident.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")
-    agreer = commands.add_parser("agree", help="say how far two runs agree in order")
-    comparer = commands.add_parser("compare", help="say row by row what changed between two runs")
-    counter = commands.add_parser(
-        "counters", help="say which counters of programs changed, and why"
-    )
-    counter.add_argument("--out", type=Path, help="a file for the changes, as CSV")
-    for parser_of_two in (agreer, comparer, counter):
-        parser_of_two.add_argument("first", type=Path, help="a run folder")
-        parser_of_two.add_argument("second", type=Path, help="another run folder")
-    comparer.add_argument("--force", action="store_true", help="compare runs that differ in more")
-    comparer.add_argument(
-        "--margin",
-        type=_margin,
-        default=100 * MARGIN,
-        metavar="PERCENT",
-        help="two times within this part of each other are the same (default %(default)g)",
-    )
-    comparer.add_argument(
-        "--fail-on",
-        choices=("slower", "different"),
-        help="exit 3 at such a row, 4 at a process that is such as a whole",
-    )
-    site = commands.add_parser("site", help="write the pages of the site")
-    if "site" in arguments:
-        # Charts take a second to load, which no other command waits for
-        from ablation_report.site import command
-
-        command.add_arguments(site)
-    exporter = commands.add_parser("export", help="write a summary of many runs")
-    exporter.add_argument("paths", type=Path, nargs="+", help="files, runs, or folders of these")
-    exporter.add_argument("--format", choices=("csv", "parquet", "md"), default="csv")
-    exporter.add_argument(
-        "--attribution", action="store_true", help="what each factor is worth, instead of the rows"
-    )
-    exporter.add_argument("--out", type=Path, help="a file (default: print)")
-    return parser
 
 
 if __name__ == "__main__":

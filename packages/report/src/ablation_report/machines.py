@@ -45,9 +45,9 @@ _KIB = {"": 1 / 1024, "K": 1, "M": 1024, "G": 1024**2}
 
 
 def machine_name(machine: Mapping[str, Any]) -> str:
-    """Return the name of a machine, of the header's table: Zen 4 server, 2 vCPU; Apple M4 Max.
+    """Return the name of a machine by the header's table: Zen 4 server, 2 vCPUs; Apple M4 Max.
 
-    A processor that is not known is called what it calls itself.
+    An unknown processor has its own string as name.
     """
     text = " ".join(str(machine["cpu_model"]).split())
     plain = " ".join(_CLEAN.sub(" ", text).split())
@@ -58,7 +58,7 @@ def machine_name(machine: Mapping[str, Any]) -> str:
     has_number = any(map(str.isdigit, plain))
     is_virtual = machine.get("virtualization") or not has_number
     cores = machine["cores"]
-    size = f"{cores} {'vCPU' if kind and is_virtual else 'core' if cores == 1 else 'cores'}"
+    size = f"{cores} {'vCPU' if kind and is_virtual else 'core'}{'' if cores == 1 else 's'}"
     if kind is None or has_number:
         return f"{plain if has_number else text or 'unknown processor'}, {size}"
     return f"{kind}{' server' if _SERVER.search(text) else ''}, {size}"

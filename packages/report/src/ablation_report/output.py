@@ -5,12 +5,17 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import shutil
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 from ablation_report.escaping import visible
 
 # What stands in for the characters of tables where a terminal has none of them
 PLAIN = {"µ": "u", "±": "+-", "×": "x", "–": "-", "—": "-", "…": "..."}
+# Narrower tables would be one column a block
+LEAST_WIDTH = 40
 _HANDLER = "ablation_report.plain"
 
 
@@ -32,6 +37,16 @@ def prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=_HANDLER)
+
+
+def width() -> int | None:
+    """Return the columns that text has: those of the terminal or of COLUMNS; None for a file or
+    pipe, whose lines are as long as they need to be."""
+    is_bounded = os.environ.get("COLUMNS", "").isdecimal() or (
+        sys.stdout is not None and sys.stdout.isatty()
+    )
+    # A terminal of no known width says 0
+    return max(LEAST_WIDTH, shutil.get_terminal_size().columns) if is_bounded else None
 
 
 def print_data() -> None:
@@ -58,6 +73,31 @@ def flush() -> None:
     except OSError:
         drop()
         raise
+
+
+def write_file(out: Path, data: bytes, is_own: Callable[[Path], bool]) -> None:
+    """Write a file whole or not at all, or into a device or pipe.
+
+    Raises:
+        UsageError: the file exists, is not empty, and is none that `is_own` knows.
+        OSError: it cannot be written.
+    """
+    target = Path(os.path.realpath(out))
+    if target.is_dir():
+        raise UsageError(f"--out {out}: a folder, expected a file")
+    if target.exists() and not target.is_file():
+        target.write_bytes(data)
+        return
+    if target.exists() and target.stat().st_size > 0 and not is_own(target):
+        message = "exists and is no summary or export that ablation-report wrote"
+        raise UsageError(f"--out {out}: {message}; name a file that does not exist, or remove it")
+    written = target.with_name(f".{os.getpid()}.partial")
+    try:
+        with written.open("xb") as file:
+            file.write(data)
+        written.replace(target)
+    finally:
+        written.unlink(missing_ok=True)
 
 
 def said(error: Exception) -> str:

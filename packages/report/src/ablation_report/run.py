@@ -14,6 +14,7 @@ from typing import Any
 
 from ablation_report.rows import is_float32, is_nominal, peak_flops_per_s
 from ablation_report.stats import (
+    MOST_NOISY,
     Interval,
     Verdict,
     floor_of,
@@ -107,6 +108,18 @@ class Run:
     def twins(self) -> tuple[tuple[str, str], ...]:
         """Pairs of variants that are one program: what their times differ by is noise."""
         return tuple((first, second) for first, second in self.header["twins"])
+
+    @cached_property
+    def noisy_times(self) -> tuple[int, int]:
+        """How many times are noisy, and how many have an interval that tells."""
+        told = [t.is_noisy for row in self.rows if (t := self.time(row)) and t.is_noisy is not None]
+        return sum(told), len(told)
+
+    @property
+    def is_too_noisy(self) -> bool:
+        """True where half of the times and more are noisy: the run is not to be used."""
+        noisy, timed = self.noisy_times
+        return timed > 0 and noisy >= MOST_NOISY * timed
 
     @property
     def ceilings(self) -> Mapping[str, Any]:

@@ -39,6 +39,9 @@ MARGIN = 0.02
 # A case whose twins differ by more is too noisy to compare anything in it.
 MOST_FLOOR = 0.10
 
+# A run in which this share of the times is noisy is not to be used.
+MOST_NOISY = 0.5
+
 Verdict = Literal["faster", "slower", "same", "not resolved"]
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 
 from ablation_report.attribution import Attribution, Worth, attributions, why_not
+from ablation_report.means import ratio_text
 from ablation_report.run import Run
 from ablation_report.series import short_case
 from ablation_report.stats import MARGIN, is_too_noisy
@@ -56,7 +57,7 @@ def ratio(log: float) -> float:
 def text(log: float) -> str:
     """Write a logarithm as the ratio that it is of: 1.62x."""
     value = ratio(log)
-    return f"{value:.3g}x" if value >= 10 else f"{value:.2f}x"
+    return f"{value:.3g}x" if value >= 10 else ratio_text(value)
 
 
 def is_beyond(log: float, n_times: int, floor: float | None) -> bool:

@@ -12,7 +12,7 @@ from ablation_report.charts import frames, panels, theme
 from ablation_report.run import FORWARD, Row, Run
 
 TITLE = "Every variant in every case"
-CAPTION = "Color: time over that of the best of the case. Text: the time, or the status."
+CAPTION = "Color: time, variant / fastest of the case. Text: the time, or the status."
 SCHEMA: frames.Schema = {
     **panels.PANEL,
     **frames.IDENTITY,
@@ -107,11 +107,11 @@ def chart(run: Run) -> alt.LayerChart:
     base = alt.Chart(frame).encode(x=x, y=y)
     color = alt.Color(
         "over_best:Q",
-        title="time over the best of the case (logarithmic)",
+        title=theme.ratio_title("variant", "fastest of the case") + " (logarithmic)",
         scale=alt.Scale(
             type="log",
             domain=[LEVELS[0], LEVELS[-1]],
-            range=[theme.PALE, theme.VERMILION],
+            range=[theme.PALE, theme.WORSE],
             interpolate="lab",
             clamp=True,
             nice=False,
@@ -120,7 +120,7 @@ def chart(run: Run) -> alt.LayerChart:
     )
     tips = panels.tooltips(
         alt.Tooltip("time_ms:Q", title="time (ms)", format=",.4~r"),
-        alt.Tooltip("over_best:Q", title="over the best", format=".2f"),
+        alt.Tooltip("over_best:Q", title="variant / fastest", format=".2f"),
     )
     known = base.transform_filter("isValid(datum.over_best)")
     squares = known.mark_rect(stroke=theme.GRAY, strokeOpacity=0.25).encode(

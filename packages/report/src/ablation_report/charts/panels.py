@@ -15,7 +15,7 @@ from ablation_report.run import Row, Run
 # Ours take from the front, others from the back: the blues are ours
 COLORS = (
     *(theme.BLUE, theme.SKY, theme.GREEN, theme.PURPLE),
-    *(theme.VERMILION, theme.PALE_GRAY, theme.ORANGE),
+    *(theme.OLIVE, theme.PALE_GRAY, theme.ORANGE),
 )
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 PANEL: Mapping[str, type[pl.DataType]] = {"panel": pl.String}

@@ -19,6 +19,11 @@ PALE_GRAY = "#A6A6A6"
 # The palette of Okabe and Ito, Color Universal Design, 2008
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
+# Paul Tol's muted scheme: its yellow is too pale for a line
+OLIVE = "#999933"
+# The one convention of charts and pages: a result that is better, worse, the same, or open. Ours is
+# blue where it stands beside others; vermilion is the color of nothing but a worse result.
+BETTER, WORSE, SAME, UNRESOLVED = BLUE, VERMILION, GRAY, PALE_GRAY
 
 # In the order in which they are stacked; "other" is what a published figure divides no further
 PART_COLORS: Mapping[str, str] = {
@@ -27,14 +32,14 @@ PART_COLORS: Mapping[str, str] = {
     "linear": SKY,
     "element-wise": GREEN,
     "movement": PURPLE,
-    "dispatch": VERMILION,
+    "dispatch": OLIVE,
     "other": PALE_GRAY,
 }
 VERDICT_COLORS: Mapping[str, str] = {
-    "faster": BLUE,
-    "slower": VERMILION,
-    "same": GREEN,
-    "not resolved": GRAY,
+    "faster": BETTER,
+    "slower": WORSE,
+    "same": SAME,
+    "not resolved": UNRESOLVED,
 }
 VERDICT_SHAPES: Mapping[str, str] = {
     "faster": "triangle-left",
@@ -108,6 +113,11 @@ def bar_style(is_published: bool, opacity: float = 0.9) -> dict[str, Any]:
     """How bars are filled; those of published figures are hollow."""
     hollow = {"fillOpacity": 0.0, "strokeWidth": 1.2}
     return hollow if is_published else {"fillOpacity": opacity, "strokeWidth": 0.0}
+
+
+def ratio_title(own: str, base: str) -> str:
+    """Name the two times of a ratio, as axes and tooltips write it."""
+    return f"time, {own} / {base}"
 
 
 def line_at_one(frame: pl.DataFrame, x: Callable[[str], Any], dash: Sequence[int]) -> alt.Chart:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ablation_report.escaping import visible
@@ -12,25 +13,54 @@ from ablation_report.run import Run
 
 # What must be the same for two times to be of the same thing.
 VERSIONS = ("python", "numpy", "torch")
+THREADS = "threads"
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a run was made under, by respect as messages name it, and its hardware as one text.
+
+    `threads` are the numbers of threads: two runs need only one of them in common.
+    """
+
+    told: Mapping[str, str]
+    hardware: str
+    threads: frozenset[int]
+
+
+def conditions_of(run: Run) -> Conditions:
+    """Return what a recorded run was made under."""
+    if "conditions" not in run.derived:
+        run.derived["conditions"] = _conditions(run)
+    found: Conditions = run.derived["conditions"]
+    return found
+
+
+def _conditions(run: Run) -> Conditions:
+    header = run.header
+    told = {
+        "suite": run.suite,
+        "device": header["device"],
+        "machine": full_name(header["machine"]),
+        THREADS: ", ".join(map(str, header["threads"])),
+        **{f"version of {name}": header["versions"][name] for name in VERSIONS},
+        "instruction set used": header["providers"].get("simd"),
+    }
+    texts = {what: visible(value) for what, value in told.items()}
+    return Conditions(texts, hardware(header), frozenset(header["threads"]))
 
 
 def differences(first: Run, second: Run) -> list[str]:
     """Say in which respects two runs are not of the same work, machine, threads and versions."""
-    headers = (first.header, second.header)
-    respects = {
-        "suite": (first.suite, second.suite),
-        "device": tuple(header["device"] for header in headers),
-        "machine": tuple(full_name(header["machine"]) for header in headers),
-        "threads": tuple(", ".join(map(str, header["threads"])) for header in headers),
-        **{f"version of {n}": tuple(h["versions"][n] for h in headers) for n in VERSIONS},
-        "instruction set used": tuple(header["providers"].get("simd") for header in headers),
-    }
-    if set(first.header["threads"]) & set(second.header["threads"]):
-        del respects["threads"]
-    found = [f"{what}: {a} and {b}" for what, (a, b) in respects.items() if a != b]
-    if hardware(headers[0]) != hardware(headers[1]):
+    here, there = conditions_of(first), conditions_of(second)
+    found = [
+        f"{what}: {told} and {there.told[what]}"
+        for what, told in here.told.items()
+        if told != there.told[what] and not (what == THREADS and here.threads & there.threads)
+    ]
+    if here.hardware != there.hardware:
         found.append("instruction sets, caches and quota")
-    return list(map(visible, found))
+    return found
 
 
 def hardware(header: Mapping[str, Any]) -> str:

@@ -12,12 +12,13 @@ from ablation_report.series import short_case
 from ablation_report.stats import is_different, median
 from ablation_report.tables.block import noise_warning
 from ablation_report.tables.layout import NOTHING, Table, duration, percent
+from ablation_report.tables.noise import trusted
 
 
 def compare_tables(first: Run, second: Run, changes: Changes) -> list[Table]:
     """Lay out the comparison: processes that hold several variants, then the rows of each case."""
     tables = [_processes_table(second, changes.processes), _rows_table(first, second, changes)]
-    return [table for table in tables if table.rows]
+    return [trusted(table, [first, second]) for table in tables if table.rows]
 
 
 def _names(run: Run, rows: Iterable[Row]) -> dict[str, str]:
@@ -49,14 +50,16 @@ def _processes_table(second: Run, processes: Sequence[ProcessChange]) -> Table:
                 " of its rows: a third run tells, since a state does not come back"
             )
     header = ("Process", "rows", "second / first", "half of the rows", "floor", "verdict")
-    return Table("Worker processes as a whole", header, list(groups.items()), notes)
+    least = ("half of the rows", "rows")
+    title = "Worker processes as a whole"
+    return Table(title, header, list(groups.items()), notes, least=least)
 
 
 def _rows_table(first: Run, second: Run, changes: Changes) -> Table:
     names = _names(second, [change.row for change in changes.rows])
     with_phase = len({change.row["phase"] for change in changes.rows}) > 1
     with_peak = any(change.peak is not None for change in changes.rows)
-    header = ["Variant", *(["Phase"] if with_phase else []), first.name, second.name]
+    header = ["Variant", *(["Phase"] if with_phase else []), "first", "second"]
     header += ["second / first", "floor", *(["of its peak memory"] if with_peak else [])]
     groups: dict[str, list[Sequence[str]]] = {}
     for change in changes.rows:
@@ -79,9 +82,10 @@ def _rows_table(first: Run, second: Run, changes: Changes) -> Table:
         "second / first is corrected for the machine, by the median change of the rows that run"
         " code of others, and for what the row's process changed by as a whole"
     )
-    title = f"{first.name} and {second.name}"
+    title = f"First {first.name}, second {second.name}"
     heads = [*header, "verdict", "kernels"]
-    return Table(title, heads, list(groups.items()), notes, warnings)
+    least = ("kernels", "of its peak memory", "floor")
+    return Table(title, heads, list(groups.items()), notes, warnings, least)
 
 
 def _machine_note(machine: Mapping[str, float]) -> list[str]:

@@ -20,7 +20,7 @@ CAPTION = (
 )
 MOST_FALSE = 0.05
 SCHEMA = {"candidate": pl.String, "slower": pl.Float64, "called": pl.Float64}
-COLORS = (theme.ORANGE, theme.SKY, theme.GREEN, theme.PURPLE, theme.PALE_GRAY, theme.VERMILION)
+COLORS = (theme.ORANGE, theme.SKY, theme.GREEN, theme.PURPLE, theme.PALE_GRAY, theme.OLIVE)
 
 
 def rows(found: Evidence) -> pl.DataFrame:

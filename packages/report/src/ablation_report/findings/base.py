@@ -36,14 +36,14 @@ class Outcome:
 class Finding:
     """A claim that every run of a suite is asked for.
 
-    `key` is its file and anchor; `claim` a sentence that can be true or false; `published` what the
-    published text said of it, in our words, or None for a question of this project. One that
-    `is_target` asks whether this project reached a speed that it set itself; pages leave it out.
+    `key` is its file and anchor; `claim` a sentence that can be true or false, so short that a
+    verdict next to it needs no more; `published` what the published text said of it, in our words,
+    or None for a question of this project. One that `is_target` asks whether this project reached
+    a speed that it set itself; pages leave it out.
     """
 
     key: str
     suite: str
-    title: str
     claim: str
     published: str | None
     evaluate: Callable[[Run], Outcome]

@@ -80,13 +80,11 @@ def _facts(run: Run) -> str:
 
 
 def _head(finding: Finding, layout: Layout) -> list[str]:
-    title = finding.title if finding.suite == BLOCK else f"{finding.suite}: {finding.title}"
-    lines = [f"Claim: {finding.claim}"]
-    if finding.published is not None:
-        lines.append(f"Published: {finding.published}")
+    claim = finding.claim if finding.suite == BLOCK else f"{finding.suite}: {finding.claim}"
+    published = [f"Published: {finding.published}"] if finding.published is not None else []
     if layout == "md":
-        return [f"## {escape(title)}", *map(escape, lines)]
-    return ["\n".join([title, "-" * len(title), *lines])]
+        return [f"## {escape(claim)}", *map(escape, published)]
+    return ["\n".join([claim, "-" * len(claim), *published])]
 
 
 def _section(head: list[str], outcomes: Iterable[tuple[str, Outcome]], layout: Layout) -> str:

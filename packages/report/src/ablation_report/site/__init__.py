@@ -12,18 +12,32 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from altair.utils.schemapi import debug_mode
+
+from ablation_report.escaping import escape
+from ablation_report.kernel_records import read_kernels
 from ablation_report.load import found_paths, gather
 from ablation_report.output import UsageError
 from ablation_report.products import read_map
 from ablation_report.site import folder
 from ablation_report.site.assets import write_assets
 from ablation_report.site.blocks import fill
+from ablation_report.site.cards import add_cards
+from ablation_report.site.ceilings import with_one_ceiling
 from ablation_report.site.inputs import Inputs
-from ablation_report.site.navigation import Entry, refuse_config, write_config
+from ablation_report.site.navigation import (
+    LICENSE,
+    LICENSE_PAGE,
+    Entry,
+    project_facts,
+    refuse_config,
+    write_config,
+)
 from ablation_report.site.navigation import navigation as page_tree
 from ablation_report.site.pages.attribution import attribution_page, attribution_pages
+from ablation_report.site.pages.compare import compare_files
 from ablation_report.site.pages.configs import config_page
-from ablation_report.site.pages.kernels import installed_kernels, kernel_page, kernel_page_path
+from ablation_report.site.pages.kernels import installed_kernels
 from ablation_report.site.pages.runs import run_page_text
 from ablation_report.site.pages.suites import all_suites, suite_page_text
 from ablation_report.site.pictures import add_pictures
@@ -32,8 +46,10 @@ from ablation_report.site.text import run_page, suite_page
 __all__ = ["build_site", "installed_kernels", "site_inputs", "write_pages"]
 
 PASSES = "packages/executor/src/ablation_executor/passes"
-PRODUCTS = "data/products"
+PRODUCTS, KERNELS = "data/products", "data/kernels"
 MODELS = "data/models.json"
+# The search does not read a page that begins so
+NO_SEARCH = "---\nsearch:\n  exclude: true\n---\n\n"
 
 
 def site_inputs(paths: Sequence[Path], own: Sequence[Path] = (), root: Path = Path()) -> Inputs:
@@ -43,17 +59,18 @@ def site_inputs(paths: Sequence[Path], own: Sequence[Path] = (), root: Path = Pa
 
     Raises:
         OSError: a path is missing, or holds nothing to read.
-        UsageError: a map of products is damaged.
+        UsageError: a map of products, or a file of kernel times, is damaged.
     """
     gathered = gather(*paths, *own)
     places = set(map(os.path.realpath, found_paths(own)))
-    mine = (run.name for run in gathered.runs if os.path.realpath(run.path) in places)
+    mine = frozenset(run.name for run in gathered.runs if os.path.realpath(run.path) in places)
     return Inputs(
-        gathered,
+        with_one_ceiling(gathered, mine),
         installed_kernels(),
         root / PASSES,
-        frozenset(mine),
+        mine,
         products=tuple(map(read_map, sorted((root / PRODUCTS).glob("*.json")))),
+        kernel_records=tuple(map(read_kernels, sorted((root / KERNELS).glob("*.json")))),
         models=root / MODELS,
     )
 
@@ -83,7 +100,8 @@ def build_site(
     entries = write_pages(inputs, docs, out, root)
     write_assets(out)
     add_pictures(out)
-    write_config(base, config, out, entries)
+    add_cards(out)
+    write_config(base, config, out, entries, project_facts(root))
     return config
 
 
@@ -91,20 +109,24 @@ def write_pages(inputs: Inputs, docs: Path, out: Path, root: Path | None = None)
     """Write every page of the site as Markdown and return the navigation; as `build_site`."""
     folder.refuse(out, (docs, *inputs.gathered.paths))
     changelogs = _changelogs(root)
-    handwritten = {
-        name: fill(_text(path), inputs).encode() if path.suffix == ".md" else path.read_bytes()
-        for name, path in _files(docs).items()
-    }
+    # Altair would check each part of each chart, which takes twice as long as to draw them
+    with debug_mode(False):
+        handwritten = {
+            name: fill(_text(path), inputs).encode() if path.suffix == ".md" else path.read_bytes()
+            for name, path in _files(docs).items()
+        }
+        made = generated_pages(inputs)
     written = [
-        *generated_pages(inputs),
-        *((page, _text(path)) for page, path in changelogs.items()),
+        *made,
+        *((page, NO_SEARCH + _text(path)) for page, path in changelogs.items()),
+        *_license(root),
     ]
     # A name of a folder need not be text
     generated = [(name, text.encode("utf-8", "backslashreplace")) for name, text in written]
     _refuse_twice([*handwritten, *(name for name, _ in generated)])
     files = {**handwritten, **dict(generated)}
     titles = {page: f"ablation-{path.parent.name}" for page, path in changelogs.items()}
-    entries = page_tree(inputs, titles)
+    entries = page_tree(inputs, files, titles)
     folder.empty(out)
     folder.claim(out, files)
     for name, content in files.items():
@@ -137,8 +159,7 @@ def _refuse_twice(names: Sequence[str]) -> None:
 
 
 def generated_pages(inputs: Inputs) -> list[tuple[str, str]]:
-    """The pages that have no hand-written part, by their paths."""
-    kernels = inputs.kernels or ()
+    """The pages that have no hand-written part, and the files that they load, by their paths."""
     # Two copies of a published file have one page
     runs = {run_page(run): run for run in inputs.gathered.runs if run.is_published}
     recorded = (run for run in inputs.gathered.runs if not run.is_published)
@@ -146,9 +167,18 @@ def generated_pages(inputs: Inputs) -> list[tuple[str, str]]:
         *((page, config_page(inputs, config)) for config, page in inputs.configs.items()),
         *((run_page(run), run_page_text(run)) for run in (*recorded, *runs.values())),
         *((page.path, attribution_page(inputs, page)) for page in attribution_pages(inputs)),
-        *((kernel_page_path(kernel["name"]), kernel_page(kernel, inputs)) for kernel in kernels),
         *((suite_page(suite), suite_page_text(inputs, suite)) for suite in all_suites(inputs)),
+        *compare_files(inputs),
     ]
+
+
+def _license(root: Path | None) -> list[tuple[str, str]]:
+    """The page of the license, of a repository that has one."""
+    path = root / LICENSE if root else None
+    if path is None or not path.is_file():
+        return []
+    paragraphs = _text(path).strip().split("\n\n")
+    return [(LICENSE_PAGE, "\n\n".join(["# License", *map(escape, paragraphs)]) + "\n")]
 
 
 def _changelogs(root: Path | None) -> Mapping[str, Path]:

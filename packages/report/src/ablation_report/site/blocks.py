@@ -6,17 +6,16 @@ import re
 from collections.abc import Callable, Mapping
 
 from ablation_report.output import UsageError
-from ablation_report.run import BLOCK
-from ablation_report.site.choose import main_run
-from ablation_report.site.figures import home_figure
 from ablation_report.site.inputs import Inputs
+from ablation_report.site.pages.attribution import worths_block
 from ablation_report.site.pages.cold_weights import cold_weights_block
 from ablation_report.site.pages.configs import configs_block
 from ablation_report.site.pages.evidence import evidence_block
-from ablation_report.site.pages.findings import findings_block, home_findings_block
+from ablation_report.site.pages.findings import findings_block
+from ablation_report.site.pages.home import home_block, home_rows_block
 from ablation_report.site.pages.kernels import kernels_block
-from ablation_report.site.pages.ladder import NO_RUN, ladder_block
-from ablation_report.site.pages.league import league_block, result_block
+from ablation_report.site.pages.ladder import ladder_block
+from ablation_report.site.pages.league import league_block
 from ablation_report.site.pages.models import models_block
 from ablation_report.site.pages.passes import passes_block
 from ablation_report.site.pages.performance import (
@@ -25,23 +24,21 @@ from ablation_report.site.pages.performance import (
     instruction_sets_block,
     rungs_beyond_block,
 )
+from ablation_report.site.pages.published import published_block
+from ablation_report.site.pages.refused import refused_block
 from ablation_report.site.pages.runs import runs_block
 from ablation_report.site.pages.strassen import strassen_block
-from ablation_report.site.text import join, origin
 
 MARK = re.compile(r"^<!-- generated: (\S+) -->$", re.MULTILINE)
 
 
-def _home_chart(inputs: Inputs) -> str:
-    run = main_run(inputs.recorded(BLOCK))
-    return join(home_figure(run), origin(run)) if run else NO_RUN + "\n"
-
-
 BLOCKS: Mapping[str, Callable[[Inputs], str]] = {
-    "result": result_block,
-    "home-chart": _home_chart,
-    "home-findings": home_findings_block,
+    "home": home_block,
+    "home-rows": home_rows_block,
     "findings": findings_block,
+    "published": published_block,
+    "worths": worths_block,
+    "refused": refused_block,
     "ladder": ladder_block,
     "floors": floors_block,
     "cold-weights": cold_weights_block,

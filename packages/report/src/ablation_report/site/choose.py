@@ -1,7 +1,14 @@
-"""Which run answers a question: the one whose rows resolve most of it."""
+"""Which run answers a question: the one whose rows resolve most of it.
+
+A question is a function that returns what a place (a case of a run) says of it, an answer each.
+`best` and `by_evidence` are the only rule; `ladder`, `verdicts`, `worths` and `against_others` are
+the questions of the pages.
+"""
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -132,18 +139,34 @@ def is_quick(run: Run) -> bool:
 
 
 def by_evidence(found: Iterable[Place], question: Question) -> list[Place]:
-    """Order places by what they say of a question: those that are not too noisy first, then by
-    resolved comparisons, by the floor, and the newest."""
+    """Order places by what they say of a question, the best first.
 
-    def weight(place: Place) -> tuple[bool, int, float, str]:
-        said = question(place)
+    Places of noisy runs, and cases that are too noisy to compare, stand last. Of the others the
+    one with the largest share of resolved answers is first, then that with the lowest floor, then
+    the newest. The share is of the most answers that any place gives: a run that was asked less
+    does not win by that.
+    """
+    answers = [(place, question(place)) for place in found]
+    most = max((len(said) for _, said in answers), default=0)
+
+    def weight(pair: tuple[Place, Sequence[Answer]]) -> tuple[bool, float, float, str]:
+        place, said = pair
         floor = place.run.floor(place.case)
         is_too_wide = is_noisy(place.run) or is_too_noisy(floor)
-        n_resolved = sum(comparison.is_resolved for comparison in said)
-        quiet = -1.0 if floor is None else -floor
-        return not is_too_wide, n_resolved, quiet, created(place.run)
+        resolved = sum(answer.is_resolved for answer in said) / most if most else 0.0
+        # Without a floor nothing is resolved
+        quiet = -math.inf if floor is None else -floor
+        return not is_too_wide, resolved, quiet, created(place.run)
 
-    return sorted(found, key=weight, reverse=True)
+    return [place for place, _ in sorted(answers, key=weight, reverse=True)]
+
+
+def best(found: Iterable[Place], question: Question) -> Place | None:
+    """Return the place that answers a question best, of those that say anything of it.
+
+    A place of a noisy run is returned only where there is no other: its page has a banner.
+    """
+    return next(iter(by_evidence(filter(question, found), question)), None)
 
 
 def ladder(place: Place) -> list[Comparison]:
@@ -192,8 +215,7 @@ class Setting:
 
     def best(self, question: Question, found: Iterable[Place] | None = None) -> Place | None:
         """Return the place that says most of a question, of those that say anything of it."""
-        asked = self.places if found is None else found
-        return next(iter(by_evidence(filter(question, asked), question)), None)
+        return best(self.places if found is None else found, question)
 
 
 def settings(found: Iterable[Place]) -> list[Setting]:
@@ -226,9 +248,33 @@ def is_whole(place: Place) -> bool:
 
 def shown(runs: Iterable[Run], config: str) -> Place | None:
     """Return the place that the page of a config shows first; None without a run."""
-    found = places(runs, config)
-    found = [place for place in found if is_whole(place)] or found
-    return next(iter(by_evidence(found, ladder)), None)
+    return next(iter(by_machine(places(runs, config), ladder).values()), None)
+
+
+def by_machine(found: Iterable[Place], question: Question) -> dict[str, Place]:
+    """Return the place of each machine that answers a question best, by the machine's name; the
+    machine that answers it best is first.
+
+    Places that use the whole machine come before those that do not.
+    """
+    groups: dict[str, list[Place]] = {}
+    for place in found:
+        groups.setdefault(hardware(place.run.header), []).append(place)
+    whole = [[p for p in group if is_whole(p)] or group for group in groups.values()]
+    first = by_evidence((by_evidence(group, question)[0] for group in whole), question)
+    ordered = sorted(first, key=lambda place: not is_whole(place))
+    names = unique(machine_name(place.run.header["machine"]) for place in ordered)
+    return dict(zip(names, ordered, strict=True))
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Number the machines of one name: their processors differ in instruction sets or caches."""
+    counts: Counter[str] = Counter()
+    found = []
+    for name in names:
+        counts[name] += 1
+        found.append(name if counts[name] == 1 else f"{name} ({counts[name]})")
+    return found
 
 
 def single_blocks(run: Run) -> list[Place]:

@@ -3,74 +3,90 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ablation_report import charts
 from ablation_report.charts import CHARTS, ChartSpec, charts_of
-from ablation_report.escaping import attribute, escape
+from ablation_report.escaping import attribute, escape, list_item
 from ablation_report.run import Run
 from ablation_report.site.choose import Place
-from ablation_report.site.text import details, join, measures, slug
+from ablation_report.site.text import details, join, slug
 
-NO_SCRIPT = "A chart is drawn by JavaScript; its figures are in the table below."
-# The chart on the first page, and the config that it is of where it is of one
-HOME_CHART = CHARTS[0]
-HOME_CONFIG = "GPT-2"
+NO_SCRIPT = "JavaScript draws this chart, and the table of its rows."
+ROWS_TITLE = "The rows behind the chart"
 LEAGUE_CHART = "league"
+MISSING = "Charts that these rows do not allow"
 # One for each tier and number of threads
 TIER_CHARTS = "bars "
 
 
-def run_figures(run: Run, is_whole: bool = True) -> str:
+def run_figures(run: Run, is_whole: bool = True, is_titled: bool = True) -> str:
     """The charts of a run as a whole, but that of the league's page; those of each tier only where
     all are wanted."""
     specs = (s for s in charts_of(run) if not s.per_case and s.key != LEAGUE_CHART)
-    wanted = (spec for spec in specs if is_whole or not spec.key.startswith(TIER_CHARTS))
-    return join(*(figure(spec, run) for spec in wanted)).rstrip()
+    wanted = (s for s in specs if is_whole or not s.key.startswith(TIER_CHARTS))
+    return figures(wanted, run, is_titled=is_titled)
 
 
 def league_figure(run: Run) -> str:
     """The chart that compares ours with other runtimes."""
     specs = (spec for spec in CHARTS if spec.key == LEAGUE_CHART)
     named = (replace(spec, title=f"{spec.title}: {run.name}") for spec in specs)
-    return join(*(figure(spec, run) for spec in named)).rstrip()
+    return figures(named, run, is_titled=False)
 
 
-def case_figures(place: Place) -> str:
+def case_figures(place: Place, is_titled: bool = True) -> str:
     """The charts of one case of a run."""
-    specs = (spec for spec in charts_of(place.run) if spec.per_case)
-    return join(*(figure(spec, place.run, place) for spec in specs)).rstrip()
+    wanted = (spec for spec in charts_of(place.run) if spec.per_case)
+    return figures(wanted, place.run, place, is_titled)
+
+
+def figures(
+    specs: Iterable[ChartSpec], run: Run, place: Place | None = None, is_titled: bool = True
+) -> str:
+    """Charts below each other: the first that can be drawn is open, with a heading where it is to
+    be titled; the others are folded, and so are the reasons of those that cannot be drawn."""
+    parts: list[str] = []
+    missing: list[str] = []
+    for spec in specs:
+        if why_not := charts.needs(spec, run, place.case if place else None):
+            missing.append(list_item(f"{spec.title}: {why_not}"))
+        elif parts:
+            parts.append(details(spec.title, figure(spec, run, place, is_titled=False)))
+        else:
+            parts.append(figure(spec, run, place, is_titled=is_titled))
+    return join(*parts, details(MISSING, "\n".join(missing)) if missing else None).rstrip()
 
 
 def beside_published(place: Place, other: Run) -> str:
-    """The chart that sets a case of a recorded run beside a published one."""
-    return figure(charts.against_published(other), place.run, place, other.name)
+    """The chart that sets a case of a recorded run beside a published one, without a heading."""
+    spec = charts.against_published(other)
+    return figure(spec, place.run, place, other.name, is_titled=False)
 
 
-def home_figure(run: Run) -> str:
-    """The chart of the first page."""
-    if not HOME_CHART.per_case:
-        return figure(HOME_CHART, run)
-    places = [Place(run, case) for case in run.cases]
-    return figure(HOME_CHART, run, next((p for p in places if p.config == HOME_CONFIG), places[0]))
-
-
-def figure(spec: ChartSpec, run: Run, place: Place | None = None, other: str = "") -> str:
-    """One chart with its heading, caption and table; what it lacks where it cannot be drawn."""
+def figure(
+    spec: ChartSpec,
+    run: Run,
+    place: Place | None = None,
+    other: str = "",
+    is_titled: bool = True,
+) -> str:
+    """One chart with its heading, caption and table; empty where it cannot be drawn."""
     case = place.case if place else None
+    if charts.needs(spec, run, case):
+        return ""
     # The words of a case are long, and a config says them
     where = (place.config or place.case) if place else ""
     anchor = slug(" ".join(filter(None, (spec.key, run.suite, run.name, other, where))))
-    heading = f"### {escape(spec.title)} {{ #{anchor} }}"
-    if why_not := charts.needs(spec, run, case):
-        return f"{heading}\n\n*Not drawn: {escape(why_not)}*"
-    table = charts.to_table(charts.rows(spec, run, case))
+    name = f"chart-{anchor}"
     return join(
-        heading,
-        fragment(f"chart-{anchor}", spec.title, spec.caption, charts.draw(spec, run, case)),
-        details(table.title, measures(table)),
+        f"### {escape(spec.title)} {{ #{anchor} data-search-exclude }}" if is_titled else None,
+        fragment(name, spec.title, spec.caption, charts.draw(spec, run, case)),
+        # They are in the specification: charts.js makes the table when it is opened
+        f'<details data-rows="{name}" data-search-exclude>'
+        f"<summary>{ROWS_TITLE}</summary></details>",
     ).rstrip()
 
 
@@ -81,13 +97,43 @@ def fragment(name: str, title: str, caption: str, drawn: Mapping[str, Any]) -> s
     stands in the page.
     """
     # No "<" at all: "<!--" too changes where a script ends
-    content = json.dumps(drawn, separators=(",", ":")).replace("<", "\\u003c")
+    content = json.dumps(packed(drawn), separators=(",", ":")).replace("<", "\\u003c")
     label = attribute(title)
     return (
-        '<figure class="chart">\n'
+        '<figure class="chart" data-search-exclude>\n'
         f'<div class="vega-chart" id="{name}" role="img" aria-label="{label}"></div>\n'
         f'<script type="application/json" data-chart="{name}">{content}</script>\n'
         f"<noscript>{NO_SCRIPT}</noscript>\n"
         f"<figcaption>{escape(caption)}</figcaption>\n"
         "</figure>"
     )
+
+
+def packed(drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a specification with the rows of its data as lists below one list of names, and six
+    digits of each number, which no chart shows more of: half as many bytes. charts.js unpacks it.
+    """
+    short: dict[str, Any] = _short(drawn)
+    datasets = {
+        name: {"names": list(*rows[:1]), "rows": [list(row.values()) for row in rows]}
+        for name, rows in short.get("datasets", {}).items()
+    }
+    return {**short, "datasets": datasets} if datasets else short
+
+
+def unpacked(specification: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a specification as Vega-Lite has it."""
+    datasets = {
+        name: [dict(zip(data["names"], row, strict=True)) for row in data["rows"]]
+        for name, data in specification.get("datasets", {}).items()
+    }
+    return {**specification, "datasets": datasets} if datasets else dict(specification)
+
+
+def _short(value: Any) -> Any:
+    """Nested lists and tables with six digits of each number."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {name: _short(entry) for name, entry in value.items()}
+    return [_short(entry) for entry in value] if isinstance(value, list) else value

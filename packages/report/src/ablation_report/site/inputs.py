@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ablation_report.kernel_records import KernelRecord
 from ablation_report.load import Gathered
 from ablation_report.naming import slugs
 from ablation_report.products import ProductMap
@@ -24,7 +25,8 @@ class Inputs:
     models.
 
     `mine` names the runs that stay on the reader's machine: they have pages, and none of the
-    others is made from them. `products` are the maps of Strassen's products.
+    others is made from them. `products` are the maps of Strassen's products, `kernel_records` the
+    times of kernels.
     """
 
     gathered: Gathered
@@ -32,6 +34,7 @@ class Inputs:
     passes: Path | None = None
     mine: frozenset[str] = frozenset()
     products: Sequence[ProductMap] = ()
+    kernel_records: Sequence[KernelRecord] = ()
     models: Path | None = None
 
     def recorded(self, suite: str | None = None) -> list[Run]:

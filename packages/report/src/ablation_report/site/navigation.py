@@ -4,86 +4,114 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ablation_report.escaping import html_text
 from ablation_report.output import UsageError
-from ablation_report.run import Run
+from ablation_report.site.assets import FAVICON, THEME
 from ablation_report.site.inputs import Inputs
 from ablation_report.site.pages.attribution import attribution_pages
-from ablation_report.site.pages.kernels import by_op, kernel_page_path
+from ablation_report.site.pages.compare import PAGE as COMPARE
 from ablation_report.site.pages.suites import all_suites
-from ablation_report.site.text import label_of, run_page, suite_page
+from ablation_report.site.text import run_page, suite_page
 
 CONFIG_OPENING = "# Written by `ablation-report site`, and replaced by it"
+LICENSE, LICENSE_PAGE = "LICENSE", "license.md"
+METADATA = "packages/report/pyproject.toml"
 # A title and a page, or a title and the entries below it
 Entry = Mapping[str, Any]
+Titled = tuple[tuple[str, str], ...]
+
+# Hand-written pages by what a reader asks for; one that is not here stands below "More"
+QUESTIONS: Titled = (
+    ("What is it worth?", "worth.md"),
+    ("Ours against others", "league.md"),
+    ("Which kernel is fastest?", "kernels.md"),
+    ("Models", "models.md"),
+    ("Why was my fusion refused?", "refused.md"),
+    ("Findings", "findings.md"),
+    ("Published figures, reread", "published.md"),
+)
+START: Titled = (
+    ("Quick start", "quick-start.md"),
+    ("How to read a result", "reading.md"),
+    ("Any model", "any-model.md"),
+    ("torch.compile", "torch-compile.md"),
+    ("Questions and answers", "faq.md"),
+)
+HOW: Titled = (
+    ("Method", "method.md"),
+    ("Passes", "passes.md"),
+    ("Ceilings and roofline", "performance.md"),
+    ("Engineering notes", "engineering.md"),
+    ("Design", "design.md"),
+    ("Development", "development.md"),
+    ("Add a model, a pass, a kernel", "extend.md"),
+    ("Security", "security.md"),
+    ("Glossary", "glossary.md"),
+)
+REFERENCE: Titled = (
+    ("ablation_kernels", "api/kernels.md"),
+    ("ablation_executor", "api/executor.md"),
+    ("ablation_report", "api/report.md"),
+)
 
 
-def navigation(inputs: Inputs, changelogs: Mapping[str, str]) -> list[Entry]:
-    """Every page of the site in its place; `changelogs` is the title of each by its page.
+def navigation(
+    inputs: Inputs, written: Collection[str], changelogs: Mapping[str, str]
+) -> list[Entry]:
+    """Every page of the site in its place, but those of single runs, which `runs.md` lists.
 
+    `written` are the pages that there are, and `changelogs` is the title of each by its page.
     Titles are HTML, since the theme writes them as they are.
     """
     configs = [{html_text(name): page} for name, page in inputs.configs.items()]
-    groups = [
-        {op: [{kernel["name"]: kernel_page_path(kernel["name"])} for kernel in group]}
-        for op, group in by_op(inputs.kernels or ()).items()
-    ]
     machines = [{html_text(page.title): page.path} for page in attribution_pages(inputs)]
-    attribution = [{"Attribution": machines}] if machines else []
-    own = [{"Your machine": _runs(inputs.own())}] if inputs.mine else []
-    return [
-        {"Home": "index.md"},
-        {"Quick start": "quick-start.md"},
-        {"Any model": "any-model.md"},
-        {"torch.compile": "torch-compile.md"},
-        {
-            "Results": [
-                {"Findings": "findings.md"},
-                {"The ladder": "ladder.md"},
-                {"Configs": [{"All configs": "configs.md"}, *configs]},
-                {"The league": "league.md"},
-                {"Models": "models.md"},
-                *attribution,
-                {"Suites": [{html_text(name): suite_page(name)} for name in all_suites(inputs)]},
-                {
-                    "Runs and machines": [
-                        {"All runs": "runs.md"},
-                        *_runs(inputs.recorded()),
-                        *_runs(inputs.published()),
-                    ]
-                },
-                *own,
-            ]
-        },
-        {
-            "How it works": [
-                {"Method": "method.md"},
-                {"Passes": "passes.md"},
-                {"Kernels": [{"All kernels": "kernels.md"}, *groups]},
-                {"Performance notes": "performance.md"},
-                {"Design": "design.md"},
-                {"Development": "development.md"},
-                {"Security": "security.md"},
-                {"Glossary": "glossary.md"},
-            ]
-        },
-        {
-            "Reference": [
-                {"ablation_kernels": "api/kernels.md"},
-                {"ablation_executor": "api/executor.md"},
-                {"ablation_report": "api/report.md"},
-                {"Changelogs": [{title: page} for page, title in changelogs.items()]},
-            ]
-        },
+    data = [
+        {"The ladder": "ladder.md"},
+        {"Configs": [{"All configs": "configs.md"}, *configs]},
+        {"Attribution": machines},
+        {"Suites": [{html_text(name): suite_page(name)} for name in all_suites(inputs)]},
+        {"Runs and machines": "runs.md"},
+        {"Compare two runs": COMPARE},
     ]
+    logs = [{title: page} for page, title in changelogs.items()]
+    entries: list[Entry] = [
+        {"Home": "index.md"},
+        {"Answers": _titled(QUESTIONS)},
+        {"Start": _titled(START)},
+        {"Data": data},
+        {"How it works": _titled(HOW)},
+        {"Reference": [*_titled(REFERENCE), {"Changelogs": logs}, {"License": LICENSE_PAGE}]},
+    ]
+    runs = {run_page(run) for run in inputs.gathered.runs}
+    pages = {name for name in written if name.endswith(".md")} - runs
+    others = sorted(pages.difference(pages_of(entries)))
+    more = [{"More": [{_title_of(page): page} for page in others]}]
+    return _present([*entries, *more], pages)
 
 
-def _runs(runs: Iterable[Run]) -> list[Entry]:
-    return [{html_text(label_of(run)): run_page(run)} for run in runs]
+def _titled(pages: Titled) -> list[Entry]:
+    return [{title: page} for title, page in pages]
+
+
+def _title_of(page: str) -> str:
+    """The title of a page that has no other: its name in words."""
+    return html_text(page.removesuffix(".md").replace("/", ": ").replace("-", " ").capitalize())
+
+
+def _present(entries: Iterable[Entry], pages: Collection[str]) -> list[Entry]:
+    """The entries that lead to a page that there is, without titles of nothing."""
+    found: list[Entry] = []
+    for entry in entries:
+        for title, target in entry.items():
+            if isinstance(target, str):
+                found += [{title: target}] if target in pages else []
+            elif below := _present(target, pages):
+                found.append({title: below})
+    return found
 
 
 def pages_of(entries: Sequence[Entry]) -> list[str]:
@@ -109,15 +137,34 @@ def refuse_config(base: Path, out: Path) -> None:
         )
 
 
-def write_config(base: Path, out: Path, docs: Path, entries: Sequence[Entry]) -> None:
+def write_config(
+    base: Path, out: Path, docs: Path, entries: Sequence[Entry], facts: Mapping[str, str]
+) -> None:
     """Write the configuration at `base` with this navigation to `out`, beside the folder `docs`.
 
     Zensical takes relative paths from where the configuration lies, and none that leads upwards.
+    `facts` are the entries of `project_facts`.
     """
     config = tomllib.loads(base.read_text(encoding="utf-8"))
     project = config["project"]
-    project |= {"docs_dir": docs.name, "nav": list(entries)}
+    project |= {"docs_dir": docs.name, "nav": list(entries), **facts}
+    project.setdefault("theme", {}).update(custom_dir=f"{docs.name}/{THEME}", favicon=FAVICON)
     out.write_text(f"{CONFIG_OPENING}\nproject = {to_toml(project)}\n", encoding="utf-8")
+
+
+def project_facts(root: Path) -> dict[str, str]:
+    """Return what the foot of every page says of the project: the name of its license and the
+    address of its sources, from the metadata of the report; what it lacks is left out."""
+    found = {}
+    license_file, metadata = root / LICENSE, root / METADATA
+    if license_file.is_file():
+        found["copyright"] = license_file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    if metadata.is_file():
+        urls = tomllib.loads(metadata.read_text(encoding="utf-8"))["project"].get("urls", {})
+        named = {name.casefold(): address for name, address in urls.items()}
+        if address := named.get("source") or named.get("repository"):
+            found["repo_url"] = address
+    return found
 
 
 def to_toml(value: Any) -> str:

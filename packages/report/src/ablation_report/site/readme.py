@@ -1,4 +1,4 @@
-"""The generated blocks of the README: ours against other runtimes, and the table of one config.
+"""The generated blocks of the README: one result, ours against others by size, and one long table.
 
 Each stands between `<!-- generated: NAME -->` and `<!-- end -->`: the README is read where nothing
 fills it in. `refresh` replaces them.
@@ -17,7 +17,8 @@ from ablation_report.output import UsageError
 from ablation_report.run import BLOCK, Run
 from ablation_report.site.choose import against_others, by_evidence, is_whole, ladder, places
 from ablation_report.site.inputs import Inputs
-from ablation_report.site.pages.league import CALL_TITLE, NO_OTHER, against_table, leagues
+from ablation_report.site.pages.home import headline, machines_shown
+from ablation_report.site.pages.league import CALL_TITLE, NO_OTHER, against_markdown
 from ablation_report.site.pages.performance import BEYOND
 from ablation_report.site.text import setting_title
 from ablation_report.tables import threads_text
@@ -60,19 +61,31 @@ def fill(text: str, inputs: Inputs) -> str:
 
 
 def result(inputs: Inputs) -> str:
-    """Ours against the best other runtime by size, on the machine whose rows resolve most."""
-    found = leagues(inputs)
+    """One sentence: ours against the fastest other runtime, on the machine that resolves most."""
+    found = machines_shown(inputs)
     if not found:
         return NO_OTHER
-    setting, shown = found[0]
+    name, setting, shown = found[0]
+    said = headline(shown)
+    made = f"{name}, {threads_text(setting.threads)}, float32"
+    return (
+        f"**{said.mean.value_text()}**: {escape(said.sentence())}. Below 1, ours is faster. "
+        f"Measured on: {escape(made)}."
+    )
+
+
+def sizes(inputs: Inputs) -> str:
+    """Ours against the fastest other runtime by size, on the same machine."""
+    found = machines_shown(inputs)
+    if not found:
+        return NO_OTHER
+    _, setting, shown = found[0]
     lines = (
-        (escape(name), place.run, said)
-        for name, place in shown.items()
-        for said in against_others(place)
+        (name, place.run, said) for name, place in shown.items() for said in against_others(place)
     )
     runs = {place.run.name: _folder(place.run) for place in shown.values()}
     title = f"{CALL_TITLE}{escape(setting_title(setting))}:"
-    return f"{title}\n\n{against_table(lines)}\n\nRows: {', '.join(runs.values())}."
+    return f"{title}\n\n{against_markdown(lines)}\n\nRows: {', '.join(runs.values())}."
 
 
 def long_table(inputs: Inputs) -> str:
@@ -94,4 +107,8 @@ def _folder(run: Run) -> str:
     return f"[{escape(run.name)}](data/runs/{run.path.name})"
 
 
-README_BLOCKS: Mapping[str, Callable[[Inputs], str]] = {"result": result, "table": long_table}
+README_BLOCKS: Mapping[str, Callable[[Inputs], str]] = {
+    "result": result,
+    "sizes": sizes,
+    "table": long_table,
+}

@@ -11,6 +11,7 @@ from ablation_report.machines import machine_of
 from ablation_report.naming import slug as slug
 from ablation_report.run import Run
 from ablation_report.site.choose import Setting, created, is_noisy, noisy_share
+from ablation_report.site.data_table import Column, data_table
 from ablation_report.stats import NOISY_WIDTH
 from ablation_report.tables import Table, percent, threads_text
 from ablation_report.tables import legend as legend_of
@@ -34,25 +35,25 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], n_left: int = 1)
 
 
 def measures(found: Table, title: str | None = None) -> str:
-    """Lay out a table of figures, its warnings above, its groups as rows and its notes below.
+    """Lay out a table of figures, its warnings above, its groups under headings, its notes below.
 
     `title` is a Markdown heading; without it there is none.
     """
-    width = len(found.header)
-    rows: list[Sequence[str]] = []
+    columns = [Column(text, is_left=i == 0) for i, text in enumerate(found.header)]
+    groups: dict[str, list[Sequence[str]]] = {}
     for name, group in found.groups:
-        rows += [[f"**{escape(name)}**", *[""] * (width - 1)]] if name else []
-        rows += [[escape(text) for text in row] for row in group]
+        groups.setdefault(name, []).extend(group)
     parts = [title] if title else []
     parts += [f"**{escape(warning)}**" for warning in found.warnings]
-    parts.append(table([escape(text) for text in found.header], rows))
+    parts.append(data_table(columns, groups))
     parts += ["\n".join(map(list_item, found.notes))] if found.notes else []
     return "\n\n".join(parts)
 
 
 def details(summary: str, body: str) -> str:
-    """Markdown that shows when its summary is clicked."""
-    return f'<details markdown="1">\n<summary>{escape(summary)}</summary>\n\n{body}\n\n</details>'
+    """Markdown that shows when its summary is clicked; the search does not read it."""
+    begin = f'<details markdown="1" data-search-exclude>\n<summary>{escape(summary)}</summary>'
+    return f"{begin}\n\n{body}\n\n</details>"
 
 
 def run_page(run: Run) -> str:

@@ -18,6 +18,7 @@ from ablation_report.machines import full_name
 from ablation_report.run import Run
 from ablation_report.tables import attribution, block, crossover, model, suite
 from ablation_report.tables.details import detail_tables
+from ablation_report.tables.fitting import filled
 from ablation_report.tables.layout import (
     NOTHING,
     Table,
@@ -28,6 +29,7 @@ from ablation_report.tables.layout import (
     percent,
     threads_text,
 )
+from ablation_report.tables.noise import run_warning, trusted
 
 __all__ = [
     "NOTHING",
@@ -41,6 +43,7 @@ __all__ = [
     "marked",
     "percent",
     "run_tables",
+    "run_warning",
     "show",
     "threads_text",
 ]
@@ -48,17 +51,19 @@ __all__ = [
 
 def run_tables(run: Run) -> list[Table]:
     """Return the tables of a run; none of a run without rows."""
+    return [trusted(table, [run]) for table in _tables(run) if table.rows]
+
+
+def _tables(run: Run) -> list[Table]:
     if places_of(run):
-        return [table for table in attribution.attribution_tables(run) if table.rows]
+        return attribution.attribution_tables(run)
     details = [*detail_tables(run), *crossover.crossover_tables(run)]
     if block.has_ladder(run):
         # The answer stands last, where a terminal shows it
         cases, answers = block.case_tables(run), block.summary_tables(run)
         modules = [model.module_table(run), model.summary_table(run)]
-        tables = [*cases, *details, *answers, *modules]
-    else:
-        tables = [*suite.tier_tables(run), suite.growth_table(run), suite.mean_table(run), *details]
-    return [table for table in tables if table.rows]
+        return [*cases, *details, *answers, *modules]
+    return [*suite.tier_tables(run), suite.growth_table(run), suite.mean_table(run), *details]
 
 
 def legend(run: Run) -> tuple[str, ...]:
@@ -69,14 +74,15 @@ def legend(run: Run) -> tuple[str, ...]:
     return (*lines, *(crossover.LEGEND if crossover.crossover_cases(run) else ()))
 
 
-def show(run: Run, layout: str) -> str:
-    """Return what is known of a run and its tables, as "text" or "md"."""
+def show(run: Run, layout: str, width: int | None = None) -> str:
+    """Return what is known of a run and its tables, as "md" or as "text" that fits a width."""
     is_markdown = layout == "md"
-    parts = [facts_text(facts(run), is_markdown)]
+    parts = [facts_text(facts(run), is_markdown, width)]
     if not run.rows:
         return "\n\n".join([*parts, f"{visible(run.path)}: {without_rows(run)}"])
-    parts += [table.markdown() if is_markdown else table.text() for table in run_tables(run)]
-    return "\n\n".join([*parts, "\n".join(legend(run))])
+    parts += [table.markdown() if is_markdown else table.text(width) for table in run_tables(run)]
+    explained = legend(run) if width is None else filled(" ".join(legend(run)), width)
+    return "\n\n".join([*parts, "\n".join(explained)])
 
 
 def facts(run: Run) -> dict[str, str]:
@@ -105,6 +111,8 @@ def facts(run: Run) -> dict[str, str]:
         found["Limit"] = f"{limit / 2**30:.1f} GiB of memory for a worker"
     measured = len(run.select(timed=True))
     found["Rows"] = f"{measured} of {len(run.rows)} timed, {len(run.cases)} cases"
+    if (warning := run_warning(run)) is not None:
+        found["Noise"] = warning
     return found
 
 

@@ -35,6 +35,8 @@ LEGEND = (
     "further from 1 than the noise floor. Counters: what each factor adds, the mean over orders.",
 )
 HEADER = ("Factor", "worth", "saved", "interval", "first-in", "last-in", "range")
+# What a narrow terminal does without, the first to go first.
+_LEAST = ("range", "sampling", "last-in", "first-in")
 _SAID = {"worth": "worth something", "costs": "costs something"}
 MOST_FAILED = 20
 
@@ -73,7 +75,7 @@ def worth_table(run: Run, found: Attribution) -> Table:
         *_notes(run, found, worths),
     ]
     warning = noise_warning(found.floor)
-    return Table(title, header, [("", rows)], notes, [warning] if warning else [])
+    return Table(title, header, [("", rows)], notes, [warning] if warning else [], _LEAST)
 
 
 def _notes(run: Run, found: Attribution, worths: Sequence[Worth]) -> list[str]:

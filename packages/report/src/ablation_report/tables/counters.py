@@ -6,12 +6,13 @@ from ablation_report.attribution.change import CounterChanges
 from ablation_report.escaping import visible
 from ablation_report.run import Run
 from ablation_report.series import short_case
+from ablation_report.tables.fitting import filled
 from ablation_report.tables.layout import Table, count
 
 MOST_ROWS = 20
 
 
-def changes_text(first: Run, second: Run, changes: CounterChanges) -> str:
+def changes_text(first: Run, second: Run, changes: CounterChanges, width: int | None = None) -> str:
     """Write the factors that changed, then the programs with each counter before and after."""
     compared = f"{changes.n_points} points of {changes.n_cases} cases"
     if changes.is_equal:
@@ -39,7 +40,8 @@ def changes_text(first: Run, second: Run, changes: CounterChanges) -> str:
         [("", rows[:MOST_ROWS])],
         [f"and {more} more; --out writes all"] if more > 0 else [],
     )
-    return "\n".join([*lines, *(["", table.text()] if rows else [])])
+    told = [line for text in lines for line in filled(text, width)]
+    return "\n".join([*told, *(["", table.text(width)] if rows else [])])
 
 
 def _name(run: Run, case: str) -> str:

@@ -68,7 +68,8 @@ def model_table(run: Run) -> Table:
         *("Variant", "Phase", "Case", "Parameters", "Tokens/s", "GFLOP/s", "of ceiling"),
         *("Weights MiB", "Gradients MiB", "Moments MiB", "Peak MiB"),
     )
-    return Table("Rates and memory of the model", header, [("", rows)])
+    least = ("Moments MiB", "Gradients MiB", "Weights MiB", "Parameters", "of ceiling", "Peak MiB")
+    return Table("Rates and memory of the model", header, [("", rows)], least=least)
 
 
 def step_table(run: Run) -> Table:
@@ -221,7 +222,9 @@ def op_table(run: Run) -> Table:
         *("Name", "Self CPU %", "Self CPU", "CPU total %", "CPU total", "CPU time avg"),
         *("CPU Mem", "Self CPU Mem", "# of Calls"),
     )
-    return Table("Where the time of a call goes, in the course's case", header, groups)
+    least = ("Self CPU Mem", "CPU Mem", "CPU time avg", "CPU total %", "CPU total")
+    title = "Where the time of a call goes, in the course's case"
+    return Table(title, header, groups, least=least)
 
 
 def other_table(run: Run) -> Table:

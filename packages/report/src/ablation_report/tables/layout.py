@@ -9,6 +9,14 @@ from ablation_report.escaping import code, escape, list_item, visible
 from ablation_report.means import ratio_text
 from ablation_report.run import Comparison, Run
 from ablation_report.stats import Interval, is_different
+from ablation_report.tables.fitting import (
+    GAP,
+    blocks,
+    filled,
+    kept_columns,
+    laid_out,
+    narrowed,
+)
 
 NOTHING = "-"
 MIB = 2**20
@@ -17,13 +25,15 @@ MIB = 2**20
 @dataclass(frozen=True)
 class Table:
     """A title, a header, and rows of text in groups; `warnings` stand above them and `notes` below,
-    a sentence each."""
+    a sentence each. `least`: headings of the columns that a narrow terminal does without, the
+    first to go first."""
 
     title: str
     header: Sequence[str]
     groups: Sequence[tuple[str, Sequence[Sequence[str]]]]
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    least: Sequence[str] = ()
 
     @property
     def rows(self) -> list[Sequence[str]]:
@@ -42,8 +52,12 @@ class Table:
         groups = [(name, [[row[i] for i in kept] for row in group]) for name, group in self.groups]
         return replace(self, header=[self.header[i] for i in kept], groups=groups)
 
-    def text(self) -> str:
-        """Lay the table out for a terminal: first column left, the others right."""
+    def text(self, width: int | None = None) -> str:
+        """Lay the table out for a terminal: first column left, the others right.
+
+        In a width the columns of `least` go one by one, a note names them, and what is still too
+        wide stands in blocks below each other.
+        """
         header = list(map(visible, self.header))
         groups = [
             (visible(name), [list(map(visible, row)) for row in group])
@@ -51,18 +65,23 @@ class Table:
         ]
         rows = [header, *(row for _, group in groups for row in group)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-
-        def line(row: Sequence[str]) -> str:
-            cells = [row[0].ljust(widths[0])]
-            cells += [text.rjust(width) for text, width in zip(row[1:], widths[1:], strict=True)]
-            return "  ".join(cells).rstrip()
-
-        lines = [visible(self.title), *map(visible, self.warnings), "", line(header)]
-        lines.append("-" * (sum(widths) + 2 * (len(widths) - 1)))
-        for name, group in groups:
-            lines += [f"  {name}"] if name else []
-            lines += [line(row) for row in group]
-        return "\n".join([*lines, *(["", *map(visible, self.notes)] if self.notes else [])])
+        parts, notes = [list(range(len(header)))], list(self.notes)
+        if width is not None and header:
+            widths = narrowed(widths, width)
+            kept = kept_columns(header, widths, self.least, width)
+            gone = [name for i, name in enumerate(header) if i not in kept]
+            notes += [f"Left out at {width} columns: {', '.join(gone)}"] if gone else []
+            parts = blocks(widths, kept, width)
+        lines = []
+        for part in parts:
+            lines += ["", *laid_out(header, widths, part)]
+            lines.append("-" * (sum(widths[i] for i in part) + len(GAP) * (len(part) - 1)))
+            for name, group in groups:
+                lines += filled(f"  {name}", width, "  ") if name else []
+                lines += [line for row in group for line in laid_out(row, widths, part)]
+        told = [line for text in notes for line in filled(visible(text), width)]
+        top = [line for t in (self.title, *self.warnings) for line in filled(visible(t), width)]
+        return "\n".join([*top, *lines, *(["", *told] if told else [])])
 
     def markdown(self) -> str:
         """Lay the table out as Markdown, the groups' names as rows of their own."""
@@ -82,10 +101,11 @@ def markdown_row(texts: Iterable[str]) -> str:
     return "| " + " | ".join(texts) + " |"
 
 
-def facts_text(facts: Mapping[str, str], is_markdown: bool) -> str:
-    """Lay out facts by name, a line each; a command in the type of code."""
+def facts_text(facts: Mapping[str, str], is_markdown: bool, width: int | None = None) -> str:
+    """Lay out facts by name, a line each, in a width several; a command in the type of code."""
     if not is_markdown:
-        return "\n".join(f"{name + ':':<11}{visible(fact)}" for name, fact in facts.items())
+        lines = (f"{name + ':':<11}{visible(fact)}" for name, fact in facts.items())
+        return "\n".join(line for text in lines for line in filled(text, width, " " * 11))
     texts = {name: (code if name == "Command" else escape)(fact) for name, fact in facts.items()}
     return "\n".join(f"- {name}: {text}" for name, text in texts.items())
 

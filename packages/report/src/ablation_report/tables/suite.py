@@ -37,6 +37,11 @@ LEGEND = (
     "ways to measure it disagree. Error: the largest of any output against float64, over the",
     "largest value there. lowered to SDPA: the compiler put PyTorch's fused attention there.",
 )
+# What a narrow terminal does without, the first to go first; then the interval of the ratio.
+_LEAST = (
+    *("p05", "p95", "Mean ± std", "Published name", "Min", "FA", "of sgemm", "Median", "95%"),
+    *("of ceiling", "Error", "Peak MiB", "GFLOP/s"),
+)
 # What a table has of each row that was timed, by the head of its column. A new column is a line.
 Figure = Callable[[Run, Row], str]
 
@@ -67,7 +72,7 @@ def _tier_table(run: Run, tier: str, threads: int | None) -> Table:
     if run.header.get("assumed_floor") and not run.is_published:
         notes[f"Noise floor {percent(run.header['assumed_floor'])} assumed"] = None
     title = tier_title(run, tier, threads)
-    return Table(title, header, list(groups.items()), list(notes), list(warnings))
+    return Table(title, header, list(groups.items()), list(notes), list(warnings), _LEAST)
 
 
 def _group(run: Run, case: str, name: str) -> str:
@@ -195,7 +200,7 @@ def growth_table(run: Run) -> Table:
             rows.append([name, series.phase, series.where, *figures, first])
     header = ("Variant", "Phase", "Cases", "Time", "Peak memory", "Saved", "First OOM at N")
     note = f"Powers of N, fitted over N of {MIN_LENGTH} and more; at least two lengths"
-    return Table("Growth over the length", header, [("", rows)], [note])
+    return Table("Growth over the length", header, [("", rows)], [note], least=["Saved"])
 
 
 def mean_table(run: Run) -> Table:
@@ -212,4 +217,5 @@ def mean_table(run: Run) -> Table:
         if rows:
             groups.append((tier_title(run, tier, threads), rows))
     header = ("Variant", "Phase", f"over {run.baseline}", "n", "missing", "Missing cases")
-    return Table(f"Geometric means of time over that of {run.baseline}", header, groups)
+    title = f"Geometric means of time over that of {run.baseline}"
+    return Table(title, header, groups, least=["Missing cases"])

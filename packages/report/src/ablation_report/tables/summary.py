@@ -7,7 +7,7 @@ rounds. What is not known is null.
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from ablation_report.escaping import csv_text, escape
-from ablation_report.output import UsageError
+from ablation_report.output import write_file
 from ablation_report.run import Row, Run, error_of
 from ablation_report.stats import percentile
 from ablation_report.tables.layout import NOTHING, markdown_row
@@ -115,34 +115,17 @@ def write_summary(frame: pl.DataFrame, out: Path, layout: str) -> None:
         UsageError: the file exists and does not begin with the columns of the frame.
         OSError: it cannot be written.
     """
-    target = Path(os.path.realpath(out))
-    is_special = target.exists() and not target.is_file()
-    if target.is_dir():
-        raise UsageError(f"--out {out}: a folder, expected a file")
-    if not is_special and not _begins_as(target, frame.columns):
-        message = "exists and is no summary that ablation-report wrote"
-        raise UsageError(f"--out {out}: {message}; name a file that does not exist, or remove it")
-    # A device or pipe is written to; a file is replaced
-    written = target if is_special else target.with_name(f".{os.getpid()}.partial")
-    try:
-        with written.open("wb" if is_special else "xb") as file:
-            if layout == "parquet":
-                frame.write_parquet(file)
-            else:
-                text = frame_csv(frame) if layout == "csv" else frame_markdown(frame)
-                file.write(text.encode("utf-8"))
-        if not is_special:
-            written.replace(target)
-    finally:
-        if not is_special:
-            written.unlink(missing_ok=True)
+    if layout == "parquet":
+        file = io.BytesIO()
+        frame.write_parquet(file)
+        data = file.getvalue()
+    else:
+        data = (frame_csv(frame) if layout == "csv" else frame_markdown(frame)).encode("utf-8")
+    write_file(out, data, lambda path: _begins_as(path, frame.columns))
 
 
 def _begins_as(path: Path, columns: Sequence[str]) -> bool:
-    """True for a file that this module wrote of these columns, and for what is empty or not
-    there."""
-    if not path.exists() or path.stat().st_size == 0:
-        return True
+    """True for a file that this module wrote of these columns."""
     start = tuple(columns[: len(SUMMARY_START)])
     marks = (",".join(start).encode(), f"| {' | '.join(start)} |".encode())
     with path.open("rb") as file:

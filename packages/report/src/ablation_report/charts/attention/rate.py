@@ -102,7 +102,7 @@ def chart(run: Run) -> alt.FacetChart:
             alt.Tooltip("gflop_per_s:Q", title="rate (GFLOP/s)", format=theme.DIGITS),
             alt.Tooltip("interval:N", title="95% interval (GFLOP/s)"),
             alt.Tooltip("time_ms:Q", title="time (ms)", format=theme.DIGITS),
-            alt.Tooltip("against:N", title=f"time over {run.baseline} (95%)"),
+            alt.Tooltip("against:N", title=f"{theme.ratio_title('variant', run.baseline)} (95%)"),
         ),
     )
     layers = alt.LayerChart(layer=[lines, intervals, dots])

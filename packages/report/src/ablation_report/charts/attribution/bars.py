@@ -17,9 +17,9 @@ CAPTION = (
     "from the smallest to the largest contribution over orders."
 )
 WORTH_COLORS = {
-    "worth": theme.BLUE,
-    "costs": theme.VERMILION,
-    worths.NOT_RESOLVED: theme.GRAY,
+    "worth": theme.BETTER,
+    "costs": theme.WORSE,
+    worths.NOT_RESOLVED: theme.UNRESOLVED,
 }
 NO_EFFECT = "no effect here"
 FIRST, LAST = "triangle-right", "triangle-left"
@@ -63,7 +63,7 @@ def _figures(worth: Worth) -> dict[str, Any]:
         **{name: None if log is None else worths.ratio(log) for name, log in logs.items()},
         "sampling_error": worth.sampling_error,
         "verdict": worth.verdict,
-        "label": f"{worths.ratio(worth.phi.value):.2f}×{' ~' if is_open else ''}",
+        "label": worths.text(worth.phi.value) + (" ~" if is_open else ""),
     }
 
 

@@ -91,7 +91,7 @@ def chart(run: Run, case: str) -> alt.LayerChart:
         scale=alt.Scale(
             type="log",
             domain=[1 / STRONGEST, 1, STRONGEST],
-            range=[theme.VERMILION, theme.PALE, theme.BLUE],
+            range=[theme.WORSE, theme.PALE, theme.BETTER],
             interpolate="lab",
             clamp=True,
             nice=False,

@@ -8,11 +8,13 @@ import altair as alt
 import polars as pl
 
 from ablation_report.charts import frames, theme
+from ablation_report.means import ratio_text
 from ablation_report.run import LEAGUE, Run, is_other, is_ours
 
 TITLE = "Against the runtimes of others"
-CAPTION = "Time of the best of ours over that of each in the same rounds. Below 1 ours is faster."
+CAPTION = "Time, our fastest variant / each runtime, of common rounds. Below 1 ours is faster."
 COLUMNS = 3
+NAMED = theme.ratio_title("ours", "other")
 SCHEMA: frames.Schema = {**frames.IDENTITY, "ours": pl.String, **frames.RATIO, "label": pl.String}
 
 
@@ -32,7 +34,7 @@ def rows(run: Run) -> pl.DataFrame:
             )
             if compared:
                 told["label"] = (
-                    f"{compared['ratio']:.2f} {theme.VERDICT_MARKS[compared['verdict']]}"
+                    f"{ratio_text(compared['ratio'])} {theme.VERDICT_MARKS[compared['verdict']]}"
                 )
             found.append(told)
     return frames.frame_of(found, SCHEMA)
@@ -54,7 +56,7 @@ def chart(run: Run) -> alt.FacetChart:
     """Draw the rows: bars that leave 1, to the left where ours is faster, a panel a case."""
     frame = rows(run)
     values = [*frame["ratio"], *frame["ratio_low"], *frame["ratio_high"], 1.0]
-    x = theme.log_channel(alt.X, "time of ours over theirs (ratio)", values, room=0.3)
+    x = theme.log_channel(alt.X, NAMED, values, room=0.3)
     names = [row["printed_name"] for row in frames.variant_rows(run).values() if is_other(row)]
     base = (
         alt.Chart(frame)
@@ -69,10 +71,10 @@ def chart(run: Run) -> alt.FacetChart:
     bars = known.mark_bar(size=11, opacity=0.9).encode(
         x=x("ratio"),
         x2="one:Q",
-        color=theme.verdict_color("ours, against the other runtime"),
+        color=theme.verdict_color("ours / other"),
         tooltip=theme.tooltips(
             alt.Tooltip("ours:N", title="best of ours"),
-            *theme.ratio_tooltips("time of ours over it"),
+            *theme.ratio_tooltips(NAMED),
         ),
     )
     intervals = (

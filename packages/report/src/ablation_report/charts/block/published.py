@@ -11,7 +11,7 @@ from ablation_report.charts import frames, theme
 from ablation_report.run import LEAGUE, Run
 
 TITLE = "Published and recorded"
-CAPTION = "Time over that of PT naive, each within its own source and on its own machine."
+CAPTION = "Time, variant / PT naive, each within its own source and on its own machine."
 SCHEMA: frames.Schema = {
     "source": pl.String,
     "is_published": pl.Boolean,
@@ -66,9 +66,8 @@ def chart(run: Run, published: Run, case: str) -> alt.LayerChart:
     frame = rows(run, published, case)
     values = [*frame["ratio"], *frame["ratio_low"], *frame["ratio_high"], 1.0]
     printed = run.printed(run.baseline)
-    x = theme.log_channel(
-        alt.X, f"time over {printed} of the same source (ratio, logarithmic)", values
-    )
+    named = theme.ratio_title("variant", printed)
+    x = theme.log_channel(alt.X, f"{named} of the same source (logarithmic)", values)
     labels = [published.label, run.label]
     base = (
         alt.Chart(frame)
@@ -93,7 +92,7 @@ def chart(run: Run, published: Run, case: str) -> alt.LayerChart:
     tips = [
         alt.Tooltip("source:N"),
         alt.Tooltip("printed_name:N", title="variant"),
-        *theme.ratio_tooltips(f"time over {printed}"),
+        *theme.ratio_tooltips(named),
     ]
     # Published figures are hollow
     filled = alt.condition("datum.is_published", alt.value(0.0), alt.value(1.0))

@@ -16,7 +16,7 @@ CAPTION = "Median time of a call over the FLOPs of the block; a slope of 1 is pr
 # The few that are told apart; lines of all would hide each other
 COLORED = {
     NAIVE: theme.ORANGE,
-    SDPA: theme.VERMILION,
+    SDPA: theme.OLIVE,
     "passes-none": theme.PURPLE,
     "flash-layernorm": theme.SKY,
     DEFAULT: theme.BLUE,

@@ -8,11 +8,12 @@ import altair as alt
 import polars as pl
 
 from ablation_report.charts import frames, theme
+from ablation_report.means import ratio_text
 from ablation_report.run import SDPA, Comparison, Row, Run
 from ablation_report.stats import is_different
 
 TITLE = "Every variant at every config"
-CAPTION = "Time over that of PyTorch in the same rounds. Below 1 the variant is faster."
+CAPTION = "Time, variant / PyTorch, of common rounds. Blue, below 1: the variant is faster."
 SCHEMA: frames.Schema = {**frames.IDENTITY, "base": pl.String, **frames.RATIO, "text": pl.String}
 
 
@@ -47,7 +48,7 @@ def _text(row: Row, comparison: Comparison | None) -> str:
     if comparison is None:
         return "no base"
     is_clear = comparison.row is comparison.base or is_different(comparison.verdict)
-    return f"{comparison.ratio.value:.2f}" + ("" if is_clear else " ~")
+    return ratio_text(comparison.ratio.value) + ("" if is_clear else " ~")
 
 
 def needs(run: Run) -> str | None:
@@ -73,13 +74,14 @@ def chart(run: Run) -> alt.LayerChart:
         .transform_calculate(interval=theme.span("ratio_low", "ratio_high"))
         .encode(x=cases, y=theme.names_axis(names))
     )
+    named = theme.ratio_title("variant", run.printed(base_name))
     color = alt.Color(
         "ratio:Q",
-        title=f"time over {run.printed(base_name)} (ratio)",
+        title=named,
         scale=alt.Scale(
             type="log",
             domain=[0.25, 1, 4],
-            range=[theme.BLUE, theme.PALE, theme.VERMILION],
+            range=[theme.BETTER, theme.PALE, theme.WORSE],
             interpolate="lab",
             clamp=True,
             nice=False,
@@ -87,7 +89,7 @@ def chart(run: Run) -> alt.LayerChart:
         legend=alt.Legend(values=[0.25, 0.5, 1, 2, 4], format="~g", gradientLength=220),
     )
     known = base.transform_filter("isValid(datum.ratio)")
-    tips = theme.tooltips(*theme.ratio_tooltips("ratio of times, by rounds"))
+    tips = theme.tooltips(*theme.ratio_tooltips(named))
     squares = known.mark_rect(stroke=theme.GRAY, strokeOpacity=0.25).encode(
         color=color, tooltip=tips
     )

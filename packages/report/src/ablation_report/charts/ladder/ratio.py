@@ -9,7 +9,10 @@ from ablation_report.charts import frames, theme
 from ablation_report.run import SDPA, Row, Run
 
 TITLE = "Against PyTorch"
-CAPTION = "Time over that of PyTorch in the same rounds, with the 95% interval and the noise floor."
+CAPTION = (
+    "Time, variant / PyTorch, of common rounds, with the 95% interval and the noise floor. Below 1 "
+    "the variant is faster."
+)
 SCHEMA: frames.Schema = {**frames.IDENTITY, "base": pl.String, **frames.RATIO}
 
 
@@ -51,9 +54,10 @@ def chart(run: Run, case: str) -> alt.LayerChart:
     """Draw the rows: a point with its interval, shaped and colored by verdict."""
     frame, base_row, floor = rows(run, case), base_of(run, case), run.floor(case)
     printed = base_row["printed_name"] if base_row else run.baseline
+    named = theme.ratio_title("variant", printed)
     band = [1 - floor, 1 + floor] if floor is not None else [1.0]
     values = [*frame["ratio"], *frame["ratio_low"], *frame["ratio_high"], *band]
-    x = theme.log_channel(alt.X, f"time over {printed} (ratio, logarithmic)", values)
+    x = theme.log_channel(alt.X, f"{named} (logarithmic)", values)
     base = (
         alt.Chart(frame)
         .transform_calculate(interval=theme.span("ratio_low", "ratio_high", ".3f"))
@@ -86,7 +90,7 @@ def chart(run: Run, case: str) -> alt.LayerChart:
             x=x("ratio"),
             color=theme.verdict_color(heading),
             shape=alt.Shape("verdict:N", title=heading, scale=shapes),
-            tooltip=theme.tooltips(*theme.ratio_tooltips(f"time over {printed}")),
+            tooltip=theme.tooltips(*theme.ratio_tooltips(named)),
         )
     )
     one = theme.line_at_one(frame, x, [4, 3])

@@ -9,6 +9,7 @@ import altair as alt
 import polars as pl
 
 from ablation_report.charts import frames, theme
+from ablation_report.means import ratio_text
 from ablation_report.run import Row, Run, is_ours
 
 TITLE = "What each rung is worth"
@@ -79,7 +80,7 @@ def rows(run: Run, case: str) -> pl.DataFrame:
 def _label(compared: dict[str, Any]) -> str | None:
     if not compared:
         return None
-    return f"{theme.VERDICT_MARKS[compared['verdict']]} {compared['ratio']:.2f}×"
+    return f"{theme.VERDICT_MARKS[compared['verdict']]} {ratio_text(compared['ratio'])}"
 
 
 def needs(run: Run, case: str) -> str | None:

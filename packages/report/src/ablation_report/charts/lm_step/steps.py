@@ -17,7 +17,7 @@ PART_COLORS = {
     "zero_grad": theme.GRAY,
     "fwd": theme.BLUE,
     "bwd": theme.ORANGE,
-    "opt": theme.VERMILION,
+    "opt": theme.PURPLE,
     "rest": theme.SKY,
 }
 PUBLISHED_PARTS = ("fwd_nograd", "fwd_bwd", "step")

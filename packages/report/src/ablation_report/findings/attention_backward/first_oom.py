@@ -66,8 +66,8 @@ def _oom_of(series: Series) -> tuple[OutcomeVerdict, str, Row | None]:
 FINDING = Finding(
     key="first_oom",
     suite=SUITE,
-    title="Where attention with all scores stops",
-    claim=f"Attention that keeps all scores does not fit at N {LAST_LENGTH}, at any head size.",
+    claim=f"Attention that keeps all scores is out of memory at N {LAST_LENGTH}, at every head "
+    "size.",
     published=f"Out of memory at N {LAST_LENGTH} at every head size.",
     evaluate=evaluate,
 )

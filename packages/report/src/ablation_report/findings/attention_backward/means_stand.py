@@ -104,8 +104,7 @@ def _repeated(run: Run) -> list[tuple[Row, Row]]:
 FINDING = Finding(
     key="means_stand",
     suite=SUITE,
-    title="Means of calls",
-    claim="The mean of the calls of a row stands for a typical one.",
+    claim="The mean of a row's calls stands for a typical call.",
     published="Means and standard deviations of 100 calls; one of them is 0.426 ± 0.419 ms.",
     evaluate=evaluate,
 )

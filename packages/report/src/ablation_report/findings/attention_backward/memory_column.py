@@ -70,7 +70,6 @@ def _published(run: Run) -> Outcome:
 FINDING = Finding(
     key="memory_column",
     suite=SUITE,
-    title="The published memory before the backward",
     claim="The column published as memory before the backward is what the forward keeps for it.",
     published="12385.75 MiB at N 8192, printed as the memory in use before the backward starts.",
     evaluate=evaluate,

@@ -64,9 +64,8 @@ def _published(run: Run) -> Outcome:
 FINDING = Finding(
     key="saved_grows",
     suite=SUITE,
-    title="Growth of the memory",
     claim=f"What a forward keeps grows with the length to the power of {UNFUSED_POWER} ± "
-    f"{TOLERANCE} unfused and {FLASH_POWER} ± {TOLERANCE} in flash forms.",
+    f"{TOLERANCE} unfused, and {FLASH_POWER} ± {TOLERANCE} in flash forms.",
     published="The memory grows with the square of the length.",
     evaluate=evaluate,
 )

@@ -40,7 +40,6 @@ def _judge(run: Run, row: Row, ratio: float) -> OutcomeVerdict:
 FINDING = Finding(
     key="cold_run",
     suite=SUITE,
-    title="One cold run under the profiler",
     claim=f"One cold run under the profiler takes the time of a call, within {TOLERANCE:.0%}.",
     published="Every published time is that of one such run.",
     evaluate=evaluate,

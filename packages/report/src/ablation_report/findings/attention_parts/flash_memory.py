@@ -72,8 +72,7 @@ def _published(run: Run) -> Outcome:
 FINDING = Finding(
     key="flash_memory",
     suite=SUITE,
-    title="The published memory of flash attention",
-    claim="The course's flash form takes less memory than the one that finishes row by row.",
+    claim="The course's flash form needs less memory than its form that finishes row by row.",
     published="The memory is reduced further, from 557,056 to 524,288 bytes.",
     evaluate=evaluate,
 )

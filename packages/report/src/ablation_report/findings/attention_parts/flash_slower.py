@@ -56,9 +56,8 @@ def _judge(run: Run, comparison: Comparison) -> OutcomeVerdict:
 FINDING = Finding(
     key="flash_slower",
     suite=SUITE,
-    title="Tiles against rows on as many threads",
-    claim="The course's flash form is slower than the one that finishes row by row, on as many "
-    "threads.",
+    claim="On as many threads, the course's flash form is slower than its form that finishes row "
+    "by row.",
     published="It is slower, which the handout asks to be explained.",
     evaluate=evaluate,
 )

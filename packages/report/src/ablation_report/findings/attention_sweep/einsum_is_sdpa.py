@@ -29,7 +29,6 @@ def evaluate(run: Run) -> Outcome:
 FINDING = Finding(
     key="einsum_is_sdpa",
     suite=SUITE,
-    title="What was published as SDPA",
     claim=f"What was published as {PUBLISHED_EINSUM} takes the time of PyTorch's SDPA.",
     published="The name is that of PyTorch's function; the code is einsum, mask, softmax, einsum.",
     evaluate=evaluate,

@@ -54,7 +54,6 @@ def evaluate(run: Run) -> Outcome:
 FINDING = Finding(
     key="flash_time_grows",
     suite=SUITE,
-    title="Growth of flash attention's time",
     claim=f"The time of flash attention grows with the length to the power of {SQUARE} ± "
     f"{TOLERANCE}.",
     published=None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ablation_report.findings.attention_sweep import FLASH, SDPA, SUITE
 from ablation_report.findings.base import Finding, Outcome, not_measured
 from ablation_report.findings.judge import judge_target, pairs
-from ablation_report.findings.words import times
 from ablation_report.run import Row, Run
 from ablation_report.series import MIN_LENGTH
 
@@ -33,10 +32,8 @@ def evaluate(run: Run) -> Outcome:
 FINDING = Finding(
     key="forward_target",
     suite=SUITE,
-    title="Our forward against SDPA",
-    claim="On one thread, in float32 without a mask, our flash forward takes at most "
-    f"{times(RATIO)} of the time of PyTorch's SDPA at d 64 and N of {MIN_LENGTH} and more: it is "
-    f"at least {SPEED_UP} times as fast.",
+    claim=f"On one thread our flash forward is at least {SPEED_UP} times as fast as PyTorch's "
+    f"SDPA, in float32 without a mask, at d 64 and N of {MIN_LENGTH} and more.",
     published=None,
     evaluate=evaluate,
     is_target=True,

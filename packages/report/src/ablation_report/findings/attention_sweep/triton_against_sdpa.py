@@ -11,7 +11,7 @@ from ablation_report.findings.attention_sweep import (
 )
 from ablation_report.findings.base import Finding, Outcome, not_measured
 from ablation_report.findings.judge import at_most, combine, judged, pairs, ratios_by_place
-from ablation_report.findings.words import ranged, ratio_text, times
+from ablation_report.findings.words import ranged, ratio_text
 from ablation_report.run import Run
 from ablation_report.series import length_of
 
@@ -39,9 +39,8 @@ def evaluate(run: Run) -> Outcome:
 FINDING = Finding(
     key="triton_against_sdpa",
     suite=SUITE,
-    title="Triton against PyTorch's SDPA",
-    claim=f"A flash kernel in Triton takes at most {times(RATIO)} of the time of PyTorch's SDPA: "
-    f"it is {PUBLISHED_SPEED_UP} times as fast.",
+    claim=f"A flash kernel in Triton is at least {PUBLISHED_SPEED_UP} times as fast as PyTorch's "
+    "SDPA.",
     published=f"The table reads as {PUBLISHED_SPEED_UP}x at N 2048, by a row named "
     f"{PUBLISHED_EINSUM}.",
     evaluate=evaluate,

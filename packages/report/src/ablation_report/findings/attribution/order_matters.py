@@ -45,9 +45,7 @@ def _say(run: Run, found: Attribution) -> Said | str:
 FINDING = Finding(
     key="order_matters",
     suite=SUITE,
-    title="What depends on the order most",
-    claim="In every case, what some optimization is worth depends on the order in which they are "
-    "switched on.",
+    claim="In every case the order changes what some optimization is worth.",
     published=None,
     evaluate=evaluate,
 )

@@ -37,9 +37,8 @@ def _say(run: Run, found: Attribution) -> Said | str:
 FINDING = Finding(
     key="same_time",
     suite=SUITE,
-    title="Which two buy the same time",
-    claim="In every case, two optimizations buy the same time: together they gain less than the "
-    "product of what each gains alone.",
+    claim="In every case some two optimizations buy the same time: together they gain less than "
+    "the product of both gains.",
     published=None,
     evaluate=evaluate,
 )

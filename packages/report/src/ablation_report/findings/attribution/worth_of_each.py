@@ -77,8 +77,7 @@ def _mark(worth: Worth | None) -> str:
 FINDING = Finding(
     key="worth_of_each",
     suite=SUITE,
-    title="What each optimization is worth",
-    claim="Averaged over all orders, every optimization that changes the program saves time.",
+    claim="On average over all orders, every optimization that changes the program saves time.",
     published=None,
     evaluate=evaluate,
 )

@@ -60,8 +60,7 @@ def runner_up_against_best(run: Run, case: str) -> Comparison | None:
 FINDING = Finding(
     key="best_variant",
     suite=BLOCK,
-    title="The best variant",
-    claim="At each config the best of our variants is faster than the runner-up.",
+    claim="At every config our best variant is faster than our second best.",
     published=None,
     evaluate=evaluate,
 )

@@ -127,9 +127,7 @@ def _places(run: Run, found: Sequence[Share], verdicts: Sequence[OutcomeVerdict]
 FINDING = Finding(
     key="feed_forward_dominates",
     suite=BLOCK,
-    title="The feed-forward at large sizes",
-    claim=f"From d_model {LARGE_D_MODEL} up, the feed-forward takes more than half of the time of "
-    "the fastest compiled variant.",
+    claim=f"From d_model {LARGE_D_MODEL} on, the feed-forward takes more than half of the time.",
     published="The feed-forward dominates at large sizes.",
     evaluate=evaluate,
 )

@@ -52,8 +52,7 @@ def evaluate(run: Run) -> Outcome:
 FINDING = Finding(
     key="flash_crossover",
     suite=BLOCK,
-    title="The crossover of flash in a block",
-    claim="From some measured sequence length on, flash attention is faster than fused attention.",
+    claim="In a block, flash attention is faster than fused attention from some length on.",
     published=None,
     evaluate=evaluate,
 )

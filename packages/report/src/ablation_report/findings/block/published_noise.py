@@ -77,7 +77,6 @@ def _twins(run: Run) -> str:
 FINDING = Finding(
     key="published_noise",
     suite=BLOCK,
-    title="Differences that the noise swallows",
     claim="Every step of the published ladder changes the time by more than the noise.",
     published="The table gives one figure for each variant, without an interval.",
     evaluate=evaluate,

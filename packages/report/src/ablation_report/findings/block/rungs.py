@@ -79,8 +79,7 @@ def _table(run: Run, by_rung: Mapping[str, Sequence[Comparison]]) -> Table:
 FINDING = Finding(
     key="rungs",
     suite=BLOCK,
-    title="What each rung is worth",
-    claim="Every rung makes the block faster at some config.",
+    claim="Every rung of the ladder makes the block faster at some config.",
     published=None,
     evaluate=evaluate,
 )

@@ -182,9 +182,8 @@ def _table(run: Run, shifts: Sequence[Shift]) -> Table:
 FINDING = Finding(
     key="shifts",
     suite=BLOCK,
-    title="Time that moves between parts",
-    claim="Some step moves time from one part of the breakdown to another while the total stays "
-    "the same.",
+    claim="Some rung moves time from one part of the block to another, and the total stays the "
+    "same.",
     published=None,
     evaluate=evaluate,
 )

@@ -102,9 +102,7 @@ def _attention(comparison: Comparison) -> str:
 FINDING = Finding(
     key="threading_in_attention",
     suite=BLOCK,
-    title="Threads in attention",
-    claim="From SIMD to parallel is the step of the attention group that takes most off the "
-    "block's time.",
+    claim="Threads are the largest of the steps between the attention variants.",
     published="Threading dominates attention.",
     evaluate=evaluate,
 )

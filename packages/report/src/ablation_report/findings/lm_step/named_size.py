@@ -50,7 +50,6 @@ def evaluate(run: Run) -> Outcome:
 FINDING = Finding(
     key="named_size",
     suite=SUITE,
-    title="The size named 2.7B",
     claim="The model that the course's table names 2.7B has 2.7 G parameters.",
     published="The table of 2025 names it so; that of 2026 calls the same widths xl.",
     evaluate=evaluate,

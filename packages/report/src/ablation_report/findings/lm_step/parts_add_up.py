@@ -79,8 +79,7 @@ def _marks(run: Run, row: Row) -> list[Sum]:
 FINDING = Finding(
     key="parts_add_up",
     suite=SUITE,
-    title="Parts of a step",
-    claim=f"Forward and backward add up to both together within {SUM_TOLERANCE:.0%}, and the parts "
+    claim=f"Forward and backward sum to both together within {SUM_TOLERANCE:.0%}, and the parts "
     f"of a step to the step within {STEP_TOLERANCE:.0%}.",
     published=None,
     evaluate=evaluate,

@@ -1,6 +1,10 @@
-// Draws every chart of the page, and draws them again when the page turns dark or light.
+// Draws the charts of a page once they are shown, and again when the page turns dark or light. The
+// chart library is loaded by the first page that has a chart.
 (() => {
-  let views = [];
+  const LIBRARY = new URL("vega-bundle.js", document.currentScript.src).href;
+  const INK = { light: "#ffffff", dark: "#1e2129" };
+  let views = new Map();
+  let library;
 
   const isDark = () => document.body.getAttribute("data-md-color-scheme") === "slate";
 
@@ -49,11 +53,72 @@
     return spec;
   }
 
+  // The specification of a chart; its data stand in the page as lists below one list of names
+  function specification(name) {
+    const source = document.querySelector(`script[data-chart="${name}"]`);
+    const spec = JSON.parse(source.textContent);
+    for (const [key, { names, rows }] of Object.entries(spec.datasets ?? {}))
+      spec.datasets[key] = rows.map((row) => Object.fromEntries(row.map((v, i) => [names[i], v])));
+    return spec;
+  }
+
+  function loaded() {
+    library ??= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = LIBRARY;
+      script.addEventListener("load", resolve);
+      script.addEventListener("error", () => reject(new Error(`${LIBRARY} is missing`)));
+      document.head.append(script);
+    });
+    return library;
+  }
+
+  function save(address, name) {
+    const link = document.createElement("a");
+    link.href = address;
+    link.download = name;
+    link.click();
+  }
+
+  async function saveSvg(view, name) {
+    const address = URL.createObjectURL(new Blob([await view.toSVG()], { type: "image/svg+xml" }));
+    save(address, `${name}.svg`);
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
+  }
+
+  // A picture without a ground would have pale ink on what may be white paper
+  async function savePng(view, name) {
+    const ground = view.background();
+    await view.background(isDark() ? INK.dark : INK.light).runAsync();
+    save(await view.toImageURL("png", 2), `${name}.png`);
+    await view.background(ground).runAsync();
+  }
+
+  function addTools(element) {
+    const tools = document.createElement("div");
+    tools.className = "chart-tools";
+    for (const [title, action] of Object.entries({ "Save SVG": saveSvg, "Save PNG": savePng })) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = title;
+      button.addEventListener("click", () => action(views.get(element).view, element.id));
+      tools.append(button);
+    }
+    element.after(tools);
+  }
+
+  // A chart in a closed box or in a section that is not chosen has no width yet
+  const waiting = () =>
+    [...document.querySelectorAll(".vega-chart")].filter((e) => !views.has(e) && e.checkVisibility());
+
   async function draw() {
-    const mine = (views = []);
-    for (const element of document.querySelectorAll(".vega-chart")) {
-      const source = document.querySelector(`script[data-chart="${element.id}"]`);
-      const result = await window.vegaEmbed(element, fitted(JSON.parse(source.textContent), element), {
+    const mine = views;
+    if (!waiting().length) return;
+    await loaded();
+    for (const element of waiting()) {
+      if (views.has(element)) continue;
+      views.set(element, null);
+      const result = await window.vegaEmbed(element, fitted(specification(element.id), element), {
         mode: "vega-lite",
         renderer: "svg",
         actions: false,
@@ -66,20 +131,52 @@
         result.finalize();
         return;
       }
-      mine.push(result);
+      mine.set(element, result);
+      if (!element.dataset.drawn) addTools(element);
       element.dataset.drawn = isDark() ? "dark" : "light";
     }
   }
 
+  const written = (value) =>
+    typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value ?? "-");
+
+  // The rows that a chart draws, as a table; a column without a value is left out
+  function addRows(event) {
+    const box = event.target;
+    if (!box.dataset?.rows || !box.open || box.querySelector("table")) return;
+    const [rows] = Object.values(specification(box.dataset.rows).datasets);
+    const names = Object.keys(rows[0]).filter((name) => rows.some((row) => row[name] != null));
+    const table = document.createElement("table");
+    const head = table.createTHead().insertRow();
+    for (const name of names) head.append(Object.assign(document.createElement("th"), { textContent: name }));
+    const body = table.createTBody();
+    for (const row of rows) {
+      const line = body.insertRow();
+      for (const name of names) {
+        const cell = line.insertCell();
+        cell.textContent = written(row[name]);
+        cell.dataset.value = row[name] ?? "";
+      }
+    }
+    const place = document.createElement("div");
+    place.className = "data-table";
+    place.append(table);
+    box.append(place);
+    window.ablationTables.add(table);
+  }
+
   function redraw() {
     const drawn = views;
-    views = [];
-    drawn.forEach((view) => view.finalize());
+    views = new Map();
+    drawn.forEach((view) => view?.finalize());
     draw();
   }
 
   function start() {
     draw();
+    document.addEventListener("ablation:shown", draw);
+    document.addEventListener("toggle", draw, true);
+    document.addEventListener("toggle", addRows, true);
     new MutationObserver(redraw).observe(document.body, {
       attributes: true,
       attributeFilter: ["data-md-color-scheme"],

@@ -1,5 +1,5 @@
-"""The pages of attribution: for each machine its cases, with what each optimization is worth there,
-and the ladders inside the brackets."""
+"""What each optimization is worth: one page of machines and sizes, and a page for each machine with
+its charts and the ladders inside the brackets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ablation_report import charts
-from ablation_report.attribution import Attribution, brackets
+from ablation_report.attribution import Attribution, Worth, brackets
 from ablation_report.attribution import worths as telling
 from ablation_report.compare.conditions import hardware
 from ablation_report.escaping import escape
@@ -26,9 +26,11 @@ from ablation_report.site.choose import (
     settings,
     worths,
 )
+from ablation_report.site.data_table import Cell, Column, Mark, data_table
 from ablation_report.site.figures import case_figures, figure
 from ablation_report.site.inputs import Inputs
 from ablation_report.site.pages.findings import ask, findings_list
+from ablation_report.site.sections import section
 from ablation_report.site.text import (
     banners,
     details,
@@ -38,17 +40,33 @@ from ablation_report.site.text import (
     once,
     origin,
     page_title,
+    rows_of,
     setting_title,
     slug,
     table,
 )
-from ablation_report.tables import NOTHING
+from ablation_report.stats import Interval
+from ablation_report.tables import NOTHING, duration
 from ablation_report.tables.attribution import LEGEND, counter_table, worth_table
 
 SUITE = telling.SUITE
 # More recorded ladders than this hide each other
 MOST_LADDERS = 4
 YOUR_MACHINE = "Your machine: "
+# More sizes than this do not fit a phone: the next ones have a table of their own
+MOST_SIZES = 6
+NOTHING_RECORDED = "*No recorded run has switched optimizations on and off one by one.*"
+LEGEND_OF_WORTHS = (
+    "A worth is the time of a call without the optimization over the time with it: the mean over "
+    "all orders in which optimizations can be switched on. Above 1, in blue, it saves time; below "
+    "1, in orange, it costs time. Grey and ~ is not resolved beyond the noise floor. The worths of "
+    "a size multiply to *all together*. The table leaves out what changes no program."
+)
+WORTH_MARKS: Mapping[str, Mark] = {
+    "worth": "better",
+    "costs": "worse",
+    telling.NOT_RESOLVED: "unresolved",
+}
 
 
 @dataclass(frozen=True)
@@ -83,18 +101,94 @@ def _titled(runs: Iterable[Run]) -> list[tuple[str, Setting]]:
     return found
 
 
+def worths_block(inputs: Inputs) -> str:
+    """A matrix of optimizations and sizes for each machine."""
+    pages = attribution_pages(inputs)
+    if not pages:
+        return NOTHING_RECORDED + "\n"
+    return join(*(section(_worths(page), page.setting.machine) for page in pages))
+
+
+def _worths(page: Page) -> str:
+    """A machine: its worths by size, and where the rest stands."""
+    shown = shown_places(page.setting)
+    runs = once(place.run for place in shown)
+    found = {
+        short_case(place.rows[0]): (place.run, each)
+        for place in shown
+        if (each := telling.attribution_of(place.run, place.case))
+    }
+    names = list(found)
+    groups = [names[i : i + MOST_SIZES] for i in range(0, len(names), MOST_SIZES)]
+    return join(
+        f"## {escape(page.title)} {{ #{slug(page.title)} }}",
+        banners(runs),
+        *(worth_matrix({name: found[name] for name in group}, page.path) for group in groups),
+        LEGEND_OF_WORTHS,
+        f"[Charts, every order and exact counters of each size]({page.path}). "
+        f"{rows_of(runs).rstrip()}",
+    )
+
+
+def worth_matrix(found: Mapping[str, tuple[Run, Attribution]], page: str) -> str:
+    """A line for each optimization, a column for each size with its worth, which leads to the size
+    on the page of the machine; the whole last."""
+    factors = {
+        factor["name"]: factor["printed_name"]
+        for run, _ in found.values()
+        for factor in run.header["factors"]
+    }
+    at = {size: {w.name: w for w in each.worths} for size, (_, each) in found.items()}
+    ordered = sorted(
+        (key for key in factors if any(key in worths_at for worths_at in at.values())),
+        key=lambda key: -max(w[key].phi.value for w in at.values() if key in w),
+    )
+    targets = {size: f"{page}#{slug('case ' + size)}" for size in found}
+    lines = [
+        [factors[key], *(_worth_cell(at[size].get(key), targets[size]) for size in found)]
+        for key in ordered
+    ]
+    whole = [each for _, each in found.values()]
+    lines.append(["All together", *(_total_cell(each) for each in whole)])
+    lines.append(["Time of a call, all off", *(_time_cell(each.base_ns) for each in whole)])
+    lines.append(["Time of a call, all on", *(_time_cell(each.top_ns) for each in whole)])
+    columns = [Column("Optimization", is_left=True), *(Column(size) for size in found)]
+    return data_table(columns, lines)
+
+
+def _worth_cell(worth: Worth | None, page: str) -> Cell:
+    if worth is None:
+        return Cell(None, "no effect")
+    is_open = worth.verdict == telling.NOT_RESOLVED
+    tip = f"{worth.what} Interval {_ends(worth.phi)}."
+    text = f"{telling.text(worth.phi.value)}{' ~' if is_open else ''}"
+    return Cell(telling.ratio(worth.phi.value), text, page, WORTH_MARKS[worth.verdict], tip)
+
+
+def _total_cell(found: Attribution) -> Cell:
+    value = found.total.value
+    return Cell(telling.ratio(value), telling.text(value), tip=f"Interval {_ends(found.total)}.")
+
+
+def _ends(log: Interval) -> str:
+    return f"{telling.text(log.low)} to {telling.text(log.high)}"
+
+
+def _time_cell(ns: float) -> Cell:
+    return Cell(ns, duration(ns))
+
+
 def attribution_page(inputs: Inputs, page: Page) -> str:
-    """Write the page of a machine: its findings, and each case from the run that says most."""
+    """Write the page of a machine: each case from the run that says most, and its findings."""
     shown = shown_places(page.setting)
     runs = once(place.run for place in shown)
     shapes = brackets.shapes_of(inputs.recorded(BLOCK))
     return join(
         page_title(page.title),
         banners(runs),
-        "What each optimization is worth, whatever the order in which they are switched on. "
-        "[The suite](../suites/attribution.md) has the claims and all runs.",
+        "What each optimization is worth on this machine, by size. [All machines](../worth.md).",
+        *(section(_case(inputs, place, shapes), size=short_case(place.rows[0])) for place in shown),
         *map(_findings, runs),
-        *(_case(inputs, place, shapes) for place in shown),
     )
 
 
@@ -109,8 +203,7 @@ def shown_places(setting: Setting) -> list[Place]:
 
 def _findings(run: Run) -> str:
     answers = [(finding, outcome) for finding, _, outcome in ask([run])]
-    title = f"## Findings: {escape(label_of(run))} {{ #{slug('findings ' + run.name)} }}"
-    return join(title, findings_list(answers, "../")).rstrip()
+    return details(f"Findings: {label_of(run)}", findings_list(answers, "../"))
 
 
 def _case(inputs: Inputs, place: Place, shapes: Mapping[str, Row]) -> str:
@@ -130,8 +223,7 @@ def _case(inputs: Inputs, place: Place, shapes: Mapping[str, Row]) -> str:
         measures(worth_table(place.run, found)),
         details("What the columns mean", escape(" ".join(LEGEND))),
         case_figures(place),
-        figure(charts.inside_brackets(rungs), place.run, place),
-        _rungs(place, rungs),
+        _ladders(place, rungs),
         counted,
     ).rstrip()
 
@@ -151,6 +243,13 @@ def ladders_of(inputs: Inputs, place: Place, found: Attribution) -> list[Run]:
     best = list(islice((each.run for each in rising), MOST_LADDERS))
     published = [run for run in inputs.published(BLOCK) if brackets.case_in(run, found)]
     return best + published
+
+
+def _ladders(place: Place, rungs: Mapping[str, Sequence[brackets.Rung]]) -> str:
+    """The figure of each rung in the range of its step over all orders, folded; empty without."""
+    spec = charts.inside_brackets(rungs)
+    found = join(figure(spec, place.run, place, is_titled=False), _rungs(place, rungs)).rstrip()
+    return details(spec.title, found) if found else ""
 
 
 def _rungs(place: Place, rungs: Mapping[str, Sequence[brackets.Rung]]) -> str:

@@ -7,52 +7,71 @@ from dataclasses import replace
 
 from ablation_report.escaping import escape
 from ablation_report.machines import machine_of
-from ablation_report.run import BLOCK, SDPA, Run, is_ours
-from ablation_report.site.choose import Place, against_others, places, shown
+from ablation_report.means import ratio_text
+from ablation_report.run import BLOCK, SDPA, Comparison, Row, is_ours
+from ablation_report.site.choose import (
+    Place,
+    against_others,
+    by_machine,
+    is_noisy,
+    ladder,
+    places,
+    shown,
+)
+from ablation_report.site.data_table import Cell, Column, Line, data_table
 from ablation_report.site.figures import beside_published, case_figures
 from ablation_report.site.inputs import Inputs
-from ablation_report.site.pages.league import against_table, leagues
+from ablation_report.site.pages.league import against_table, leagues, ratio_cell
+from ablation_report.site.sections import section
 from ablation_report.site.text import (
     banners,
+    details,
     join,
+    label_of,
     legend,
-    link,
     measures,
     origin,
     page_title,
     rows_of,
+    run_page,
     setting_title,
-    slug,
-    table,
 )
-from ablation_report.tables import NOTHING, duration
+from ablation_report.tables import duration
 from ablation_report.tables.block import case_tables
+from ablation_report.tables.layout import times
 
-BEST = ("Best compiled", "Time", "vs PT SDPA")
+RUN = Column("Run shown", name="run", is_left=True)
+BEST = (
+    Column("Ours", name="ours", is_left=True),
+    Column("Time", duration, "time_ns"),
+    Column("Ours / PT SDPA", times, "ratio"),
+)
 
 
 def config_page(inputs: Inputs, config: str) -> str:
-    """The page of a config: the run that says most, the league, the published file, other runs."""
+    """The page of a config: ours against others, the best run of each machine, and folded what was
+    published and the other runs."""
     recorded, published = inputs.recorded(BLOCK), inputs.published(BLOCK)
-    place, own = shown(recorded, config), shown(inputs.own(BLOCK), config)
+    machines = by_machine(places(recorded, config), ladder)
+    own = shown(inputs.own(BLOCK), config)
     any_place = places([*recorded, *inputs.own(BLOCK), *published], config)[0]
-    parts = [page_title(config), _size(any_place)]
-    if place:
-        parts += [_section(place, "## Recorded"), legend(place.run)]
-    else:
+    first = next(iter(machines.values()), None)
+    parts = [page_title(config), _size(any_place), _league(inputs, config)]
+    parts += [section(_section(p, f"## {escape(n)}"), machine=n) for n, p in machines.items()]
+    if not machines:
         parts.append("*No run has been recorded at this size.*")
     parts += [_section(own, "## Your machine")] if own else []
-    parts.append(_league(inputs, config))
-    for file in places(published, config):
-        parts.append(_section(file, "## Published"))
-        if place:
-            # The shapes of both ladders; never a time of one machine over another's
-            beside = beside_published(place, file.run)
-            parts += ["## Published and recorded", beside]
-    others = [other for other in places(recorded, config) if other != place]
-    if others:
-        parts += ["## Other runs", _others(others)]
-    return join(*parts)
+    parts += [_published(file, first) for file in places(published, config)]
+    others = [other for other in places(recorded, config) if other not in machines.values()]
+    parts += [details(f"Other runs: {len(others)}", _others(others))] if others else []
+    return join(*parts, legend(first.run) if first else None)
+
+
+def _published(file: Place, beside: Place | None) -> str:
+    """A published file, folded; its shape beside the ladder of a recorded run, never a time of one
+    machine over another's."""
+    drawn = beside_published(beside, file.run) if beside else ""
+    return details(label_of(file.run), join(_contents(file, is_titled=False), drawn))
 
 
 def _size(place: Place) -> str:
@@ -69,15 +88,33 @@ def _layers(place: Place) -> str:
 
 
 def _section(place: Place, title: str) -> str:
-    """The charts and tables of a place, and what it cannot say."""
+    """The charts and tables of a place under a title."""
+    return join(title, _contents(place)).rstrip()
+
+
+def _contents(place: Place, is_titled: bool = True) -> str:
+    """Where the rows come from, what they cannot say, their charts, and the table of all variants
+    folded."""
+    tables = case_tables(replace(place.run, rows=place.rows))
     return join(
-        title,
         origin(place.run, "../"),
         *(f"*{escape(sentence)}*" for sentence in what_cannot_be_said(place)),
-        case_figures(place),
-        "### Table" + f" {{ #{slug('table ' + place.run.name)} }}",
-        "\n\n".join(map(measures, case_tables(replace(place.run, rows=place.rows)))),
+        _best(place),
+        case_figures(place, is_titled),
+        details("Every variant", "\n\n".join(map(measures, tables))),
     ).rstrip()
+
+
+def _best(place: Place) -> str:
+    """The best compiled variant in a sentence; empty without a time."""
+    row, against = _best_compiled(place)
+    time = place.run.time(row)
+    if row is None or time is None:
+        return ""
+    name = escape(row["printed_name"])
+    over = ratio_text(against.ratio.value) if against else ""
+    told = f", {over} (time, {name} / PT SDPA; {against.verdict})" if against else ""
+    return f"Our fastest variant is **{name}**: {duration(time.value)}{told}."
 
 
 def what_cannot_be_said(place: Place) -> list[str]:
@@ -102,7 +139,7 @@ def what_cannot_be_said(place: Place) -> list[str]:
 def _league(inputs: Inputs, config: str) -> str:
     """Ours against the best other runtime, a line for each setting that has one."""
     found = [
-        (escape(setting_title(setting)), shown[config])
+        (setting_title(setting), shown[config])
         for setting, shown in leagues(inputs)
         if config in shown
     ]
@@ -112,46 +149,48 @@ def _league(inputs: Inputs, config: str) -> str:
     runs = [p.run for _, p in found]
     return join(
         "## Against other runtimes { #against-other-runtimes }",
-        banners(runs),
         against_table(lines),
         rows_of(runs, "../"),
+        banners(runs),
     ).rstrip()
 
 
 def _others(found: Sequence[Place]) -> str:
     """A line for each run: its best compiled variant, against PyTorch's SDPA."""
-    rows = [
-        [link(p.run, "../"), escape(machine_of(p.run)), str(p.threads), *_best_compiled(p)]
-        for p in found
-    ]
-    return table(["Run", "Machine", "Threads", *BEST], rows, n_left=2)
+    lines = [[_run_cell(p, "../"), machine_of(p.run), p.threads, *_best_cells(p)] for p in found]
+    return data_table([RUN, Column("Machine", is_left=True), Column("Threads"), *BEST], lines)
 
 
-def _best_compiled(place: Place | None) -> list[str]:
-    """The entries of `BEST`; a nothing for each without a time."""
-    run: Run | None = place.run if place else None
-    best = run.best(place.case, is_ours) if run and place else None
-    if run is None or best is None:
-        return [NOTHING] * len(BEST)
-    time, against = run.time(best), run.compare(best, SDPA)
+def _run_cell(place: Place, root: str = "") -> Cell:
+    noisy = " (noisy)" if is_noisy(place.run) else ""
+    return Cell(f"{place.run.name}{noisy}", page=f"{root}{run_page(place.run)}")
+
+
+def _best_compiled(place: Place) -> tuple[Row | None, Comparison | None]:
+    """The best compiled variant, and what is said of it over PyTorch's SDPA."""
+    best = place.run.best(place.case, is_ours)
+    return best, place.run.compare(best, SDPA)
+
+
+def _best_cells(place: Place) -> Line:
+    """The entries of `BEST`; nothing for each without a time."""
+    best, against = _best_compiled(place)
+    time = place.run.time(best)
     return [
-        escape(best["printed_name"]),
-        duration(time.value if time else None),
-        f"{against.ratio.value:.2f}x, {against.verdict}" if against else NOTHING,
+        str(best["printed_name"]) if best else None,
+        time.value if time else None,
+        ratio_cell(against, noisy=is_noisy(place.run)),
     ]
 
 
 def configs_block(inputs: Inputs) -> str:
     """A line for each config, with the run that its page shows."""
-    found = {config: shown(inputs.recorded(BLOCK), config) for config in inputs.configs}
-    if not found:
+    lines: list[Line] = []
+    for config, page in inputs.configs.items():
+        place = shown(inputs.recorded(BLOCK), config)
+        told = [_run_cell(place), machine_of(place.run), *_best_cells(place)] if place else []
+        lines.append([Cell(config, page=page), *(told or [None] * (2 + len(BEST)))])
+    if not lines:
         return "*No source has a config.*\n"
-    rows = [
-        [
-            f"[{escape(config)}]({inputs.configs[config]})",
-            link(place.run) if place else "no run",
-            *_best_compiled(place),
-        ]
-        for config, place in found.items()
-    ]
-    return table(["Config", "Run shown", *BEST], rows, n_left=2)
+    columns = [Column("Config", is_left=True), RUN, Column("Machine", is_left=True), *BEST]
+    return data_table(columns, lines) + "\n"

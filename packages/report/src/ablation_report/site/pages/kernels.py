@@ -1,21 +1,50 @@
-"""The pages of the kernels, from the op table of the installed wheel and the recorded rows."""
+"""Which kernel is fastest: recorded times by op, kernel and shape, and the idea of each kernel."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from ablation_report.escaping import code, escape
-from ablation_report.run import BLOCK, Row
-from ablation_report.site.choose import Place, by_evidence, places, verdicts
+from ablation_report.kernel_records import KernelRecord, KernelTime
+from ablation_report.machines import machine_name
+from ablation_report.site.data_table import Cell, Column, Line, data_table
 from ablation_report.site.inputs import Inputs, Kernel
-from ablation_report.site.text import join, link, page_title, table
-from ablation_report.tables import NOTHING, duration, percent
+from ablation_report.site.sections import section
+from ablation_report.site.text import details, join, slug
+from ablation_report.tables import duration, percent, threads_text
+from ablation_report.tables.layout import number
 
 NO_WHEEL = (
     "*This site was built without the kernels wheel, so their table is not known here: "
     "`nox -s docs` installs it.*"
+)
+COMMAND = "python -m ablation_kernels --all --json data/kernels/NAME.json"
+NO_RECORD = (
+    f"*No kernel run is recorded. `{COMMAND}` measures every kernel of the installed wheel; the "
+    "site shows each file of `data/kernels`.*"
+)
+COLUMNS = (
+    Column("Op", is_left=True, name="op"),
+    Column("Kernel", is_left=True, name="kernel"),
+    Column("Shape", is_left=True, name="shape"),
+    Column("Time", duration, name="median_ns"),
+    Column("Rate", number, name="rate"),
+    Column("Of ceiling", percent, name="share_of_ceiling"),
+    *(Column(name, is_hidden=True) for name in ("unit", "bound", "threads", "n_calls", "min_ns")),
+)
+IDEAS = (
+    Column("Kernel", is_left=True, name="kernel"),
+    Column("The one idea that it adds", is_left=True, is_prose=True, name="idea"),
+    Column("Provider here", is_left=True, name="provider"),
+)
+IDEAS_TITLE = "What each kernel does"
+LEGEND = (
+    "The fastest kernel of each op and shape is blue. The rate is GFLOP/s of an op with "
+    "multiply-adds, and GB/s of any other. The ceiling is the rate of multiply-adds or of the "
+    "memory that the same run measured, whichever leaves more time. A share above 100 % means that "
+    "the data stayed in a cache, or that Strassen's scheme left products out."
 )
 
 
@@ -28,11 +57,6 @@ def installed_kernels() -> list[Kernel] | None:
     return [asdict(info) for info in wheel.op_table()]
 
 
-def kernel_page_path(name: str) -> str:
-    """The path of a kernel's page, from the root of the site."""
-    return f"kernels/{name}.md"
-
-
 def by_op(kernels: Iterable[Kernel]) -> dict[str, list[Kernel]]:
     """Kernels by op, in the order of the table."""
     groups: dict[str, list[Kernel]] = {}
@@ -42,92 +66,57 @@ def by_op(kernels: Iterable[Kernel]) -> dict[str, list[Kernel]]:
 
 
 def kernels_block(inputs: Inputs) -> str:
-    """The op table, a section for each op."""
-    if inputs.kernels is None:
-        return NO_WHEEL + "\n"
-    parts = []
-    for op, group in by_op(inputs.kernels).items():
-        rows = [
-            [
-                f"[{code(kernel['name'])}]({kernel_page_path(kernel['name'])})",
-                escape(kernel["idea"]),
-                escape(kernel["provider"]),
-            ]
-            for kernel in group
-        ]
-        header = ["Kernel", "The one idea it adds", "Provider here"]
-        parts += [f"## {escape(op)}", table(header, rows, n_left=3)]
-    return join(*parts)
-
-
-def kernel_page(kernel: Kernel, inputs: Inputs) -> str:
-    """The page of one kernel: its idea, its place among its op's, and what it was measured at."""
-    kernels = inputs.kernels or ()
-    group = [other["name"] for other in kernels if other["op"] == kernel["op"]]
-    place = group.index(kernel["name"])
-    facts = [
-        ["Op", code(kernel["op"])],
-        ["Form", escape(kernel["form"] or "the plain one")],
-        ["Instructions", "SIMD" if kernel["simd"] else "scalar"],
-        ["Threads", "the whole pool" if kernel["parallel"] else "one"],
-        ["Matrix products", escape(kernel["gemm"])],
-        ["Provider where this site was built", escape(kernel["provider"])],
-        ["Plainer", _neighbor(group, place - 1)],
-        ["Next", _neighbor(group, place + 1)],
-    ]
+    """The times of each recorded machine, and what each kernel does, folded."""
+    ideas = {kernel["name"]: str(kernel["idea"]) for kernel in inputs.kernels or ()}
+    records = sorted(inputs.kernel_records, key=lambda record: record.created, reverse=True)
     return join(
-        page_title(kernel["name"]),
-        f"{escape(kernel['idea'][:1].upper() + kernel['idea'][1:])}.",
-        table(["Property", "This kernel"], facts, n_left=2),
-        "## In the recorded runs",
-        _measured(kernel["name"], inputs),
-        "`python -m ablation_kernels "
-        f"{kernel['op']} SHAPE` times every kernel of the op side by side on the machine at hand.",
+        *(_record(record, ideas) for record in records),
+        LEGEND if records else NO_RECORD,
+        NO_WHEEL if inputs.kernels is None else _ideas(inputs.kernels),
     )
 
 
-def _neighbor(group: Sequence[str], place: int) -> str:
-    if not 0 <= place < len(group):
-        return NOTHING
-    return f"[{code(group[place])}]({group[place]}.md)"
+def _record(record: KernelRecord, ideas: Mapping[str, str]) -> str:
+    machine = machine_name(record.machine)
+    made = f"{threads_text(record.threads)}, {record.created[:10]}"
+    body = join(
+        f"## {escape(machine)} {{ #{slug(record.name)} }}",
+        times_table(record.rows, ideas),
+        f"Rows: {code(f'data/kernels/{record.name}.json')}, {escape(made)}, by "
+        f"{code(' '.join(record.command))}.",
+    )
+    return section(body, machine)
 
 
-def _measured(name: str, inputs: Inputs) -> str:
-    """For each config, its time in the fastest variant of the quietest run that ran it."""
-    rows = []
-    for config, page in inputs.configs.items():
-        found = places(inputs.recorded(BLOCK), config)
-        users = by_evidence((place for place in found if _users(place, name)), verdicts)
-        if not users:
-            continue
-        run = users[0].run
-        row = min(
-            _users(users[0], name), key=lambda row: time.value if (time := run.time(row)) else 0
-        )
-        times = _times(row, name)
-        total = sum(op["median_ns"] or 0 for op in row["ops"])
-        rows.append(
-            [
-                f"[{escape(config)}](../{page})",
-                escape(row["printed_name"]),
-                str(len(times)),
-                duration(sum(times)),
-                percent(sum(times) / total if total else None),
-                link(run, "../"),
-            ]
-        )
-    if not rows:
-        return "*No recorded run ran this kernel.*"
-    header = ["Config", "Variant", "Calls", "Time in a block", "Share", "Run"]
-    explained = "Medians of profiled calls, in the fastest variant of the run that used it."
-    return join(explained, table(header, rows, n_left=2)).rstrip()
+def times_table(rows: Sequence[KernelTime], ideas: Mapping[str, str]) -> str:
+    """Lay out the kernels of each op and shape, the fastest first."""
+    groups: dict[tuple[str, str], list[KernelTime]] = {}
+    for row in rows:
+        groups.setdefault((row.op, row.shape), []).append(row)
+    lines: list[Line] = []
+    for group in groups.values():
+        ordered = sorted(group, key=lambda row: row.median_ns)
+        lines += [_line(row, ideas, row is ordered[0] and len(group) > 1) for row in ordered]
+    return data_table(COLUMNS, lines)
 
 
-def _times(row: Row, name: str) -> list[float]:
-    ops = row["ops"] or []
-    return [op["median_ns"] for op in ops if op["kernel"] == name and op["median_ns"] is not None]
+def _line(row: KernelTime, ideas: Mapping[str, str], is_fastest: bool) -> Line:
+    rate = Cell(row.rate) if row.rate is None else Cell(row.rate, f"{number(row.rate)} {row.unit}")
+    return [
+        row.op,
+        Cell(row.kernel, mark="better" if is_fastest else None, tip=ideas.get(row.kernel, "")),
+        row.shape,
+        row.median_ns,
+        rate,
+        Cell(row.share, tip=f"bound by {row.bound}"),
+        *(row.unit, row.bound, row.threads, row.n_calls, row.min_ns),
+    ]
 
 
-def _users(place: Place, name: str) -> list[Row]:
-    """The rows with a time that ran the kernel."""
-    return [row for row in place.rows if _times(row, name) and place.run.time(row)]
+def _ideas(kernels: Sequence[Kernel]) -> str:
+    """A folded table of all kernels by op, the plainest first."""
+    lines = {
+        op: [[kernel["name"], kernel["idea"], kernel["provider"]] for kernel in group]
+        for op, group in by_op(kernels).items()
+    }
+    return details(IDEAS_TITLE, data_table(IDEAS, lines))

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ablation_report.escaping import code, escape
+from ablation_report.escaping import escape
 from ablation_report.run import BLOCK, LEAGUE, Row, Run
 from ablation_report.site.choose import main_run, shown
+from ablation_report.site.data_table import Column, Line, data_table
 from ablation_report.site.figures import run_figures
 from ablation_report.site.inputs import Inputs
-from ablation_report.site.text import join, label_of, legend, measures, once, origin, slug, table
-from ablation_report.tables import NOTHING
+from ablation_report.site.text import (
+    details,
+    join,
+    label_of,
+    legend,
+    measures,
+    once,
+    origin,
+    slug,
+)
 from ablation_report.tables.block import rungs_table, summary_table
 
+RUNGS = (
+    *(Column(title, is_left=True) for title in ("Rung", "Above", "Changes")),
+    *(Column(title, is_left=True) for title in ("Attention kernel", "Product kernel")),
+    Column("variant", is_hidden=True),
+)
 NO_RUN = "*No quiet run has been recorded: there is nothing to show.*"
 # What a row calls the axis that its rung changes, in words
 AXES = {
@@ -25,32 +39,33 @@ AXES = {
 
 
 def ladder_block(inputs: Inputs) -> str:
-    """The rungs with what each changes, and what each is worth in the main run, as published, and
-    in the other runs that the pages of configs begin with."""
-    recorded, published = inputs.recorded(BLOCK), inputs.published(BLOCK)
+    """The rungs with what each changes, and what each is worth in the main run; then, folded, in
+    the other runs that the pages of configs begin with."""
+    recorded = inputs.recorded(BLOCK)
     main = main_run(recorded)
     places = (shown(recorded, config) for config in inputs.configs)
     others = [run for run in once(place.run for place in places if place) if run is not main]
     return join(
-        _rung_list([*recorded, *published]),
-        None if main else NO_RUN,
-        *(_source(run) for run in (main, *published) if run),
-        *map(_worth, others),
+        _source(main) if main else NO_RUN,
         legend(main) if main else None,
+        "## Other runs { #other-runs }" if others else None,
+        *(details(label_of(run), _worth(run)) for run in others),
+        details("What each rung changes", _rung_list(recorded)) if recorded else None,
     )
 
 
 def _source(run: Run) -> str:
-    """A run's charts, its rungs and its summary."""
+    """A run's rungs, its charts and its summary."""
     summary = summary_table(run)
-    title = f"### Summary {{ #{slug('summary ' + run.name)} }}"
-    return join(_worth(run), run_figures(run), measures(summary, title)).rstrip()
+    title = f"## {escape(label_of(run))} {{ #{slug(run.name)} }}"
+    return join(
+        title, _worth(run), run_figures(run), details(summary.title, measures(summary))
+    ).rstrip()
 
 
 def _worth(run: Run) -> str:
     """What each rung is worth in a run."""
-    title = f"## {escape(label_of(run))} {{ #{slug(run.name)} }}"
-    return join(title, origin(run), measures(rungs_table(run))).rstrip()
+    return join(origin(run), measures(rungs_table(run))).rstrip()
 
 
 def _rung_list(runs: list[Run]) -> str:
@@ -65,18 +80,11 @@ def _rung_list(runs: list[Run]) -> str:
                 rungs.setdefault(row["variant"], row)
     if not rungs:
         return ""
-    header = ["Variant", "In tables", "Above", "Changes", "Attention kernel", "Product kernel"]
-    return table(header, (_rung(row, rungs) for row in rungs.values()), n_left=len(header))
+    return data_table(RUNGS, (_rung(row, rungs) for row in rungs.values()))
 
 
-def _rung(row: Row, rungs: Mapping[str, Row]) -> list[str]:
-    parent, kernels, changed = row["parent"], row["kernels"] or {}, row["changed"] or NOTHING
-    above = escape(rungs[parent]["printed_name"]) if parent in rungs else code(parent or NOTHING)
+def _rung(row: Row, rungs: Mapping[str, Row]) -> Line:
+    parent, kernels, changed = row["parent"], row["kernels"] or {}, row["changed"]
+    above = rungs[parent]["printed_name"] if parent in rungs else parent
     named = (kernels.get(op) for op in ("attention", "matmul"))
-    return [
-        code(row["variant"]),
-        escape(row["printed_name"]),
-        above if parent else NOTHING,
-        escape(AXES.get(changed, changed)),
-        *(code(name) if name else NOTHING for name in named),
-    ]
+    return [row["printed_name"], above, AXES.get(changed, changed), *named, row["variant"]]

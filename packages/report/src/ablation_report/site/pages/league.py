@@ -1,8 +1,12 @@
-"""Ours against what a user would run instead: five columns, for any suite."""
+"""Ours against others: the ratio by size and machine, then five columns for each machine.
+
+"Ours" is our fastest variant, "the best other" the fastest runtime that a user would run instead.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from ablation_report.escaping import escape
 from ablation_report.run import (
@@ -24,8 +28,10 @@ from ablation_report.site.choose import (
     places,
     settings,
 )
+from ablation_report.site.data_table import Cell, Column, Line, Mark, data_table, markdown_table
 from ablation_report.site.figures import league_figure
 from ablation_report.site.inputs import Inputs
+from ablation_report.site.sections import section
 from ablation_report.site.text import (
     banners,
     details,
@@ -34,42 +40,88 @@ from ablation_report.site.text import (
     rows_of,
     setting_title,
     slug,
-    table,
 )
-from ablation_report.tables import NOTHING, duration, interval_text, marked
+from ablation_report.stats import Verdict
+from ablation_report.tables import duration, interval_text, marked, threads_text
+from ablation_report.tables.layout import times
 
-HEADER = ("Case", "Ours", "Best other", "Ours / best other", "95% interval")
-# Stands apart: its error has another bound. Only where it was measured.
-OTHER_HEADER = ("Other arithmetic", "Other arithmetic / best other")
+MARKS: Mapping[Verdict, Mark] = {
+    "faster": "better",
+    "slower": "worse",
+    "same": "same",
+    "not resolved": "unresolved",
+}
+COLUMNS = (
+    Column("Case", is_left=True, name="case"),
+    Column("Ours", duration, name="ours_ns", is_prose=True),
+    Column("Best other", duration, name="other_ns", is_prose=True),
+    Column("Ours / best other", times, name="ratio"),
+    Column("95% interval", name="interval"),
+    *(Column(name, is_hidden=True) for name in ("ours", "other", "verdict", "run")),
+)
+RUNTIMES = (
+    Column("Runtime", is_left=True, name="runtime"),
+    Column("Whose", is_left=True, name="whose"),
+    Column("Time", duration, name="time_ns"),
+    Column("Time / the best other's", times, name="ratio"),
+)
+# More machines than this do not fit a phone: the next ones have a table of their own
+MOST_MACHINES = 5
 CALL_TITLE = "One call of a block, float32, "
 NO_OTHER = "*No recorded run compares ours with another runtime.*"
+LEGEND = (
+    "Each figure is the time of our fastest variant over that of the fastest other runtime. Below "
+    "1, in blue, ours is faster; above 1, in orange, the other one is. Grey and ~ is not resolved "
+    "beyond the noise floor; a noisy run resolves nothing here."
+)
+# A case by its name, perhaps with a link, and what is said of it
+Told = tuple[Cell, Run, Comparison]
+Named = tuple[str | Cell, Run, Comparison]
 
 
-def against_table(found: Iterable[tuple[str, Run, Comparison]]) -> str:
-    """Lay out comparisons of ours with the best other, each with the text of its case."""
-    rows, apart = [], []
-    for name, run, said in found:
-        times = [_named_time(run, row) for row in (said.row, said.base)]
-        rows.append([name, *times, marked(said), interval_text(said.ratio)])
-        apart.append(_other_arithmetic(run, said))
-    if not any(apart):
-        return table(HEADER, rows)
-    nothing = [NOTHING] * len(OTHER_HEADER)
-    rows = [[*row, *(told or nothing)] for row, told in zip(rows, apart, strict=True)]
-    return table((*HEADER, *OTHER_HEADER), rows)
+def ratio_cell(said: Comparison | None, page: str | None = None, *, noisy: bool = False) -> Cell:
+    """The ratio of a comparison with the color of its verdict; that of a noisy run is unresolved.
+
+    A ~ stands where the distance from 1 may be noise.
+    """
+    if said is None:
+        return Cell(None)
+    names = f"{said.row['printed_name']} / {said.base['printed_name']}"
+    text = marked(said)
+    if noisy and not text.endswith("~"):
+        text += " ~"
+    tip = f"{names}: {interval_text(said.ratio)}{', a noisy run' if noisy else ''}"
+    mark: Mark = "unresolved" if noisy else MARKS[said.verdict]
+    return Cell(said.ratio.value, text, page, mark, tip)
 
 
-def _other_arithmetic(run: Run, said: Comparison) -> list[str]:
-    """The time of our fastest row with another arithmetic, and its ratio to the best other; empty
-    without one."""
-    row = run.best(said.case, is_other_arithmetic, said.row["phase"])
-    against = run.compare(row, said.base)
-    return [] if row is None else [_named_time(run, row), marked(against)]
+def against_table(found: Iterable[Named]) -> str:
+    """Lay out comparisons of ours with the best other, for a page of the site."""
+    return data_table(COLUMNS, map(_line, found))
 
 
-def _named_time(run: Run, row: Row) -> str:
+def against_markdown(found: Iterable[Named]) -> str:
+    """Lay out the same for a text that runs no script, such as the README."""
+    return markdown_table(COLUMNS, map(_line, found))
+
+
+def _line(told: Named) -> Line:
+    name, run, said = told
+    return [
+        name,
+        *(_named_time(run, row) for row in (said.row, said.base)),
+        ratio_cell(said),
+        interval_text(said.ratio),
+        *(row["printed_name"] for row in (said.row, said.base)),
+        said.verdict,
+        run.name,
+    ]
+
+
+def _named_time(run: Run, row: Row) -> Cell:
     time = run.time(row)
-    return f"{duration(time.value if time else None)} ({escape(row['printed_name'])})"
+    ns = time.value if time else None
+    return Cell(ns, f"{duration(ns)} ({row['printed_name']})")
 
 
 def best_by_case(setting: Setting, order: Iterable[str] = ()) -> dict[str, Place]:
@@ -89,21 +141,46 @@ def best_by_case(setting: Setting, order: Iterable[str] = ()) -> dict[str, Place
     )
 
 
-def against_parts(shown: Mapping[str, Place], pages: Mapping[str, str], root: str = "") -> str:
-    """The table of the cases of one setting, with the runs that it is made from."""
-    found = (
+def told_of(shown: Mapping[str, Place], pages: Mapping[str, str]) -> list[Told]:
+    """What each case of a setting says, a phase after another; `pages` has the page of a case."""
+    return [
         (_case(name, place, said, pages), place.run, said)
         for name, place in shown.items()
         for said in against_others(place)
-    )
+    ]
+
+
+def against_parts(shown: Mapping[str, Place], pages: Mapping[str, str], root: str = "") -> str:
+    """The table of the cases of one setting, with the runs that it is made from."""
     runs = [place.run for place in shown.values()]
-    return join(banners(runs), against_table(found), rows_of(runs, root)).rstrip()
+    return join(
+        banners(runs),
+        against_table(told_of(shown, pages)),
+        rows_of(runs, root),
+        _apart(shown),
+    ).rstrip()
 
 
-def _case(name: str, place: Place, said: Comparison, pages: Mapping[str, str]) -> str:
-    link = f"[{escape(name)}]({pages[name]})" if name in pages else escape(name)
+def _apart(shown: Mapping[str, Place]) -> str:
+    """Ours with another arithmetic, folded: its error has another bound. Empty where none was
+    measured."""
+    found = [
+        (Cell(name), place.run, other)
+        for name, place in shown.items()
+        for said in against_others(place)
+        if (other := _other_arithmetic(place.run, said))
+    ]
+    return details("Ours with another arithmetic", against_table(found)) if found else ""
+
+
+def _other_arithmetic(run: Run, said: Comparison) -> Comparison | None:
+    row = run.best(said.case, is_other_arithmetic, said.row["phase"])
+    return run.compare(row, said.base)
+
+
+def _case(name: str, place: Place, said: Comparison, pages: Mapping[str, str]) -> Cell:
     is_one_phase = len({row["phase"] for row in place.rows}) == 1
-    return link if is_one_phase else f"{link}, {escape(said.row['phase'])}"
+    return Cell(name if is_one_phase else f"{name}, {said.row['phase']}", page=pages.get(name))
 
 
 def has_league(place: Place) -> bool:
@@ -129,19 +206,82 @@ def leagues(inputs: Inputs) -> list[tuple[Setting, dict[str, Place]]]:
     return sorted((pair for pair in pairs if pair[1]), key=weight, reverse=True)
 
 
+League = tuple[Setting, dict[str, Place]]
+
+
 def league_block(inputs: Inputs) -> str:
-    """Each setting that has other runtimes: its table, its charts, every runtime by config."""
+    """The ratio of each size on each machine, then a section for each machine."""
     found = leagues(inputs)
-    parts = []
+    if not found:
+        return NO_OTHER + "\n"
+    machines: dict[str, list[League]] = {}
+    for pair in found:
+        machines.setdefault(pair[0].machine, []).append(pair)
+    return join(
+        matrix(found, inputs.configs),
+        *(_machine(name, group, inputs.configs) for name, group in machines.items()),
+    )
+
+
+def matrix(found: Sequence[League], pages: Mapping[str, str]) -> str:
+    """A line for each size, a column for each machine and number of threads: ours over the best
+    other, with a link to the table of the machine."""
+    columns: dict[tuple[str, int, str | None], list[League]] = {}
     for setting, shown in found:
-        title = setting_title(setting)
-        parts += [f"## {escape(title)} {{ #{slug(title)} }}"]
-        parts.append(against_parts(shown, inputs.configs))
-        parts += map(league_figure, once(place.run for place in shown.values()))
-        parts += [
-            details(f"{name}: all runtimes", runtimes_table(place)) for name, place in shown.items()
+        key = setting.hardware, setting.threads, setting.simd
+        columns.setdefault(key, []).append((setting, shown))
+    groups = list(columns.values())
+    titles = _short_titles([group[0][0] for group in groups])
+    parts = []
+    for begin in range(0, len(groups), MOST_MACHINES):
+        some = range(begin, min(begin + MOST_MACHINES, len(groups)))
+        header = [Column("Size", is_left=True), *(Column(titles[i], times) for i in some)]
+        lines = [
+            [Cell(name, page=pages[name]), *(_matrix_cell(groups[i], name) for i in some)]
+            for name in pages
+            if any(name in shown for i in some for _, shown in groups[i])
         ]
-    return join(*parts) if found else NO_OTHER + "\n"
+        parts.append(data_table(header, lines))
+    return join(*parts, LEGEND).rstrip()
+
+
+def _matrix_cell(group: Sequence[League], name: str) -> Cell:
+    for setting, shown in group:
+        if place := shown.get(name):
+            said = next(iter(against_others(place)), None)
+            page = f"#{slug(setting_title(setting))}"
+            return ratio_cell(said, page, noisy=is_noisy(place.run))
+    return Cell(None)
+
+
+def _short_titles(found: Sequence[Setting]) -> list[str]:
+    """Machine and threads of each setting, and its instruction set where these are not enough."""
+    short = [f"{setting.machine}, {threads_text(setting.threads)}" for setting in found]
+    counts = Counter(short)
+    return [
+        title if counts[title] == 1 else f"{title}, {setting.simd or 'no SIMD'}"
+        for title, setting in zip(short, found, strict=True)
+    ]
+
+
+def _machine(name: str, found: Sequence[League], pages: Mapping[str, str]) -> str:
+    """A machine: the five columns of each of its settings."""
+    title = f"## {escape(name)} {{ #{slug('machine ' + name)} }}"
+    return section(join(title, *(_setting(*pair, pages) for pair in found)), name)
+
+
+def _setting(setting: Setting, shown: Mapping[str, Place], pages: Mapping[str, str]) -> str:
+    """The five columns of a setting; charts and every runtime are folded."""
+    title = setting_title(setting)
+    runs = once(place.run for place in shown.values())
+    charts = "\n\n".join(map(league_figure, runs))
+    every = join(*(f"**{escape(name)}**\n\n{runtimes_table(p)}" for name, p in shown.items()))
+    return join(
+        f"### {escape(title)} {{ #{slug(title)} }}",
+        against_parts(shown, pages),
+        details("Every runtime at each size", every.rstrip()),
+        details("Charts: ours against each runtime", charts),
+    )
 
 
 def runtimes_table(place: Place) -> str:
@@ -150,35 +290,23 @@ def runtimes_table(place: Place) -> str:
     rival = run.best(place.case, is_other)
     timed = [(time.value, row) for row in place.rows if (time := run.time(row))]
     timed.sort(key=lambda pair: pair[0])
-    rows = [
+    lines: list[Line] = [
         [
             *_runtime(row),
-            duration(time),
-            NOTHING if row is rival else marked(run.compare(row, rival)),
+            time,
+            Cell(1.0, "1") if row is rival else ratio_cell(run.compare(row, rival)),
         ]
         for time, row in timed
     ]
-    rows += [
-        [*_runtime(row), escape(str(row["status"])), NOTHING]
+    lines += [
+        [*_runtime(row), Cell(None, str(row["status"])), None]
         for row in place.rows
         if not run.time(row)
     ]
-    against = f"/ {escape(rival['printed_name'])}" if rival else "/ the best other"
-    return table(["Runtime", "Whose", "Time", against], rows, n_left=2)
+    return data_table(RUNTIMES, lines)
 
 
 def _runtime(row: Row) -> list[str]:
-    name = escape(row["printed_name"])
-    is_default = row["variant"] == DEFAULT
+    name = f"{row['printed_name']}{' (what compile takes)' if row['variant'] == DEFAULT else ''}"
     whose = "ours, other arithmetic" if is_other_arithmetic(row) else "ours"
-    return [f"**{name}**" if is_default else name, "theirs" if is_other(row) else whose]
-
-
-def result_block(inputs: Inputs) -> str:
-    """Ours against the best other runtime by size, on the machine whose rows resolve most."""
-    found = leagues(inputs)
-    if not found:
-        return NO_OTHER + "\n"
-    setting, shown = found[0]
-    title = f"{CALL_TITLE}{escape(setting_title(setting))}:"
-    return join(title, against_parts(shown, inputs.configs))
+    return [name, "theirs" if is_other(row) else whose]

@@ -31,6 +31,12 @@ SCHEMA = 1
 # Refused ops that a line names
 MOST_OPS = 4
 PARTS = {"layer": "A layer", "whole": "Whole models"}
+COMPILED: Columns = {
+    **dict.fromkeys(("graphs", "parts", "ops"), COUNT),
+    "eager": table(others=COUNT),
+    "error": NUMBER.or_null(),
+    "failure": ANY_TEXT.or_null(),
+}
 LINE: Columns = {
     **dict.fromkeys(("model", "family", "part", "attention"), TEXT),
     "layers": COUNT,
@@ -38,6 +44,7 @@ LINE: Columns = {
     **dict.fromkeys(("refused", "passes"), table(others=COUNT)),
     **dict.fromkeys(("error", "eager_error"), NUMBER.or_null()),
     "failure": ANY_TEXT.or_null(),
+    "compiled": table(COMPILED, others=None).or_null().optional(),
 }
 DOCUMENT: Columns = {
     "schema_version": COUNT,
@@ -50,7 +57,7 @@ DOCUMENT: Columns = {
 }
 HEADER = (
     *("Model", "Family", "Attention", "Covered", "Calls", "Fused", "Error / PyTorch's"),
-    "Refused",
+    *("torch.compile", "Refused"),
 )
 Line = Mapping[str, Any]
 
@@ -101,8 +108,20 @@ def _summary(lines: Sequence[Line]) -> str:
                 by_model.setdefault(line["model"], []).append(_is_covered(line))
         covered = sum(map(all, by_model.values()))
         told.append(f"{covered} of {len(by_model)} {words}")
+    compiled = [line for line in lines if line.get("compiled")]
+    if compiled:
+        models = {line["model"] for line in compiled}
+        divided = {line["model"] for line in compiled if not _is_compiled_whole(line)}
+        told.append(f"{len(models - divided)} of {len(models)} as one program of torch.compile")
     families = len({line["family"] for line in lines})
     return f"Covered: {', '.join(told)}; {families} families."
+
+
+def _is_compiled_whole(line: Line) -> bool:
+    """True where all ops of a model are one program, which is right."""
+    compiled = line["compiled"]
+    is_one = compiled["graphs"] == compiled["parts"] == 1
+    return is_one and not compiled["eager"] and compiled["failure"] is None
 
 
 def _versions(document: Mapping[str, Any]) -> str:
@@ -124,8 +143,22 @@ def _cells(line: Line) -> list[str]:
         calls,
         _fused(line["passes"]),
         times(error / eager) if error is not None and eager else NOTHING,
+        _compiled(line.get("compiled")),
         escape(line["failure"]) if line["failure"] else _refused(line["refused"]),
     ]
+
+
+def _compiled(compiled: Mapping[str, Any] | None) -> str:
+    """Write the ops that run here of all, and the parts or graphs that they are."""
+    if compiled is None:
+        return NOTHING
+    if compiled["failure"]:
+        return escape(compiled["failure"])
+    eager, ops, parts = compiled["eager"], compiled["ops"], compiled["parts"]
+    told = f"{ops - sum(eager.values())} of {ops}"
+    if (compiled["graphs"], parts) != (1, 1):
+        told += f" in {parts} part{'' if parts == 1 else 's'}"
+    return f"{told}; PyTorch runs {_refused(eager)}" if eager else told
 
 
 def _refused(refused: Mapping[str, int]) -> str:

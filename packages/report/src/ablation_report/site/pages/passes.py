@@ -6,12 +6,19 @@ import ast
 import html
 from pathlib import Path
 
-from ablation_report.escaping import escape
 from ablation_report.run import BLOCK, Comparison
 from ablation_report.site.choose import Place, by_evidence, places
+from ablation_report.site.data_table import Cell, Column, Line, data_table
 from ablation_report.site.inputs import Inputs
-from ablation_report.site.text import join, link, table
+from ablation_report.site.pages.league import ratio_cell
+from ablation_report.site.text import join, run_page
+from ablation_report.tables.layout import times
 
+WORTH = (
+    *(Column(title, is_left=True) for title in ("Config", "Rung", "over")),
+    Column("Time, rung / over", times, name="ratio"),
+    Column("Run", is_left=True, name="run"),
+)
 NO_SOURCES = "*This site was built without the executor's sources: its passes are not known here.*"
 
 
@@ -71,23 +78,22 @@ def worth(name: str, inputs: Inputs) -> str:
     def added(place: Place) -> list[Comparison]:
         return _added(place, name)
 
-    rows = []
+    lines: list[Line] = []
     for config, page in inputs.configs.items():
         found = filter(added, places(inputs.recorded(BLOCK), config))
         for place in by_evidence(found, added)[:1]:
-            rows += [
+            lines += [
                 [
-                    f"[{escape(config)}]({page})",
-                    *(escape(row["printed_name"]) for row in (said.row, said.base)),
-                    f"{said.ratio.value:.3f}x",
-                    said.verdict,
-                    link(place.run),
+                    Cell(config, page=page),
+                    *(row["printed_name"] for row in (said.row, said.base)),
+                    ratio_cell(said),
+                    Cell(place.run.name, page=run_page(place.run)),
                 ]
                 for said in added(place)
             ]
-    if not rows:
+    if not lines:
         return "*No recorded run has the rung that adds it together with the rung below.*"
-    return table(["Config", "Rung", "over", "Time", "Verdict", "Run"], rows, n_left=3)
+    return data_table(WORTH, lines)
 
 
 def _added(place: Place, name: str) -> list[Comparison]:

@@ -16,8 +16,9 @@ from ablation_report.site.choose import (
     settings,
     shown,
 )
+from ablation_report.site.data_table import Cell, Column, Line, data_table
 from ablation_report.site.inputs import Inputs
-from ablation_report.site.pages.league import leagues
+from ablation_report.site.pages.league import leagues, ratio_cell
 from ablation_report.site.text import join, rows_of, setting_title, table
 from ablation_report.tables import NOTHING, duration, marked, percent
 from ablation_report.tables.block import MEAN_HEADER, error_ratio
@@ -135,17 +136,17 @@ def _by_config(setting: Setting, ask: Callable[[Place], Comparison | None]) -> S
 def _worth_table(setting: Setting, found: Mapping[str, Said]) -> str:
     """A line for each rung, a column for each config, and the mean over them."""
     configs = _columns(setting.places, found.values())
-    rows = []
+    rows: list[Line] = []
     for name, said in found.items():
         if said:
             mean = geometric_mean(
                 {c: said[c][1].ratio.value if c in said else None for c in configs}
             )
-            rows.append([escape(name), *_cells(said, configs), mean.text()])
+            rows.append([name, *_cells(said, configs), Cell(mean.value, mean.text())])
     runs = [run for said in found.values() for run, _ in said.values()]
-    header = ["Rung", *map(escape, configs), MEAN_HEADER]
+    columns = [Column("Rung", is_left=True), *map(Column, configs), Column(MEAN_HEADER)]
     return join(
-        f"**{escape(setting_title(setting))}**", table(header, rows), rows_of(runs)
+        f"**{escape(setting_title(setting))}**", data_table(columns, rows), rows_of(runs)
     ).rstrip()
 
 
@@ -155,8 +156,8 @@ def _columns(asked: Iterable[Place], found: Iterable[Said]) -> list[str]:
     return [config for config in configs_of(place.run for place in asked) if config in known]
 
 
-def _cells(said: Said, configs: Sequence[str]) -> list[str]:
-    return [marked(said[config][1]) if config in said else NOTHING for config in configs]
+def _cells(said: Said, configs: Sequence[str]) -> list[Cell]:
+    return [ratio_cell(said[config][1] if config in said else None) for config in configs]
 
 
 def instruction_sets_block(inputs: Inputs) -> str:
@@ -177,18 +178,17 @@ def _instruction_sets(group: Sequence[Setting]) -> str:
 
     found = {setting.simd or "none": _by_config(setting, default) for setting in group}
     configs = _columns((p for setting in group for p in setting.places), found.values())
-    times = [[escape(simd), *_cells(said, configs)] for simd, said in found.items()]
-    errors = [
-        [escape(simd), *(_error_of(said.get(config)) for config in configs)]
-        for simd, said in found.items()
+    times: list[Line] = [[simd, *_cells(said, configs)] for simd, said in found.items()]
+    errors: list[Line] = [
+        [simd, *(_error_of(said.get(config)) for config in configs)] for simd, said in found.items()
     ]
     layers = f", {group[0].layers} layers" if group[0].layers != 1 else ""
     layers += f", batch {group[0].batch}" if group[0].batch != 1 else ""
     machine = f"{group[0].machine}, {group[0].threads} threads{layers}"
     return join(
         f"**{escape(machine)}**",
-        table(["Time / PT SDPA's", *map(escape, configs)], times),
-        table(["Error / PT SDPA's", *map(escape, configs)], errors),
+        data_table([Column("Time / PT SDPA's", is_left=True), *map(Column, configs)], times),
+        data_table([Column("Error / PT SDPA's", is_left=True), *map(Column, configs)], errors),
         rows_of(run for said in found.values() for run, _ in said.values()),
     ).rstrip()
 

@@ -2,36 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ablation_report.attribution import attributions
+from ablation_report.attribution.points import places_of
+from ablation_report.charts.frames import case_names
+from ablation_report.compare.conditions import hardware
 from ablation_report.escaping import code, escape, list_item, path_code
 from ablation_report.machines import full_name, machine_of
+from ablation_report.means import geometric_mean, ratio_text
 from ablation_report.output import UsageError
 from ablation_report.reading import Problem
 from ablation_report.run import Run
-from ablation_report.site.choose import noisy_share
+from ablation_report.site.choose import Place, against_others, is_noisy, noisy_share
+from ablation_report.site.data_table import Cell, Column, Line, data_table
 from ablation_report.site.figures import run_figures
 from ablation_report.site.inputs import Inputs
-from ablation_report.site.pages.findings import ask, findings_list
+from ablation_report.site.pages.findings import PAGE, PUBLISHED_PAGE, ask, findings_list
+from ablation_report.site.pages.league import against_parts, against_table, told_of
+from ablation_report.site.pages.rows import rows_block
 from ablation_report.site.text import (
-    banners,
+    details,
     join,
     label_of,
     legend,
     link,
     measures,
+    origin,
     page_title,
+    run_page,
     suite_page,
-    table,
 )
+from ablation_report.tables import NOTHING, Table, facts_text, percent, run_tables
 from ablation_report.tables import facts as run_facts
-from ablation_report.tables import facts_text, percent, run_tables
+from ablation_report.tables.attribution import worth_table
+from ablation_report.tables.suite import mean_table
 
 # A file with more faults than this is damaged as a whole; `ablation-report check` lists them all
 MOST_FAULTS = 8
 NOTES_NAME = "NOTES.md"
-_LIST_HEADER = ["Run", "Machine", "Threads", "Timed", "Noisy", "Floor"]
+# The search finds the page of a run by its name, not by what every run has
+NO_SEARCH = "{ data-search-exclude }"
+# A longer table would stand before every chart
+MOST_CASES = 12
+RUN_COLUMNS = (
+    Column("Run", name="run", is_left=True),
+    Column("Machine", name="machine", is_left=True),
+    Column("Threads", name="threads"),
+    Column("Timed", name="timed_rows"),
+    Column("Noisy", name="noisy_share", tip="The share of rows whose interval is wider than 5%."),
+    Column("Floor", name="floor", tip="The noise floors of its cases."),
+)
+MACHINE_COLUMNS = (
+    Column("Machine", name="machine", is_left=True),
+    Column("Instruction set", name="simd", is_left=True),
+    Column("Threads", name="threads"),
+    Column("Multiply-adds", lambda rate: f"{rate / 1e9:.0f} GFLOP/s", "flops_per_s"),
+    Column("Memory", lambda rate: f"{rate / 1e9:.1f} GB/s", "bytes_per_s"),
+    Column("Runs", name="runs"),
+)
 
 
 def runs_block(inputs: Inputs) -> str:
@@ -40,51 +71,54 @@ def runs_block(inputs: Inputs) -> str:
     return join(
         unreadable(inputs.gathered.problems),
         noted(inputs.gathered.notes),
+        "## Machines",
+        _machines([*recorded, *own]),
         "## Your machine" if own else None,
         run_lists(own) if own else None,
         "## Recorded",
         run_lists(recorded) if recorded else "*No run has been recorded.*",
         "## Published",
         _published_list(inputs.published()),
-        "## Machines",
-        _machines([*recorded, *own]),
     )
 
 
 def run_lists(runs: Sequence[Run]) -> str:
-    """The list of the runs of each suite."""
-    parts = []
+    """A table of the runs of each suite; those after the first are folded."""
+    parts: list[str] = []
     for suite in dict.fromkeys(run.suite for run in runs):
-        parts.append(f"**[{escape(suite)}]({suite_page(suite)})**")
-        parts.append(run_list([run for run in runs if run.suite == suite]))
+        of_suite = [run for run in runs if run.suite == suite]
+        title = f"{suite}: {len(of_suite)}"
+        told = run_list(of_suite)
+        parts.append(details(title, told) if parts else f"**{escape(title)}**\n\n{told}")
     return join(*parts).rstrip()
 
 
 def run_list(runs: Sequence[Run], root: str = "") -> str:
-    """A line for each run."""
-    return table(_LIST_HEADER, (_run_line(run, root) for run in runs), n_left=2)
+    """A line for each run, noisy ones last."""
+    return data_table(RUN_COLUMNS, [_run_line(run, root) for run in sorted(runs, key=is_noisy)])
 
 
-def _run_line(run: Run, root: str) -> list[str]:
+def _run_line(run: Run, root: str) -> Line:
     n_ok = sum(row["status"] == "ok" for row in run.rows)
+    noisy = noisy_share(run)
     return [
-        link(run, root),
-        escape(machine_of(run)),
+        Cell(label_of(run), page=f"{root}{run_page(run)}"),
+        machine_of(run),
         ", ".join(map(str, run.header["threads"])),
-        f"{n_ok} of {len(run.rows)}",
-        percent(noisy_share(run), digits=0),
+        Cell(n_ok, f"{n_ok} of {len(run.rows)}"),
+        Cell(noisy, f"{percent(noisy, digits=0)}{', noisy' if is_noisy(run) else ''}"),
         _floors(run),
     ]
 
 
-def _floors(run: Run) -> str:
-    """Write the range of the floors of a run's cases."""
+def _floors(run: Run) -> Cell:
+    """The largest floor of a run's cases, with their range as text."""
     floors = [floor for case in run.cases if (floor := run.floor(case)) is not None]
     if not floors:
-        return "no A/A pair"
+        return Cell(None, "no A/A pair")
     least, most = percent(min(floors)), percent(max(floors))
     text = least if least == most else f"{least} to {most}"
-    return text if run.twins else f"{text}, assumed"
+    return Cell(max(floors), text if run.twins else f"{text}, assumed")
 
 
 def unreadable(problems: Sequence[Problem]) -> str:
@@ -124,49 +158,95 @@ def _published_list(files: Sequence[Run]) -> str:
 
 
 def _machines(runs: Sequence[Run]) -> str:
-    """A line for each machine that a run names, with what it could do at best."""
-    chosen: dict[str, Run] = {}
+    """A line for each machine, instruction set and number of threads, with the ceilings there."""
+    lines: dict[tuple[str, str | None, int], Line] = {}
+    counts: Counter[tuple[str, str | None, int]] = Counter()
     for run in runs:
-        key = f"{full_name(run.header['machine'])} {run.header['providers']}"
-        # Of several runs the highest ceiling is the machine's
-        if key not in chosen or _rate(run) > _rate(chosen[key]):
-            chosen[key] = run
-    if not chosen:
+        machine, simd = run.header["machine"], run.header["providers"].get("simd")
+        for threads in run.header["threads"]:
+            key = hardware(run.header), simd, threads
+            counts[key] += 1
+            rates = run.ceilings.get(str(threads)) or {}
+            known = (rates.get(name) for name in ("multiply_add_flops_per_s", "memory_bytes_per_s"))
+            lines[key] = [full_name(machine), simd or NOTHING, threads, *known]
+    if not lines:
         return "*No machine is known: the runs name it, and there is none.*"
-    columns = ["Machine", "Providers", "Ceilings"]
-    facts_of = map(run_facts, chosen.values())
-    return table(columns, ([escape(told[name]) for name in columns] for told in facts_of), n_left=3)
-
-
-def _rate(run: Run) -> float:
-    found = run.ceilings.values()
-    return max((rates.get("multiply_add_flops_per_s") or 0.0 for rates in found), default=0.0)
+    ordered = sorted(lines.items(), key=lambda pair: (pair[1][0], -pair[0][2], pair[0][1] or ""))
+    return data_table(MACHINE_COLUMNS, ([*line, counts[key]] for key, line in ordered))
 
 
 def run_page_text(run: Run) -> str:
-    """The page of one run of any suite: how it was made, its charts, tables and findings."""
+    """The page of one run of any suite: its results first, then how it was made and every row."""
     return join(
         page_title(label_of(run)),
-        banners([run]),
-        f"A run of [{escape(run.suite)}](../{suite_page(run.suite)}).",
-        facts(run),
-        notes(run),
-        *_contents(run),
+        f"Suite [{escape(run.suite)}](../{suite_page(run.suite)}).",
+        origin(run, "../") if run.rows else None,
+        *_results(run),
+        details("How it was made", facts(run)),
+        _folded_notes(run),
+        *_every_row(run),
     )
 
 
-def _contents(run: Run) -> list[str]:
+def _results(run: Run) -> list[str]:
+    """The summary, the charts, and the findings folded."""
     if not run.rows:
         return ["*It was stopped before its first case: nothing can be said.*"]
     answers = [(finding, outcome) for finding, _, outcome in ask([run])]
-    drawn = run_figures(run)
+    page = PUBLISHED_PAGE if run.is_published else PAGE
     return [
-        "## Findings",
-        findings_list(answers, "../"),
-        *(["## Charts", drawn] if drawn else []),
-        *(measures(found, f"## {escape(found.title)}") for found in run_tables(run)),
-        legend(run),
+        *answers_of(run),
+        run_figures(run, is_whole=False),
+        details("Findings: what this run says of each claim", findings_list(answers, "../", page)),
     ]
+
+
+def answers_of(run: Run) -> list[str]:
+    """The tables that answer what a run was made for: ours against others, the worths of an
+    attribution, or the means of a suite."""
+    if places_of(run):
+        return [_titled(worth_table(run, found)) for found in attributions(run)[:1]]
+    shown = {name: Place(run, case) for case, name in case_names(run).items()}
+    if any(map(against_others, shown.values())):
+        return [
+            "## Ours against others { #ours-against-others data-search-exclude }",
+            against_short(shown),
+        ]
+    return [_titled(found) for found in [mean_table(run)] if found.rows]
+
+
+def against_short(shown: Mapping[str, Place], root: str = "") -> str:
+    """Ours over the best other: the mean over cases and phases, then each of them, folded where
+    they are many. `root` leads to the site's root for the runs to be named too."""
+    told = told_of(shown, {})
+    ratios = {str(place): said.ratio.value for place, (_, _, said) in enumerate(told)}
+    ends = ratio_text(min(ratios.values())), ratio_text(max(ratios.values()))
+    mean = geometric_mean(ratios)
+    sentence = (
+        f"Time, ours / best other: **{mean.value_text()}**, the geometric mean of {mean.n} from "
+        f"{ends[0]} to {ends[1]}. Below 1, ours is faster."
+    )
+    table = against_parts(shown, {}, root) if root else against_table(told)
+    if len(told) > MOST_CASES:
+        table = details(f"All {mean.n} ratios", table)
+    return join(sentence if mean.n > 1 else None, table)
+
+
+def _titled(found: Table) -> str:
+    return measures(found, f"## {escape(found.title)} {NO_SEARCH}")
+
+
+def _folded_notes(run: Run) -> str:
+    told = notes(run)
+    return details("Notes", told) if told else ""
+
+
+def _every_row(run: Run) -> list[str]:
+    """Each table, folded."""
+    if not run.rows:
+        return []
+    tables = [details(found.title, measures(found)) for found in run_tables(run)]
+    return [*tables, legend(run), rows_block(run)]
 
 
 def facts(run: Run) -> str:
@@ -176,8 +256,8 @@ def facts(run: Run) -> str:
 
 
 def notes(run: Run) -> str:
-    """What the rows of a run cannot say of themselves, from the file in its folder; empty without
-    it.
+    """What the rows of a run cannot say of themselves, from the file in its folder, as a list;
+    empty without it.
 
     Raises:
         UsageError: the file is no UTF-8.
@@ -191,4 +271,4 @@ def notes(run: Run) -> str:
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: no UTF-8 from byte {error.start + 1} on") from None
     paragraphs = (paragraph for paragraph in text.split("\n\n") if paragraph.strip())
-    return join("## Notes", "\n".join(map(list_item, paragraphs))).rstrip()
+    return "\n".join(map(list_item, paragraphs))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ablation_report.attribution.worths import SUITE as ATTRIBUTION
-from ablation_report.escaping import code, escape
+from ablation_report.escaping import escape
 from ablation_report.machines import machine_of
 from ablation_report.run import BLOCK, Run
 from ablation_report.site.choose import (
     Place,
+    Setting,
     by_evidence,
     is_noisy,
     places,
@@ -18,24 +21,25 @@ from ablation_report.site.figures import run_figures
 from ablation_report.site.inputs import Inputs
 from ablation_report.site.pages.attribution import attribution_pages
 from ablation_report.site.pages.findings import findings_block
-from ablation_report.site.pages.league import against_parts, best_by_case
-from ablation_report.site.pages.runs import facts, run_list
+from ablation_report.site.pages.league import best_by_case
+from ablation_report.site.pages.runs import against_short, facts, run_list
 from ablation_report.site.published_names import NAMES, SUITES
+from ablation_report.site.sections import section
 from ablation_report.site.text import (
-    banners,
     details,
     join,
     label_of,
-    link,
     measures,
     once,
+    origin,
     page_title,
     setting_title,
     slug,
-    table,
 )
-from ablation_report.tables import NOTHING, run_tables
+from ablation_report.tables import run_tables
 from ablation_report.tables.suite import mean_table
+
+NAMES_LINK = "[What was published under which name](../published.md#names)."
 
 
 def all_suites(inputs: Inputs) -> list[str]:
@@ -49,48 +53,28 @@ def shown_runs(inputs: Inputs, suite: str) -> list[Run]:
     groups: dict[tuple[str, str], list[Place]] = {}
     for place in places(inputs.recorded(suite)):
         if any(map(place.run.time, place.rows)):
-            row = place.rows[0]
-            device = machine_of(place.run) if row["device"] == "cpu" else str(row["device_name"])
-            groups.setdefault((device, str(row["tier"])), []).append(place)
+            key = device_of(place.run), str(place.rows[0]["tier"])
+            groups.setdefault(key, []).append(place)
     best = once(by_evidence(group, verdicts)[0].run for group in groups.values())
     return sorted(best, key=is_noisy)
 
 
 def suite_page_text(inputs: Inputs, suite: str) -> str:
-    """The page of a suite: names, findings, the runs that say most, published figures, all runs."""
+    """The page of a suite: its results by machine and its claims first; names, published figures
+    and all runs are folded."""
     recorded, own = inputs.recorded(suite), inputs.own(suite)
-    # Both have pages of their own, by config and by machine
-    shown = [] if suite in (BLOCK, ATTRIBUTION) else shown_runs(inputs, suite)
     option = "" if suite == BLOCK else f" --suite {suite}"
     return join(
         page_title(suite),
         SUITES.get(suite),
-        f"```\npython -m nox -s bench --{option} --quick\n```",
-        _names(suite),
         *_results(inputs, suite),
-        *map(_recorded, shown),
-        None if recorded else "## Recorded\n\n*No run of this suite has been recorded.*",
-        *(map(_published, inputs.published(suite)) if suite != BLOCK else ()),
-        "## Your machine" if own else None,
-        run_list(own, "../") if own else None,
-        "## All runs" if recorded else None,
-        run_list(recorded, "../") if recorded else None,
+        None if recorded else "*No run of this suite has been recorded.*",
+        *(_published(run) for run in inputs.published(suite) if suite != BLOCK),
+        NAMES_LINK if suite in NAMES else None,
+        f"## Your machine\n\n{run_list(own, '../')}" if own else None,
+        details(f"All runs: {len(recorded)}", run_list(recorded, "../")) if recorded else None,
+        f"Measure it:\n\n```\npython -m nox -s bench --{option} --quick\n```",
     )
-
-
-def _names(suite: str) -> str:
-    rows = [
-        [
-            ", ".join(map(code, name.published)),
-            code(name.variant) if name.variant else NOTHING,
-            escape(name.what),
-        ]
-        for name in NAMES.get(suite, ())
-    ]
-    if not rows:
-        return ""
-    names = table(["Published as", "Here", "What it really is"], rows, n_left=3)
-    return f"## What was published under which name\n\n{names}"
 
 
 def _results(inputs: Inputs, suite: str) -> list[str]:
@@ -99,9 +83,10 @@ def _results(inputs: Inputs, suite: str) -> list[str]:
             "Results: [the ladder](../ladder.md), [the league](../league.md), "
             "[configs](../configs.md), [findings](../findings.md)."
         ]
+    claims = findings_block(inputs, suite, "../").rstrip()
     if suite == ATTRIBUTION:
-        return [_machines(inputs), findings_block(inputs, suite, "../").rstrip()]
-    return [findings_block(inputs, suite, "../").rstrip(), _against(inputs, suite)]
+        return [_machines(inputs), claims]
+    return [*_by_machine(inputs, suite), claims]
 
 
 def _machines(inputs: Inputs) -> str:
@@ -111,35 +96,66 @@ def _machines(inputs: Inputs) -> str:
     return f"Results by machine: {'; '.join(links)}." if pages else ""
 
 
-def _against(inputs: Inputs, suite: str) -> str:
-    """Ours against the best other, a table for each setting, and what they were made from."""
-    parts = []
+def _by_machine(inputs: Inputs, suite: str) -> list[str]:
+    """A section for each machine or device: ours against others, then the runs that say most."""
+    against: dict[str, list[Setting]] = {}
     for setting in settings(places(inputs.recorded(suite))):
-        if shown := best_by_case(setting):
-            parts.append(details(setting_title(setting), against_parts(shown, {}, "../")))
-    return join("## Ours against others { #ours-against-others }", *parts).rstrip() if parts else ""
+        if best_by_case(setting):
+            against.setdefault(setting.machine, []).append(setting)
+    runs: dict[str, list[Run]] = {}
+    for run in shown_runs(inputs, suite):
+        runs.setdefault(device_of(run), []).append(run)
+    names = [*runs, *(name for name in against if name not in runs)]
+    return [
+        section(
+            join(
+                f"## {escape(name)} {{ #{slug(name)} }}",
+                *_against(against.get(name, [])),
+                *_recorded(runs.get(name, [])),
+            ),
+            machine=name,
+        )
+        for name in names
+    ]
 
 
-def _recorded(run: Run) -> str:
-    """A run's facts and charts; its tables have a page of their own."""
-    means = mean_table(run)
-    return join(
-        f"## Recorded: {escape(run.name)} {{ #{slug('recorded ' + run.name)} }}",
-        banners([run]),
-        f"On {escape(machine_of(run))}. Every row has its place on {link(run, '../')}.",
-        facts(run),
-        run_figures(run, is_whole=False),
-        measures(means, f"### {escape(means.title)}") if means.rows else None,
-    ).rstrip()
+def device_of(run: Run) -> str:
+    """What a run ran on: its machine, or the device of its rows where that is no CPU."""
+    row = run.rows[0]
+    return machine_of(run) if row["device"] == "cpu" else str(row["device_name"])
+
+
+def _against(found: Sequence[Setting]) -> list[str]:
+    """Ours against the best other in each setting of a machine; those after the first folded."""
+    parts: list[str] = []
+    for setting in found:
+        told = against_short(best_by_case(setting), "../")
+        title = f"Ours against others: {setting_title(setting)}"
+        parts.append(details(title, told) if parts else f"**{escape(title)}**\n\n{told}")
+    return parts
+
+
+def _recorded(found: Sequence[Run]) -> list[str]:
+    """The means and charts of runs; those after the first folded."""
+    parts: list[str] = []
+    for run in found:
+        means = mean_table(run)
+        told = join(
+            origin(run, "../"),
+            run_figures(run, is_whole=False, is_titled=not parts),
+            details(means.title, measures(means)) if means.rows else None,
+        ).rstrip()
+        parts.append(details(f"{run.name}: charts", told) if parts else told)
+    return parts
 
 
 def _published(run: Run) -> str:
-    """Published figures in charts of their own, by the device that they really come from."""
-    return join(
-        f"## {escape(label_of(run))} {{ #{slug('published ' + run.name)} }}",
+    """Published figures in charts of their own, folded, by the device that they come from."""
+    told = join(
         f"On {escape(machine_of(run))}. Shapes and ratios within this source may be compared with "
         "those of another; times of two devices may not.",
         facts(run),
-        run_figures(run, is_whole=False),
+        run_figures(run, is_whole=False, is_titled=False),
         details("Every published row", "\n\n".join(map(measures, run_tables(run)))),
     ).rstrip()
+    return details(label_of(run), told)
