@@ -48,6 +48,7 @@ TYPED_DEPENDENCIES = (
 # What the extra `bench` brings besides the report
 BENCH_TOOLS = ("psutil", "rich", "torch")
 MODELS = "data/models.json"
+RELEASE_TOOLS = ("build", "twine", "abi3audit")
 SITE_TOOLS = ("zensical", "mkdocstrings-python", "vl-convert-python")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # Marks the built site: nothing without it is deleted
@@ -154,8 +155,8 @@ def tests(session: nox.Session) -> None:
     )
     chosen = tuple(session.posargs[:count]) or PACKAGES
     others = {
-        "executor": (*BENCH_TOOLS, "safetensors", "expecttest"),
-        "report": ("zensical", "hypothesis"),
+        "executor": (*BENCH_TOOLS, "safetensors", "expecttest", "onnx"),
+        "report": ("zensical", "hypothesis", "pyperf"),
     }
     # The bench writes rows by the report's schema
     needed = tuple(name for name in PACKAGES if name in chosen or "executor" in chosen)
@@ -194,6 +195,8 @@ def lint(session: nox.Session) -> None:
     files = [str(path.relative_to(ROOT)) for path in sorted((ROOT / workflows).glob("*.yml"))]
     session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *files)
     session.run("zizmor", "--offline", "--no-progress", workflows)
+    citation = "vendor.citation-file-format"
+    session.run("check-jsonschema", "--builtin-schema", citation, "CITATION.cff")
 
 
 @nox.session(requires=["wheel"])
@@ -295,6 +298,7 @@ def site_tests(session: nox.Session) -> None:
     install_packages(session, ("report",), "pytest", "playwright")
     session.run(
         *("python", "-m", "pytest", "packages/report/tests/test_site_browser.py"),
+        "packages/report/tests/test_site_questions.py",
         env={"ABLATION_SITE": str(ROOT / "site")},
     )
 
@@ -315,6 +319,45 @@ def build(session: nox.Session) -> None:
     delete_built(ROOT / "dist")
     for name in PACKAGES:
         session.run("python", "-m", "build", "--outdir", "dist", f"packages/{name}")
+
+
+@nox.session
+def release_check(session: nox.Session) -> None:
+    """Check what a release would upload: metadata, the stable ABI, the READMEs' examples.
+
+    All sdists and wheels are built as in `build` and installed from the files into an empty
+    environment. The wheel of the kernels has the stable ABI from Python 3.12 on.
+    """
+    pip_install(session, *RELEASE_TOOLS, *BUILD_BACKENDS)
+    out = BUILD / "release"
+    delete_built(out)
+    for name in PACKAGES:
+        session.run("python", "-m", "build", "--outdir", str(out), f"packages/{name}")
+    files = sorted(map(str, out.glob("ablation_*")))
+    session.run("twine", "check", "--strict", *files)
+    stable = [path for path in files if "-abi3-" in path]
+    if stable:
+        session.run("abi3audit", "--strict", "--report", *stable)
+    else:
+        session.log(
+            f"no wheel of Python {sys.version_info.major}.{sys.version_info.minor} has abi3"
+        )
+    folder = BUILD / "release-environment"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "venv", str(folder))
+    python = str(folder / "bin" / "python")
+    extras = {"executor": "[bench,programs]"}
+    wheels = (
+        f"ablation-{name}{extras.get(name, '')} @ {path.as_uri()}"
+        for name in PACKAGES
+        for path in out.glob(f"ablation_{name}-*.whl")
+    )
+    session.run(python, "-m", "pip", "install", "-q", *wheels, external=True)
+    readmes = ["README.md", *(f"packages/{name}/README.md" for name in PACKAGES)]
+    pages = (*readmes, "docs/quick-start.md", "docs/extend.md")
+    session.run(python, ".ci/run_examples.py", *pages, external=True)
+    session.run(str(folder / "bin" / "ablation-bench"), "--list", external=True, silent=True)
+    session.run(str(folder / "bin" / "ablation-report"), "check", "data/published", external=True)
 
 
 def compiler_library(session: nox.Session, name: str) -> str:
