@@ -61,8 +61,3 @@ def test_the_command_prints_and_keeps_every_shape(tmp_path: Path) -> None:
     assert {(p["m"], p["n"], p["k"]) for p in kept["products"]} == {*product((16, 40), repeat=3)}
     assert {p["chosen"] for p in kept["products"]} == {strassen.PACKED}
     assert all(len(p["times_ns"]) == len(p["errors"]) == 3 for p in kept["products"])
-
-
-def test_only_a_map_is_kept(tmp_path: Path) -> None:
-    done = run_command("softmax", "4x4", "--json", str(tmp_path / "map.json"))
-    assert done.returncode == 2 and "'strassen' alone" in done.stderr

@@ -289,9 +289,9 @@ packed copies it shares: these are not among them.)";
 constexpr const char* kUnpackedDoc =
     R"(Return a constant, bit by bit as it was given, from its packed copy.
 
-value: the id of a constant that a kernel has packed, as those of `released_constants`. Raises
-ValueError for another value, and for a constant that only kernels of another arithmetic
-(`matmul_strassen`) have packed: their copies hold sums.)";
+value: the id of a constant that a kernel has packed, as those of `released_constants`.
+Raises ValueError for another value, and for a constant that only kernels of another
+arithmetic (`matmul_strassen`) have packed: their copies hold sums.)";
 
 }  // namespace
 

@@ -23,7 +23,8 @@ SCHEMA: frames.Schema = {
     "text": pl.String,
 }
 LEVELS = [1, 2, 5, 10]
-COLUMN_WIDTH = 40
+# A column is as wide as many of them allow, and wide enough for the shortest text of a time
+COLUMN_WIDTH, LEAST_WIDTH, COLUMNS_WIDTH = 40, 28, 520
 LABEL_LIMIT = 400
 PADDING = {"left": 5, "top": 5, "bottom": 5, "right": 60}
 # A place is narrow; the tooltip and the table have the whole word and its reason
@@ -96,10 +97,11 @@ def chart(run: Run) -> alt.LayerChart:
     frame = rows(run)
     shared = shared_parts(frame["column"].to_list())
     labels = frame["label"].unique(maintain_order=True).to_list()
+    names = panels.drawn_names(run, frame)
     x = alt.X(
         "printed_name:N",
         title=None,
-        scale=alt.Scale(domain=panels.drawn_names(run, frame)),
+        scale=alt.Scale(domain=names),
         axis=alt.Axis(orient="top", labelAngle=-40, domain=False, ticks=False, labelLimit=240),
     )
     axis = alt.Axis(labelLimit=LABEL_LIMIT)
@@ -135,7 +137,8 @@ def chart(run: Run) -> alt.LayerChart:
         )
     )
     layers = alt.LayerChart(layer=[squares, figures, missing])
-    sized = layers.properties(width=alt.Step(COLUMN_WIDTH), height=alt.Step(theme.ROW_HEIGHT))
+    width = max(LEAST_WIDTH, min(COLUMN_WIDTH, COLUMNS_WIDTH // len(names)))
+    sized = layers.properties(width=alt.Step(width), height=alt.Step(theme.ROW_HEIGHT))
     everywhere = f"; {', '.join(shared)}" if shared else ""
     notes = [
         f"On {panels.device_of(run)}{everywhere}; times in ms",

@@ -16,6 +16,9 @@ from ablation_report.stats import NOISY_WIDTH
 from ablation_report.tables import Table, percent, threads_text
 from ablation_report.tables import legend as legend_of
 
+# A longer name of a row, as of two runs, may go on in a second line
+LONG_NAME = 60
+
 
 def page_title(name: str) -> str:
     """The heading of a page with this name, and where it needs one, the title of its window.
@@ -39,7 +42,11 @@ def measures(found: Table, title: str | None = None) -> str:
 
     `title` is a Markdown heading; without it there is none.
     """
-    columns = [Column(text, is_left=i == 0) for i, text in enumerate(found.header)]
+    is_long = any(len(row[0]) > LONG_NAME for row in found.rows)
+    columns = [
+        Column(text, is_left=i == 0, is_prose=i == 0 and is_long)
+        for i, text in enumerate(found.header)
+    ]
     groups: dict[str, list[Sequence[str]]] = {}
     for name, group in found.groups:
         groups.setdefault(name, []).extend(group)
