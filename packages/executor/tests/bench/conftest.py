@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import ablation_kernels
-from ablation_executor.bench import rounds, suites, worker
+from ablation_executor.bench import rounds, suites, timing
 from ablation_executor.bench.case import Case
 from ablation_executor.bench.crew import Crew, Failed, reason_of
 from ablation_executor.bench.interrupt import ENDING
@@ -230,7 +230,7 @@ class NearCrew(Crew):
 def near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MeasureFake:
     """Measure the small fake case in this process, with less to wait for."""
     monkeypatch.setattr(rounds, "WARM_NS", 1_000_000)
-    monkeypatch.setattr(worker, "SETTLE_CALLS_NS", 1_000_000)
+    monkeypatch.setattr(timing, "SETTLE_CALLS_NS", 1_000_000)
 
     def run(
         names: Sequence[str], tier: str = "small", **changes: Any

@@ -103,7 +103,7 @@ def evaluate(run: Run) -> Outcome:
     return Outcome("holds", f"{len(rows)} sums have a time.", tuple(rows))
 
 
-FINDING = Finding("toy_measured", "toy", "Toy sums", "Every sum has a time.", None, evaluate)
+FINDING = Finding("toy_measured", "toy", "Every sum has a time.", None, evaluate)
 '''
 CHART = '''
 """The sums as points."""
