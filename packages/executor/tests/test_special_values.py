@@ -80,7 +80,8 @@ def compute(op: str, way: str, *arrays: Array, **attributes: object) -> Array:
         return result
     spec = OPS[op]
     with np.errstate(all="ignore"):
-        return np.asarray(spec.reference(arrays, spec.complete(attributes)))
+        given = (*arrays, *(None,) * (len(spec.slots) - len(arrays)))
+        return np.asarray(spec.reference(given, spec.complete(attributes)))
 
 
 def wide(array: Array) -> torch.Tensor:
