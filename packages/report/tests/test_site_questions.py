@@ -154,6 +154,15 @@ QUESTIONS: Mapping[str, tuple[tuple[str, ...], Callable[[Any], None]]] = {
 }
 
 
+SLIDE_MS = 500
+
+
+def follow(page: Any, name: str) -> None:
+    """Click a link of the navigation, and wait until the page that it leads to is loaded."""
+    with page.expect_event("load"):
+        page.locator(".md-nav").get_by_role("link", name=name, exact=True).click()
+
+
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_question_is_answered_within_two_clicks(browser: Any, question: str) -> None:
     links, check = QUESTIONS[question]
@@ -161,8 +170,7 @@ def test_a_question_is_answered_within_two_clicks(browser: Any, question: str) -
     visitor = Visitor(browser, 1280, "light")
     page = visitor.open("index.html")
     for name in links:
-        page.locator(".md-nav").get_by_role("link", name=name, exact=True).click()
-        page.wait_for_load_state()
+        follow(page, name)
     check(page)
     visitor.context.close()
     assert visitor.faults == []
@@ -173,9 +181,11 @@ def test_a_phone_reaches_each_question_by_its_menu(browser: Any) -> None:
     for links, _ in QUESTIONS.values():
         page = visitor.open("index.html")
         page.locator("label.md-header__button[for=__drawer]").click()
+        # The drawer and its panel slide in, in a quarter of a second each
+        page.wait_for_timeout(SLIDE_MS)
         page.locator("label.md-nav__link", has_text="Answers").click()
-        page.locator(".md-nav").get_by_role("link", name=links[0], exact=True).click()
-        page.wait_for_load_state()
+        page.wait_for_timeout(SLIDE_MS)
+        follow(page, links[0])
         assert not page.url.endswith("index.html")
     visitor.context.close()
     assert visitor.faults == []
