@@ -183,7 +183,7 @@ def test_a_narrow_terminal_has_whole_columns() -> None:
     for width in range(50, 120):
         lines = call_lines(rows, record, width)[3:6]
         assert "1500000" in lines[1] and "0.01" in lines[2]
-        assert ("of ceiling" in lines[0]) == ("in cache" in lines[2])
+        assert ("of ceiling" in lines[0]) == ("> memory" in lines[2])
         assert max(map(len, lines)) <= width
         assert ("time / first" in lines[0]) == (width >= 98), width
 

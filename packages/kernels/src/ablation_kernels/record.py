@@ -38,7 +38,7 @@ class KernelRow:
     `shape` is what the command line takes. `threads` is 1 for a kernel that is not parallel.
     `flops` is None for an op without products. `bound` is what limits the call at this machine's
     ceilings with as many threads, "multiply-adds" or "memory", and `share_of_ceiling` the least
-    time by that over the median: above 1 the arrays stay in a cache, which is faster than memory,
+    time by that over the median: above 1 it is faster than the measured traffic, as from a cache,
     or Strassen's scheme leaves out products that `flops` counts.
     """
 

@@ -11,7 +11,7 @@ from ablation_kernels.record import KernelRow, Record
 from ablation_kernels.strassen import levels_of
 
 _GAP = "  "
-_CACHED = "in cache"
+_BEYOND_MEMORY = "> memory"
 # A file or pipe is as wide as its lines
 _UNBOUNDED = 10_000
 
@@ -91,8 +91,10 @@ def _notes(rows: Sequence[KernelRow]) -> list[str]:
     notes = []
     bounds = {row.bound for row in rows}
     notes.append(f"of ceiling: the least time by {' or '.join(sorted(bounds))}, over the median")
-    if any(_share(row) == _CACHED for row in rows):
-        notes.append(f"{_CACHED}: faster than memory, since the arrays stay in a cache")
+    if any(_share(row) == _BEYOND_MEMORY for row in rows):
+        notes.append(
+            f"{_BEYOND_MEMORY}: faster than the measured traffic of memory, as from a cache"
+        )
     if any(levels_of(row.kernel) for row in rows):
         notes.append("strassen: GFLOP/s of the plain product, of which it computes 7/8 or 49/64")
     return notes
@@ -119,9 +121,9 @@ def record_lines(record: Record, width: int) -> list[str]:
 
 
 def _share(row: KernelRow) -> str:
-    """Write the share of the ceiling; memory is none for arrays that stay in a cache."""
+    """Write the share of the ceiling; the traffic of memory is none for what a cache holds."""
     if row.bound == "memory" and row.share_of_ceiling > 1:
-        return _CACHED
+        return _BEYOND_MEMORY
     return f"{row.share_of_ceiling:.0%}"
 
 

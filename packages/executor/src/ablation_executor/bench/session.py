@@ -100,7 +100,7 @@ def _tell_next(folder: RunFolder) -> None:
         for line in last_lines(folder):
             print(line)
     except Exception as error:
-        tell_error(f"what to type next cannot be told: {_said(error)}")
+        tell_error(f"the next commands cannot be listed: {_said(error)}")
 
 
 def tell_error(text: str) -> None:

@@ -43,8 +43,9 @@ IDEAS_TITLE = "What each kernel does"
 LEGEND = (
     "The fastest kernel of each op and shape is blue. The rate is GFLOP/s of an op with "
     "multiply-adds, and GB/s of any other. The ceiling is the rate of multiply-adds or of the "
-    "memory that the same run measured, whichever leaves more time. A share above 100 % means that "
-    "the data stayed in a cache, or that Strassen's scheme left products out."
+    "memory that the same run measured, whichever leaves more time. A share above 100 % is "
+    "faster than the traffic that was measured, as from a cache, or Strassen's scheme, which "
+    "leaves products out."
 )
 
 
