@@ -7,23 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation_report.escaping import code, escape
+from ablation_report.escaping import escape
 from ablation_report.fields import (
     ANY_TEXT,
     COUNT,
     NUMBER,
     TEXT,
-    Column,
     Columns,
     column_faults,
     is_list_of,
     table,
 )
+from ablation_report.fields import Column as Field
 from ablation_report.output import UsageError
+from ablation_report.site.data_table import Column, data_table
 from ablation_report.site.inputs import Inputs
 from ablation_report.site.text import join
-from ablation_report.site.text import table as markdown_table
-from ablation_report.tables import NOTHING
 from ablation_report.tables.layout import times
 
 NO_FILE = "*This site was built without the table of models: `nox -s models` writes it.*"
@@ -50,15 +49,23 @@ DOCUMENT: Columns = {
     "schema_version": COUNT,
     "versions": table(others=TEXT.or_null()),
     "length": COUNT,
-    "lines": Column(
+    "lines": Field(
         f"a list of {{{', '.join(LINE)}}}",
         is_list_of(lambda line: isinstance(line, dict) and not column_faults(line, LINE)),
     ),
 }
-HEADER = (
-    *("Model", "Family", "Attention", "Covered", "Calls", "Fused", "Error / PyTorch's"),
-    *("torch.compile", "Refused"),
+COLUMNS = (
+    Column("Model", is_left=True),
+    Column("Family", is_left=True),
+    Column("Attention", is_left=True),
+    Column("Covered", tip="ops of the exported graph that are covered, of all"),
+    Column("Exported calls", name="exported_calls"),
+    Column("Calls", name="calls", tip="calls that are left after all passes"),
+    Column("Fused", is_left=True, is_prose=True, tip="how often each fusion fired"),
+    Column("Error / PyTorch's", times, "error_over_eager", tip="of two attentions the larger"),
+    Column("torch.compile", is_left=True, is_prose=True),
 )
+REFUSED = Column("Refused", is_left=True, is_prose=True)
 Line = Mapping[str, Any]
 
 
@@ -72,8 +79,7 @@ def models_block(inputs: Inputs) -> str:
     for part, title in PARTS.items():
         found = [line for line in lines if line["part"] == part]
         if found:
-            rows = [_cells(line) for line in found]
-            parts += [f"## {title}", markdown_table(HEADER, rows, n_left=3)]
+            parts += [f"## {title}", _table(found)]
     return join(*parts)
 
 
@@ -106,8 +112,9 @@ def _summary(lines: Sequence[Line]) -> str:
         for line in lines:
             if line["part"] == part:
                 by_model.setdefault(line["model"], []).append(_is_covered(line))
-        covered = sum(map(all, by_model.values()))
-        told.append(f"{covered} of {len(by_model)} {words}")
+        if by_model:
+            covered = sum(map(all, by_model.values()))
+            told.append(f"{covered} of {len(by_model)} {words}")
     compiled = [line for line in lines if line.get("compiled")]
     if compiled:
         models = {line["model"] for line in compiled}
@@ -131,29 +138,45 @@ def _versions(document: Mapping[str, Any]) -> str:
     return f"Made with {escape(told)}; sequences of {document['length']} where a model takes one."
 
 
-def _cells(line: Line) -> list[str]:
-    refused = sum(line["refused"].values())
-    ops, error, eager = line["ops"], line["error"], line["eager_error"]
-    calls = f"{line['exported_calls']} > {line['calls']}" if _is_covered(line) else NOTHING
-    return [
-        escape(line["model"]),
-        escape(line["family"]),
-        escape(line["attention"]),
-        NOTHING if ops is None else f"{ops - refused} of {ops}",
-        calls,
+def _table(lines: Sequence[Line]) -> str:
+    """Lay out a line for each model; attentions that differ only in their error share one."""
+    merged: dict[tuple[Any, ...], tuple[list[str], list[float]]] = {}
+    for line in lines:
+        attentions, errors = merged.setdefault(_key(line), ([], []))
+        attentions.append(line["attention"])
+        if line["error"] is not None and line["eager_error"]:
+            errors.append(line["error"] / line["eager_error"])
+    has_refused = any(refused for *_, refused in merged)
+    rows = []
+    for key, (attentions, errors) in merged.items():
+        model, family, *counts, fused, compiled, refused = key
+        row = [model, family, ", ".join(attentions), *counts, fused]
+        row += [max(errors, default=None), compiled]
+        rows.append([*row, refused] if has_refused else row)
+    return data_table([*COLUMNS, REFUSED] if has_refused else COLUMNS, rows)
+
+
+def _key(line: Line) -> tuple[Any, ...]:
+    """The cells of a line but its attention and its error."""
+    refused, ops = line["refused"], line["ops"]
+    return (
+        line["model"],
+        line["family"],
+        None if ops is None else f"{ops - sum(refused.values())} of {ops}",
+        line["exported_calls"] if _is_covered(line) else None,
+        line["calls"],
         _fused(line["passes"]),
-        times(error / eager) if error is not None and eager else NOTHING,
         _compiled(line.get("compiled")),
-        escape(line["failure"]) if line["failure"] else _refused(line["refused"]),
-    ]
+        line["failure"] or _refused(refused) or None,
+    )
 
 
-def _compiled(compiled: Mapping[str, Any] | None) -> str:
+def _compiled(compiled: Mapping[str, Any] | None) -> str | None:
     """Write the ops that run here of all, and the parts or graphs that they are."""
     if compiled is None:
-        return NOTHING
+        return None
     if compiled["failure"]:
-        return escape(compiled["failure"])
+        return str(compiled["failure"])
     eager, ops, parts = compiled["eager"], compiled["ops"], compiled["parts"]
     told = f"{ops - sum(eager.values())} of {ops}"
     if (compiled["graphs"], parts) != (1, 1):
@@ -162,14 +185,18 @@ def _compiled(compiled: Mapping[str, Any] | None) -> str:
 
 
 def _refused(refused: Mapping[str, int]) -> str:
-    """Write the ops that are refused, of many the first."""
-    names = [f"{code(op)} x{count}" for op, count in refused.items()]
+    """Write the ops that are refused, of many the first, without what all names have."""
+    names = [f"{_short(op)} x{count}" for op, count in refused.items()]
     more = [f"{len(names) - MOST_OPS} others"] if len(names) > MOST_OPS else []
     return ", ".join(names[:MOST_OPS] + more)
 
 
-def _fused(passes: Mapping[str, int]) -> str:
+def _short(op: str) -> str:
+    return op.removeprefix("aten.").removesuffix(".default").removesuffix(".Tensor")
+
+
+def _fused(passes: Mapping[str, int]) -> str | None:
     """Write how often each fusion fired; passes that only move are left out."""
     kept = {name: n for name, n in passes.items() if name.startswith(("fuse_", "merge_"))}
     names = (f"{name.split('_', 1)[1].replace('_', ' ')} {n}" for name, n in kept.items())
-    return ", ".join(names) or NOTHING
+    return ", ".join(names) or None
