@@ -172,6 +172,16 @@ def test_rows_that_contradict_the_header_are_no_points() -> None:
     assert why_not(run, run.cases[0]) == "base: '2ü1' is no order of 3 factors"
 
 
+def test_orders_of_more_than_ten_factors_are_read() -> None:
+    factors = {f"f{i}": (f"F{i}", ("off", "on")) for i in range(12)}
+    texts = ["0123456789ab", "ba9876543210", "b0123456789a", "a9876543210b"]
+    points = {
+        tuple(int(f"{i:x}" in text[:n]) for i in range(12)) for text in texts for n in range(13)
+    }
+    found = only(make_attribution_run(factors=factors, points=sorted(points), orders=texts))
+    assert found.n_orders == len(texts)
+
+
 def test_a_run_without_factors_has_no_attribution() -> None:
     run = make_run(make_attribution_rows())
     assert attributions(run) == ()

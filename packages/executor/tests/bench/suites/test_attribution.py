@@ -71,6 +71,20 @@ def test_names_of_points_come_back() -> None:
         lattice.point("folding+unknown")
 
 
+def test_orders_of_more_than_ten_factors_come_back() -> None:
+    lattice = Lattice.of(toy())
+    assert len(lattice.factors) > 10
+    points, at, order = set(lattice.points()), lattice.base, []
+    while at != lattice.top:
+        raised = [(*at[:i], at[i] + 1, *at[i + 1 :]) for i in range(len(at))]
+        # The last factors first, whose digits are letters
+        step = max(i for i, point in enumerate(raised) if point in points)
+        order, at = [*order, step], raised[step]
+    path = lattice.order(digits_of(order))
+    assert path[0] == lattice.base and path[-1] == lattice.top
+    assert set(path) <= points and len(path) == len(order) + 1
+
+
 def test_every_point_names_kernels_that_there_are() -> None:
     known = {info.name for info in ablation_kernels.op_table()}
     for point in Lattice.of(toy()).points():

@@ -122,10 +122,10 @@ def read_points(run: Run, case: str, phase: str) -> CasePoints:
 
 
 def _digits(text: str, below: Sequence[int]) -> Point | None:
-    """Read digits, each below a limit; None for anything else."""
-    if not (text.isascii() and text.isdigit()):
+    """Read digits, each below a limit, those from ten on as letters; None for anything else."""
+    if not (text.isascii() and text.isalnum() and text == text.lower()):
         return None
-    digits = tuple(map(int, text))
+    digits = tuple(int(digit, 36) for digit in text)
     return digits if all(d < b for d, b in zip(digits, below, strict=False)) else None
 
 

@@ -39,6 +39,9 @@ START: Titled = (
     ("How to read a result", "reading.md"),
     ("Any model", "any-model.md"),
     ("torch.compile", "torch-compile.md"),
+    ("Which tool for which question", "choosing.md"),
+    ("Limits", "limits.md"),
+    ("Submit a run", "submit.md"),
     ("Questions and answers", "faq.md"),
 )
 HOW: Titled = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from .factors import FACTORS, NAMES, Factor, Point, complete
 # The size of a case that names the factors that vary; all without it.
 SIZE = "factors"
 BASE, TOP = "base", "top"
+DIGITS = string.digits + string.ascii_lowercase
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,14 @@ class Lattice:
         points = [self.base]
         for digit in digits:
             raised = list(points[-1])
-            raised[int(digit)] += 1
+            raised[int(digit, len(DIGITS))] += 1
             points.append(tuple(raised))
         return points
 
 
 def digits_of(point: Sequence[int]) -> str:
-    """Write a point, or an order, as a digit for each entry."""
-    return "".join(map(str, point))
+    """Write a point, or an order, as a digit for each entry; those from ten on are letters."""
+    return "".join(DIGITS[entry] for entry in point)
 
 
 def identity(program_hash: str, executor: str, threads: int) -> str:
