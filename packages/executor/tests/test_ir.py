@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from small_graphs import inputs_of, random
 
+from ablation_executor import PerOp, compile, optimize
 from ablation_executor.constants import frozen
 from ablation_executor.interpreter import interpret
 from ablation_executor.ir import Graph, GraphBuilder, GraphError, Node, Value, verify
@@ -161,3 +164,17 @@ def test_verify_names_what_is_broken(break_it: Callable[[Graph], None], message:
     break_it(graph)
     with pytest.raises(GraphError, match=message):
         verify(graph)
+
+
+@pytest.mark.parametrize("function", [optimize, compile, PerOp, verify, lambda g: interpret(g, ())])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ((linear_graph(), None), "is tuple; accepted: a Graph: `optimize` returns"),
+        (torch.nn.Linear(2, 2), "is Linear; accepted: a Graph: `export` makes one"),
+        (None, "is NoneType; accepted: a Graph$"),
+    ],
+)
+def test_what_is_no_graph_is_refused(function: Any, given: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=f"argument 'graph' {words}"):
+        function(given)

@@ -16,7 +16,7 @@ import ablation_kernels
 
 from . import arguments
 from .constants import Constants
-from .ir import Array, Graph, GraphBuilder, Value
+from .ir import Array, Graph, GraphBuilder, Value, check_graph
 from .memory import Plan, plan_greedy, plan_naive, storage_roots
 from .ops import OPS, categories
 from .profile import OpTime, Profile
@@ -196,6 +196,7 @@ def compile(
     with a larger error, bounded by the largest elements of both matrices (see
     `ablation_kernels.strassen`). ValueError for an unknown op, kernel or plan.
     """
+    check_graph("compile", graph)
     if workspace is not None and not isinstance(workspace, Workspace):
         raise TypeError(
             f"compile: argument 'workspace' is {type(workspace).__name__}; accepted: a Workspace or"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import arguments
-from .ir import Array, Graph, Node, Value
+from .ir import Array, Graph, Node, Value, check_graph
 from .ops import OPS
 
 
@@ -26,6 +26,7 @@ def interpret(
     Takes arrays or CPU tensors, in the graph's order or by name; ValueError when their number, a
     shape or a whole number does not fit. Outputs of whole numbers have the type of the module's.
     """
+    check_graph("interpret", graph)
     if isinstance(inputs, Mapping):
         inputs = arguments.bound(graph.input_names, (), inputs)
     if len(inputs) != len(graph.inputs):

@@ -294,8 +294,20 @@ def _verify_node(node: Node, defined: set[Value]) -> None:
         )
 
 
+def check_graph(function: str, graph: object) -> None:
+    """Raise TypeError that names `function` and what it was given, where that is no Graph."""
+    if isinstance(graph, Graph):
+        return
+    hint = ": `optimize` returns a graph and a log" if isinstance(graph, tuple) else ""
+    hint = ": `export` makes one of a module" if hasattr(graph, "forward") else hint
+    raise TypeError(
+        f"{function}: argument 'graph' is {type(graph).__name__}; accepted: a Graph{hint}"
+    )
+
+
 def verify(graph: Graph) -> None:
     """Check every rule of the representation; a broken one raises GraphError naming the place."""
+    check_graph("verify", graph)
     inputs = set(graph.inputs)
     defined: set[Value] = set()
     names: set[str] = set()

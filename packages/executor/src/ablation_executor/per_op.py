@@ -18,7 +18,7 @@ import ablation_kernels
 
 from . import arguments
 from .compiler import op_times
-from .ir import Array, Graph, Node, Value
+from .ir import Array, Graph, Node, Value, check_graph
 from .ops import OPS
 from .profile import Profile
 from .selection import call_attributes, select_kernels
@@ -48,6 +48,7 @@ class PerOp:
         kernels: Mapping[str, str] | None = None,
         threads: int | None = None,
     ) -> None:
+        check_graph("PerOp", graph)
         if backend not in ("numpy", "kernels"):
             raise ValueError(f"backend is {backend!r}, expected 'numpy' or 'kernels'")
         if backend == "numpy" and kernels:

@@ -22,7 +22,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from types import ModuleType
 
-from ..ir import Graph
+from ..ir import Graph, check_graph
 from ..rewrite import RewriteLog
 from . import (
     absorb_into_matmul,
@@ -73,6 +73,7 @@ def optimize(graph: Graph, passes: Iterable[str] = DEFAULT_PASSES) -> tuple[Grap
     Returns the new graph and the log: what fired, and of each attention, norm, gate and linear
     layer how it is fused, or what is left and why. ValueError for an unknown pass.
     """
+    check_graph("optimize", graph)
     chosen = [passes] if isinstance(passes, str) else list(passes)
     for name in chosen:
         if name not in PASSES:
