@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 import ablation_kernels
+
+# Text has the width that a test gives it: processes of pytest-xdist start with one of their own
+os.environ.pop("COLUMNS", None)
 
 #: More than one on any machine, so that parallel kernels really split; odd, so that ranges differ.
 THREADS = 3

@@ -158,3 +158,28 @@ def test_the_table_names_the_slots_of_rows() -> None:
     assert not ops["permute"].rows
     assert ops["sum"].rows == {"x"} and ops["maximum"].rows == {"a", "b"}
     assert not ops["take"].rows and not ops["concat"].rows
+
+
+@pytest.mark.parametrize("kernel", ["matmul_strassen_simd", "matmul_strassen_twice_simd"])
+def test_each_thread_has_the_scratch_of_its_rows(kernel: str, random: np.random.Generator) -> None:
+    """By itself such a call takes scratch for one thread; in a stage each has that of its rows."""
+    ablation_kernels.set_num_threads(3)
+    values, calls, x = chain(random)
+    (expected,) = ablation_kernels.Program(values, calls, 4 * BLOCK).run([x])
+    needs = [
+        sum(
+            ablation_kernels.scratch_bytes(kernel, [(rows, *a), b], constants=["b"])
+            for rows in (12, 12, 13)
+        )
+        for a, b in (([WIDTH], (WIDTH, 16)), ([16], (16, WIDTH)))
+    ]
+    up, down = 2 * BLOCK, 2 * BLOCK + needs[0]
+    arena = down + needs[1]
+    calls[1:] = [(kernel, *calls[1][1:4], up, "up"), (kernel, *calls[2][1:4], down, "down")]
+    (out,) = ablation_kernels.Program(values, calls, arena, [(0, 3)]).run([x])
+    np.testing.assert_allclose(out, expected, rtol=0, atol=1e-4)
+    with pytest.raises(ValueError, match=r"'down'.*: needs \d+ bytes of scratch at"):
+        ablation_kernels.Program(values, calls, arena - 64, [(0, 3)])
+    calls[2] = (kernel, *calls[2][1:4], up + 64, "down")
+    with pytest.raises(ValueError, match=r"in a stage: writes where call '.*works"):
+        ablation_kernels.Program(values, calls, arena, [(0, 3)])

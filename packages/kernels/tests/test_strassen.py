@@ -55,8 +55,8 @@ def test_the_command_prints_and_keeps_every_shape(tmp_path: Path) -> None:
     file = tmp_path / "map.json"
     done = run_command("strassen", "16x40", "--rounds", "1", "--json", str(file))
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 2 + 8
-    assert done.stdout.count(strassen.PACKED) == 8
+    assert len(done.stdout.splitlines()) == 3 + 8
+    assert [line.split()[-1] for line in done.stdout.splitlines()[3:]] == ["packed"] * 8
     kept = json.loads(file.read_text())
     assert {(p["m"], p["n"], p["k"]) for p in kept["products"]} == {*product((16, 40), repeat=3)}
     assert {p["chosen"] for p in kept["products"]} == {strassen.PACKED}

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ablation_kernels as kernels
+from ablation_kernels.__main__ import main
 from ablation_kernels.calls import make_call, parse_shapes, usual_calls
 from ablation_kernels.machine import OtherLoad, busy_warning
 from ablation_kernels.record import (
@@ -22,13 +24,15 @@ from ablation_kernels.record import (
     measure,
     time_left_s,
 )
-from ablation_kernels.tables import call_lines, record_lines
-from ablation_kernels.timing import time_call
+from ablation_kernels.tables import call_lines, kernel_lines, record_lines
+from ablation_kernels.timing import held_bytes, time_call
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, columns: int | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ablation_kernels", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    width = {} if columns is None else {"COLUMNS": str(columns)}
+    environment = {**os.environ, **width}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def small_shape(op: str) -> tuple[int, ...]:
@@ -188,6 +192,54 @@ def test_a_narrow_terminal_has_whole_columns() -> None:
         assert ("time / first" in lines[0]) == (width >= 98), width
 
 
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("strassen", "8", "--rounds", "1")])
+def test_nothing_is_wider_than_the_terminal(arguments: tuple[str, ...]) -> None:
+    narrow, wide = run(*arguments, columns=80), run(*arguments, columns=200)
+    assert narrow.returncode == wide.returncode == 0, narrow.stderr
+    assert max(map(len, narrow.stdout.splitlines())) <= 80
+    assert max(map(len, wide.stdout.splitlines())) > 80 or "--help" in arguments
+
+
+def test_ideas_of_kernels_are_whole_at_any_width() -> None:
+    for width in (60, 80, 1000):
+        text = " ".join(" ".join(kernel_lines(kernels.op_table(), width)).split())
+        assert all(" ".join(kernel.idea.split()) in text for kernel in kernels.op_table())
+
+
+def test_a_share_above_the_ceiling_is_explained() -> None:
+    record = Record({1: kernels.Ceilings("avx2", 1, 1e9, 1e9, 0.0)})
+    for kernel, bound, told in [
+        ("matmul_blas", "multiply-adds", True),
+        ("matmul_blas", "memory", False),
+        ("matmul_strassen_simd", "multiply-adds", False),
+    ]:
+        row = replace(row_of(kernel, 10.0), bound=bound)
+        text = "\n".join(call_lines([row], record, 80))
+        assert ("the ceiling was measured while" in text) == told
+
+
+@pytest.mark.parametrize(("spare", "is_refused"), [(0, False), (-1, True)])
+def test_a_call_that_memory_does_not_hold_is_refused(
+    spare: int,
+    is_refused: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    needed = held_bytes(make_call("matmul", (300, 200), (200, 100)))
+    products = [kernel for kernel in kernels.op_table() if kernel.op == "matmul"]
+    assert needed >= 4 * (300 * 200 + 300 * 100 + (1 + len(products)) * 200 * 100)
+    monkeypatch.setattr("ablation_kernels.__main__.available_bytes", lambda: needed + spare)
+    words = ["matmul", "300x200,200x100", "--rounds", "1"]
+    if not is_refused:
+        assert main(words) == 0
+        return
+    with pytest.raises(SystemExit, match="2"):
+        main(words)
+    assert (
+        "accepted: shapes that fit into the 0.0 GiB that are available" in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ("share", "told"), [(None, False), (0.0, False), (0.09, False), (0.1, True), (1.0, True)]
 )
@@ -235,7 +287,7 @@ def test_command_without_op_prints_table_and_ceilings() -> None:
         (("attention", "4x9"), "accepted: 4 axes"),
         (("softmax",), "required: shape"),
         (("softmax", "4y9"), "'4y9'; accepted: sizes as in 6144x512"),
-        (("softmax", "4x9,4x9"), "has 2 shapes; accepted: 1 to 1, of x"),
+        (("softmax", "4x9,4x9"), "has 2 shapes; accepted: at most 1, of x"),
         (("softmax", "--all"), "--all times every op; leave out 'softmax'"),
         (("--json", "rows.json"), "--json is for an op, or for --all"),
         (("softmax", "4x9", "--json", "nowhere/rows.json"), "a file in a folder that exists"),

@@ -58,30 +58,6 @@ void check_aliasing(const std::vector<ValueSpec>& values, const CallSpec& spec, 
     }
 }
 
-/// Gives the call its scratch inside the arena, apart from all that the call reads and writes.
-void place_scratch(std::byte* arena, std::int64_t arena_bytes, std::int64_t offset,
-                   std::int64_t bytes, Call& call) {
-    const std::string needs = "needs " + std::to_string(bytes) + " bytes of scratch";
-    if (bytes < 0) throw ValueError(needs + "; accepted: 0 or more");
-    if (bytes == 0) return;
-    if (offset < 0 || offset % kAlignment != 0 || offset > arena_bytes - bytes) {
-        throw ValueError(needs + " at offset " + std::to_string(offset) + "; the arena has " +
-                         std::to_string(arena_bytes));
-    }
-    std::byte* const begin = arena + offset;
-    const auto overlaps = [begin, bytes](const TensorView& view) {
-        if (view.data == nullptr) return false;
-        const auto* data = reinterpret_cast<const std::byte*>(view.data);
-        const auto* end = reinterpret_cast<const std::byte*>(view.data + view.shape.count());
-        return data < begin + bytes && begin < end;
-    };
-    if (overlaps(call.output) || std::ranges::any_of(call.inputs, overlaps)) {
-        throw ValueError(needs + " at offset " + std::to_string(offset) +
-                         ", where an input or the output lies; accepted: memory of its own");
-    }
-    call.scratch = begin;
-}
-
 }  // namespace
 
 void reject_program(const std::string& where, const std::string& what) {
@@ -226,12 +202,33 @@ void Program::add_step(const std::vector<ValueSpec>& values, const CallSpec& spe
         }
         check_aliasing(values, spec, op, slots, step.call);
         pack(values, kernel, spec, step.call);
-        place_scratch(arena_, arena_bytes_, spec.scratch_offset,
-                      kernel.scratch(step.call, threads_), step.call);
+        place_scratch(spec.scratch_offset, kernel.scratch(step.call, threads_), step.call);
     } catch (const ValueError& error) {
         reject_program(where, error.what());
     }
     names_.push_back(spec.name);
+}
+
+void Program::place_scratch(std::int64_t offset, std::int64_t bytes, Call& call) const {
+    const std::string needs = "needs " + std::to_string(bytes) + " bytes of scratch";
+    if (bytes < 0) throw ValueError(needs + "; accepted: 0 or more");
+    if (bytes == 0) return;
+    if (offset < 0 || offset % kAlignment != 0 || offset > arena_bytes_ - bytes) {
+        throw ValueError(needs + " at offset " + std::to_string(offset) + "; the arena has " +
+                         std::to_string(arena_bytes_));
+    }
+    std::byte* const begin = arena_.load() + offset;
+    const auto overlaps = [begin, bytes](const TensorView& view) {
+        if (view.data == nullptr) return false;
+        const auto* data = reinterpret_cast<const std::byte*>(view.data);
+        const auto* end = reinterpret_cast<const std::byte*>(view.data + view.shape.count());
+        return data < begin + bytes && begin < end;
+    };
+    if (overlaps(call.output) || std::ranges::any_of(call.inputs, overlaps)) {
+        throw ValueError(needs + " at offset " + std::to_string(offset) +
+                         ", where an input or the output lies; accepted: memory of its own");
+    }
+    call.scratch = begin;
 }
 
 void Program::pack(const std::vector<ValueSpec>& values, const KernelInfo& kernel,

@@ -125,6 +125,8 @@ class Program {
     void add_step(const std::vector<ValueSpec>& values, const CallSpec& spec,
                   std::vector<bool>& written);
     TensorView view(const std::vector<ValueSpec>& values, int value, const Shape& shape) const;
+    /// Gives the call its scratch inside the arena, apart from all that the call reads and writes.
+    void place_scratch(std::int64_t offset, std::int64_t bytes, Call& call) const;
     /// Puts the call's constant into its kernel's own layout, if the kernel has one.
     void pack(const std::vector<ValueSpec>& values, const KernelInfo& kernel, const CallSpec& spec,
               Call& call);

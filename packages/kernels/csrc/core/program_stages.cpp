@@ -62,21 +62,15 @@ Program::Stage Program::make_stage(const std::vector<CallSpec>& calls,
     for (std::size_t step = spec.first; step < spec.first + spec.count; ++step) {
         const KernelInfo& kernel = find_kernel(calls[step].kernel);
         const Call& whole = steps_[step].call;
-        const std::int64_t scratch = kernel.scratch(whole, threads_);
-        std::int64_t used = 0;
+        std::int64_t offset = calls[step].scratch_offset;
         for (std::size_t worker = 0; worker < workers; ++worker) {
             try {
                 Call part =
                     slice_rows(find_op(kernel.op), whole, rows, part_begin(rows, worker, workers),
                                part_begin(rows, worker + 1, workers));
                 const std::int64_t needs = kernel.scratch(part, 1);
-                if (needs > 0) part.scratch = whole.scratch + used;
-                used += align_up(needs);
-                if (used > scratch) {
-                    throw ValueError("needs " + std::to_string(used) +
-                                     " bytes of scratch in rows; it has " +
-                                     std::to_string(scratch));
-                }
+                place_scratch(offset, needs, part);
+                offset += align_up(needs);
                 stage.calls[worker].push_back(part);
             } catch (const ValueError& error) {
                 reject_program("call '" + calls[step].name + "' (" + kernel.name + ") in a stage",

@@ -8,37 +8,54 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 from ablation_kernels import get_num_threads, strassen
 from ablation_kernels.calls import Call, make_call, parse_shapes
+from ablation_kernels.limits import available_bytes
 from ablation_kernels.machine import busy_warning, other_load
-from ablation_kernels.record import Record, all_calls, measure, measure_all, time_left_s, write
+from ablation_kernels.record import (
+    Record,
+    all_calls,
+    expected_s,
+    measure,
+    measure_all,
+    time_left_s,
+    write,
+)
 from ablation_kernels.table import build_info, measure_ceilings, op_table, set_num_threads
-from ablation_kernels.tables import call_lines, record_lines, terminal_width
+from ablation_kernels.tables import (
+    call_lines,
+    fact_lines,
+    kernel_lines,
+    map_line,
+    record_lines,
+    terminal_width,
+)
+from ablation_kernels.timing import held_bytes
 
 PROGRAM = "python -m ablation_kernels"
 EXIT_INTERRUPTED, EXIT_NO_READER = 130, 141
+# A shorter command shows no time left
+NOTICEABLE_S = 5.0
+HELP_WIDTH = 78
 EXAMPLES = """\
 examples, with their time on two cores:
-  python -m ablation_kernels                         build, kernels, ceilings (1 s)
-  python -m ablation_kernels softmax 6144x512        the kernels of an op (4 s)
-  python -m ablation_kernels matmul 512x768,768x3072 the same, with the shape of b
-  python -m ablation_kernels --all --json all.json   every kernel, usual shapes (4 min)
-  python -m ablation_kernels strassen 1024x4096      where Strassen's products pay,
-                                                     over every M, N and K of these"""
+  python -m ablation_kernels                         build, ceilings (1 s)
+  python -m ablation_kernels softmax 6144x512        kernels of an op (4 s)
+  python -m ablation_kernels matmul 128x768,768x768  with the shape of b (5 s)
+  python -m ablation_kernels --all --json all.json   usual shapes of all (4 min)
+  python -m ablation_kernels strassen 1024x4096      where Strassen's products
+                                                     pay, by M, N and K"""
 
 
 def print_wheel() -> None:
     """Print the build, the op table and the machine's measured ceilings."""
-    for key, value in build_info().items():
-        print(f"{key:16} {value}")
-    print()
-    width = max(len(kernel.name) for kernel in op_table())
-    for kernel in op_table():
-        print(f"{kernel.name:{width}}  {kernel.provider:22}  {kernel.idea}")
+    width = terminal_width()
+    print("\n".join([*fact_lines(build_info(), width), "", *kernel_lines(op_table(), width)]))
     ceilings = measure_ceilings()
     flops, memory = ceilings.multiply_add_flops_per_s / 1e9, ceilings.memory_bytes_per_s / 1e9
     print(f"\nceilings on {ceilings.threads} threads:")
@@ -48,7 +65,11 @@ def print_wheel() -> None:
 
 def print_op(call: Call, options: argparse.Namespace) -> None:
     """Time the kernels of an op on one call and print them side by side."""
+    progress = Progress()
+    if (left_s := expected_s(call, options.rounds)) > NOTICEABLE_S:
+        progress.show(f"{call.op} {call.text}", left_s)
     record = measure([call], rounds=options.rounds)
+    progress.close()
     print("\n".join(call_lines(record.rows, record, terminal_width())))
     _end(record, options)
 
@@ -59,7 +80,7 @@ def print_all(options: argparse.Namespace) -> None:
 
     def tell(index: int, call: Call) -> None:
         left_s = time_left_s(calls, index, progress.elapsed_s)
-        progress.tell(f"{index + 1}/{len(calls)} {call.op} {call.text}", left_s)
+        progress.show(f"{index + 1}/{len(calls)} {call.op} {call.text}", left_s)
 
     record = measure_all(tell)
     progress.close()
@@ -97,8 +118,8 @@ class Progress:
         """Seconds since the start."""
         return time.monotonic() - self._start
 
-    def tell(self, what: str, left_s: float) -> None:
-        """Tell what begins, and about how many seconds are left."""
+    def show(self, what: str, left_s: float) -> None:
+        """Show what begins, and about how many seconds are left."""
         minutes, seconds = divmod(round(left_s), 60)
         text = f"{what}, about {minutes}:{seconds:02} min left"
         if self._is_live:
@@ -117,21 +138,14 @@ class Progress:
 def print_map(sizes: tuple[int, ...], rounds: int, file: Path | None) -> None:
     """Print the times of Strassen's products over the packed one's, as measured and as expected;
     write both into a file, if one is given."""
-    products = []
-    print("time over the packed product's, b a constant; error over the packed product's")
-    print(f"{'M':>6} {'N':>6} {'K':>6}  {'packed us':>10}  {'GFLOP/s':>7}", end="")
-    print("  one  expected  error    two  expected  error  chosen")
+    products, width = [], terminal_width()
+    print("one, two: time with so many levels over that of the packed product; b is a constant")
+    print("expected: by the cost model; error: over that of the packed product")
+    print(map_line(None, width))
     for found in strassen.measure_map(sizes, rounds):
-        m, n, k, packed_ns = found.m, found.n, found.k, found.times_ns[0]
-        print(
-            f"{m:6} {n:6} {k:6}  {packed_ns / 1e3:10.1f}  {2 * m * n * k / packed_ns:7.0f}", end=""
-        )
-        for levels in (1, 2):
-            expected = strassen.expected_ratio(m, n, k, levels)
-            error = found.errors[levels] / found.errors[0]
-            print(f"  {found.ratio(levels):5.3f}  {expected:6.3f}  {error:5.1f}", end="")
+        print(map_line(found, width), flush=True)
+        m, n, k = found.m, found.n, found.k
         chosen = strassen.kernel_for(m, n, k) or strassen.PACKED
-        print(f"  {chosen}", flush=True)
         expected_ratios = [strassen.expected_ratio(m, n, k, levels) for levels in (1, 2)]
         products.append(asdict(found) | {"expected": expected_ratios, "chosen": chosen})
     if file is not None:
@@ -153,7 +167,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description=__doc__,
+        description=textwrap.fill(__doc__, HELP_WIDTH),
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -191,6 +205,17 @@ def _refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
         parser.error("the following argument is required: shape, for example 6144x512")
 
 
+def _refuse_too_large(call: Call | None) -> None:
+    """Raise ValueError for a call whose arrays memory does not hold."""
+    available = available_bytes()
+    if call is None or available is None or (needed := held_bytes(call)) <= available:
+        return
+    raise ValueError(
+        f"{call.op}: shape {call.text} takes {needed / 2**30:,.1f} GiB of memory; accepted: shapes "
+        f"that fit into the {available / 2**30:,.1f} GiB that are available"
+    )
+
+
 def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Carry out what the command line asks for."""
     _refuse(parser, options)
@@ -202,6 +227,8 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
             return
         is_map = options.op == "strassen"
         call = None if options.all or is_map else make_call(options.op, *options.shape)
+        largest = max(options.shape[0]) if is_map else None
+        _refuse_too_large(call if largest is None else make_call("matmul", (largest, largest)))
     except ValueError as error:
         parser.error(str(error))
     warn(busy_warning(other_load(), "use"))
@@ -214,8 +241,8 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return 0, 1 for a file that cannot be written, 130 after Ctrl-C, 141
-    where the reader of the output went away."""
+    """Run the command line; return 0, 1 for a file that cannot be written and for memory that is
+    not there, 130 after Ctrl-C, 141 where the reader of the output went away."""
     words = sys.argv[1:] if arguments is None else arguments
     parser = make_parser()
     try:
@@ -231,6 +258,9 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_NO_READER
     except OSError as error:
         print(f"{PROGRAM}: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"{PROGRAM}: error: {error or 'not enough memory'}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

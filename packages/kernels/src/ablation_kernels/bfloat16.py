@@ -1,6 +1,6 @@
-"""Attention of bfloat16 arrays, which stands beside the op table: that is float32 throughout.
+"""Attention of bfloat16 arrays. It is not in the op table, which is float32 throughout.
 
-An array of bfloat16 is what shares its memory by DLPack with that type (torch tensors), or an array
+An array of bfloat16 shares its memory by DLPack with that type (torch tensors), or it is an array
 of uint16 that holds the bits, the upper half of each float32: NumPy has no bfloat16 of its own. The
 bits of ml_dtypes' arrays are `x.view(numpy.uint16)`, without a copy. Results are tensors where an
 input is one, and NumPy arrays otherwise.
@@ -50,7 +50,7 @@ def attention_bf16(
     scale: float | None = None,
     out: Array | None = None,
 ) -> NDArray[np.uint16]:
-    """softmax(scale * q @ k^T) @ v for each batch and head, of bfloat16.
+    """Return softmax(scale * q @ k^T) @ v for each batch and head, of bfloat16.
 
     q is (batch, heads, Sq, head_dim), k and v are (batch, heads, Sk, head_dim), C-contiguous on the
     CPU; causal and scale are those of `attention`. Returns the output, of the shape of q: `out`, an
@@ -80,7 +80,7 @@ def attention_bf16_lse(
     scale: float | None = None,
     out: Array | None = None,
 ) -> tuple[NDArray[np.uint16], Float32Array]:
-    """`attention_bf16`, and log(sum(exp(scale * q @ k^T))) of each row, (batch, heads, Sq) float32.
+    """Return `attention_bf16` and log(sum(exp(scale * q @ k^T))), (batch, heads, Sq) float32.
 
     The logarithm is -infinity for a row whose scores all are, and that of weights before they are
     rounded. `out` is the output's array alone.
@@ -93,7 +93,7 @@ def attention_bf16_lse(
 def attention_bf16_scratch_bytes(
     q: Sequence[int], k: Sequence[int], *, causal: bool = False, threads: int
 ) -> int:
-    """Bytes of scratch of a call on that many threads, for shapes of q and k.
+    """Return the bytes of scratch of a call on that many threads, for shapes of q and k.
 
     Raises ValueError for shapes that do not fit and for threads below 1 or above 1024.
     """
@@ -101,8 +101,8 @@ def attention_bf16_scratch_bytes(
 
 
 def attention_bf16_instruction_set() -> str:
-    """Whose products `attention_bf16` uses: "amx_bf16", "avx512_bf16", or those of the float32
-    kernels.
+    """Return the instruction set of the products of `attention_bf16`: "amx_bf16", "avx512_bf16", or
+    that of the float32 kernels.
 
     Unless ABLATION_SIMD forces one (avx512 and lower ones are of float32), AMX where the CPU has it
     and Linux, from 5.16 on, grants it; else AVX512_BF16 where its multiply-adds are measured to be

@@ -138,7 +138,7 @@ def make_call(op: str, *shapes: Shape) -> Call:
     info = ops()[op]
     if not 1 <= len(shapes) <= len(info.slots):
         raise ValueError(
-            f"argument 'shapes' has {len(shapes)} shapes; accepted: 1 to {len(info.slots)}, of "
+            f"argument 'shapes' has {len(shapes)} shapes; accepted: at most {len(info.slots)}, of "
             f"{', '.join(info.slots)}"
         )
     found: list[Shape | None] = list(shapes)

@@ -1,4 +1,7 @@
-"""The element-wise ops, one function each: see `ablation_kernels.functions` for what all share."""
+"""The element-wise ops, one function each.
+
+`ablation_kernels.functions` describes what all functions of ops share.
+"""
 
 from __future__ import annotations
 
@@ -37,29 +40,29 @@ __all__ = [
 
 
 def add(a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """a + b with NumPy's broadcasting. out may be an input of the output's shape."""
+    """Return a + b with NumPy's broadcasting. out may be an input of the output's shape."""
     return call("add", (a, b), {}, kernel, out)
 
 
 def sub(a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """a - b with NumPy's broadcasting. out may be an input of the output's shape."""
+    """Return a - b with NumPy's broadcasting. out may be an input of the output's shape."""
     return call("sub", (a, b), {}, kernel, out)
 
 
 def mul(a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """a * b with NumPy's broadcasting. out may be an input of the output's shape."""
+    """Return a * b with NumPy's broadcasting. out may be an input of the output's shape."""
     return call("mul", (a, b), {}, kernel, out)
 
 
 def div(a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """a / b with NumPy's broadcasting. out may be an input of the output's shape."""
+    """Return a / b with NumPy's broadcasting. out may be an input of the output's shape."""
     return call("div", (a, b), {}, kernel, out)
 
 
 def maximum(
     a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None
 ) -> Float32Array:
-    """The larger of a and b with NumPy's broadcasting, NaN if either is.
+    """Return the larger of a and b with NumPy's broadcasting, NaN if either is.
 
     out may be an input of the output's shape.
     """
@@ -69,7 +72,7 @@ def maximum(
 def minimum(
     a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None
 ) -> Float32Array:
-    """The lesser of a and b with NumPy's broadcasting, NaN if either is.
+    """Return the lesser of a and b with NumPy's broadcasting, NaN if either is.
 
     out may be an input of the output's shape.
     """
@@ -77,14 +80,17 @@ def minimum(
 
 
 def pow(a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """a to the power of b with NumPy's broadcasting. out may be an input of the output's shape."""
+    """Return a to the power of b with NumPy's broadcasting.
+
+    out may be an input of the output's shape.
+    """
     return call("pow", (a, b), {}, kernel, out)
 
 
 def equal(
     a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None
 ) -> Float32Array:
-    """1 where a equals b, else 0, with NumPy's broadcasting; NaN equals nothing.
+    """Return 1 where a equals b, else 0, with NumPy's broadcasting; NaN equals nothing.
 
     out may be an input of the output's shape.
     """
@@ -94,7 +100,7 @@ def equal(
 def less(
     a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None
 ) -> Float32Array:
-    """1 where a < b, else 0, with NumPy's broadcasting; NaN is less than nothing.
+    """Return 1 where a < b, else 0, with NumPy's broadcasting; NaN is less than nothing.
 
     out may be an input of the output's shape.
     """
@@ -104,7 +110,7 @@ def less(
 def less_equal(
     a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None
 ) -> Float32Array:
-    """1 where a <= b, else 0, with NumPy's broadcasting; NaN gives 0.
+    """Return 1 where a <= b, else 0, with NumPy's broadcasting; NaN gives 0.
 
     out may be an input of the output's shape.
     """
@@ -119,57 +125,60 @@ def where(
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
-    """x where condition is not zero, else y, with NumPy's broadcasting. condition is float32."""
+    """Return x where condition is not zero, else y, with NumPy's broadcasting.
+
+    condition is float32.
+    """
     return call("where", (condition, x, y), {}, kernel, out)
 
 
 def exp(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """e to the power of x, any shape. out may be x."""
+    """Return e to the power of x, any shape. out may be x."""
     return call("exp", (x,), {}, kernel, out)
 
 
 def log(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """Natural logarithm of x: -infinity for 0, NaN for x < 0. out may be x."""
+    """Return the natural logarithm of x: -infinity for 0, NaN for x < 0. out may be x."""
     return call("log", (x,), {}, kernel, out)
 
 
 def sqrt(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """Square root of x, NaN for x < 0. out may be x."""
+    """Return the square root of x, NaN for x < 0. out may be x."""
     return call("sqrt", (x,), {}, kernel, out)
 
 
 def tanh(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """Hyperbolic tangent of x. out may be x."""
+    """Return the hyperbolic tangent of x. out may be x."""
     return call("tanh", (x,), {}, kernel, out)
 
 
 def sigmoid(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """1 / (1 + exp(-x)), any shape. out may be x."""
+    """Return 1 / (1 + exp(-x)), any shape. out may be x."""
     return call("sigmoid", (x,), {}, kernel, out)
 
 
 def erf(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """Error function of x. out may be x."""
+    """Return the error function of x. out may be x."""
     return call("erf", (x,), {}, kernel, out)
 
 
 def abs(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """Magnitude of x. out may be x."""
+    """Return the magnitude of x. out may be x."""
     return call("abs", (x,), {}, kernel, out)
 
 
 def sin(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """Sine of x in radians. out may be x."""
+    """Return the sine of x in radians. out may be x."""
     return call("sin", (x,), {}, kernel, out)
 
 
 def cos(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """Cosine of x in radians. out may be x."""
+    """Return the cosine of x in radians. out may be x."""
     return call("cos", (x,), {}, kernel, out)
 
 
 def relu(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """max(x, 0), any shape. out may be x."""
+    """Return max(x, 0), any shape. out may be x."""
     return call("relu", (x,), {}, kernel, out)
 
 
@@ -180,7 +189,7 @@ def gelu(
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
-    """x * Phi(x), or an approximation of it (Hendrycks and Gimpel, 2016). out may be x.
+    """Return x * Phi(x), or an approximation of it (Hendrycks and Gimpel, 2016). out may be x.
 
     "tanh": 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))); "sigmoid": x / (1 + exp(-1.702 x)).
     """
@@ -188,24 +197,27 @@ def gelu(
 
 
 def silu(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """x / (1 + exp(-x)), any shape. out may be x."""
+    """Return x / (1 + exp(-x)), any shape. out may be x."""
     return call("silu", (x,), {}, kernel, out)
 
 
 def silu_mul(
     a: Array, b: Array, *, kernel: str | None = None, out: Array | None = None
 ) -> Float32Array:
-    """silu(a) * b, of one shape: the middle of SwiGLU (Shazeer, 2020). out may be a or b."""
+    """Return silu(a) * b, of one shape: the middle of SwiGLU (Shazeer, 2020).
+
+    out may be a or b.
+    """
     return call("silu_mul", (a, b), {}, kernel, out)
 
 
 def rsqrt(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """1 / sqrt(x), any shape: infinity for 0, NaN for x < 0. out may be x."""
+    """Return 1 / sqrt(x), any shape: infinity for 0, NaN for x < 0. out may be x."""
     return call("rsqrt", (x,), {}, kernel, out)
 
 
 def bias_relu(
     x: Array, bias: Array, *, kernel: str | None = None, out: Array | None = None
 ) -> Float32Array:
-    """max(x + bias, 0) with x (..., N) and bias (N,). out may be x."""
+    """Return max(x + bias, 0) with x (..., N) and bias (N,). out may be x."""
     return call("bias_relu", (x, bias), {}, kernel, out)

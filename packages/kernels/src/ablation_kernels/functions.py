@@ -53,14 +53,14 @@ __all__ = [
 
 
 def _numpy(x: Array) -> Float32Array:
-    """The same memory as a NumPy array."""
+    """Return the same memory as a NumPy array."""
     # A read-only array is refused by NumPy's own DLPack
     is_plain = isinstance(x, np.ndarray) or not hasattr(x, "__dlpack__")
     return np.asarray(x if is_plain else np.from_dlpack(x), np.float32)
 
 
 def _parts(flat: Array, *shapes: tuple[int, ...]) -> list[Float32Array]:
-    """Views of a flat array's or tensor's consecutive parts."""
+    """Return views of consecutive parts of a flat array or tensor."""
     sizes = [math.prod(shape) for shape in shapes]
     if hasattr(flat, "untyped_storage"):
         parts = flat.split(sizes)
@@ -81,14 +81,14 @@ def matmul(
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
-    """Matrix product with its epilogue: activation(alpha * a @ b + bias + addend).
+    """Return a matrix product with its epilogue: activation(alpha * a @ b + bias + addend).
 
     a is (..., M, K). b is (K, N), used for every matrix of a, or (..., K, N) with the batch axes of
     a; with transpose_b its last two axes are (N, K). bias is (N,), addend has the output's shape
     (..., M, N) and may be the array given as out. "gelu_tanh" and "gelu_sigmoid" are the
-    approximations of `gelu`. The kernels strassen_simd and others of that name are another
-    arithmetic, with a larger error (see `ablation_kernels.strassen`): NaN or infinity in a row of a
-    or a column of b reaches other rows or columns of the output there.
+    approximations of `gelu`. The kernels strassen_simd and others of that name use another
+    arithmetic, with a larger error (see `ablation_kernels.strassen`). There, NaN or infinity in a
+    row of a or a column of b also reaches other rows or columns of the output.
     """
     attributes = {"transpose_b": transpose_b, "alpha": alpha, "activation": activation}
     return call("matmul", (a, b, bias, addend), attributes, kernel, out)
@@ -97,7 +97,7 @@ def matmul(
 def permute(
     x: Array, perm: Sequence[int], *, kernel: str | None = None, out: Array | None = None
 ) -> Float32Array:
-    """Axes of x in another order, copied: output axis i is axis perm[i] of x."""
+    """Return a copy of x with its axes in another order: output axis i is axis perm[i] of x."""
     return call("permute", (x,), {"perm": perm}, kernel, out)
 
 
@@ -110,7 +110,7 @@ def slice(
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
-    """Copy of x[start:stop] along one axis, 0 <= start < stop <= size."""
+    """Return a copy of x[start:stop] along one axis, 0 <= start < stop <= size."""
     return call("slice", (x,), {"axis": axis, "start": start, "stop": stop}, kernel, out)
 
 
@@ -122,7 +122,7 @@ def take(
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
-    """Copy the rows of x along one axis that ids names.
+    """Return a copy of the rows of x along one axis that ids names.
 
     The output's shape is x.shape[:axis] + ids.shape + x.shape[axis + 1:]. ids is float32 of any
     shape and holds whole numbers in [0, n), n the size of the axis: float32 can name each row up to
@@ -145,17 +145,20 @@ def concat(
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
-    """Two to eight arrays one after another along one axis; their other axes are equal."""
+    """Join two to eight arrays along one axis; their other axes are equal."""
     return call("concat", (a, b, c, d, e, f, g, h), {"axis": axis}, kernel, out)
 
 
 def softmax(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """Softmax over the last axis; a row of only -infinity gives NaN, as in torch. out may be x."""
+    """Return the softmax over the last axis. out may be x.
+
+    A row of only -infinity gives NaN, as in torch.
+    """
     return call("softmax", (x,), {}, kernel, out)
 
 
 def sum(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """Sum over the last axis: (..., D) gives (..., 1).
+    """Return the sum over the last axis: (..., D) gives (..., 1).
 
     The error is at most 22 * 2^-24 times the sum of the magnitudes, whatever D. Whole numbers whose
     magnitudes add up to at most 2^24 are summed exactly.
@@ -164,12 +167,15 @@ def sum(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Flo
 
 
 def amax(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """Largest element of the last axis, NaN if one is: (..., D) gives (..., 1)."""
+    """Return the largest element of the last axis, NaN if one is: (..., D) gives (..., 1)."""
     return call("amax", (x,), {}, kernel, out)
 
 
 def cumsum(x: Array, *, kernel: str | None = None, out: Array | None = None) -> Float32Array:
-    """Running sums along the last axis, each rounded once from a sum in float64. out may be x."""
+    """Return running sums along the last axis, each rounded once from a float64 sum.
+
+    out may be x.
+    """
     return call("cumsum", (x,), {}, kernel, out)
 
 
@@ -182,7 +188,7 @@ def layer_norm(
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
-    """Layer normalization over the last axis: (x - mean) / sqrt(variance + eps) * weight + bias.
+    """Normalize the last axis: (x - mean) / sqrt(variance + eps) * weight + bias.
 
     x is (..., D), weight and bias are (D,); the variance is the biased one. out may be x.
     """
@@ -198,7 +204,7 @@ def rms_norm(
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
-    """x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang and Sennrich, 2019).
+    """Return x / sqrt(mean(x^2) + eps) * weight over the last axis (Zhang and Sennrich, 2019).
 
     x is (..., D), weight is (D,). Or x is (..., heads, D) and weight (n, D), a row for each of the
     first n heads; the other heads are copied. addend, of x's shape, is added to the result, as a
@@ -250,7 +256,7 @@ def attention(
     kernel: str | None = None,
     out: Array | None = None,
 ) -> Float32Array:
-    """softmax(scale * q @ k^T + mask) @ v for each batch and head.
+    """Return softmax(scale * q @ k^T + mask) @ v for each batch and head.
 
     layout "bhsd": q is (batch, heads, Sq, head_dim), k (batch, kv_heads, Sk, head_dim), v (batch,
     kv_heads, Sk, v_dim), the output (batch, heads, Sq, v_dim). "bshd": heads after the sequence in
@@ -299,7 +305,7 @@ def attention_lse(
     kernel: str | None = None,
     out: Array | None = None,
 ) -> tuple[Float32Array, Float32Array]:
-    """Attention, and log(sum(exp(scale * q @ k^T))) of each row: what `attention_backward` needs.
+    """Return attention and log(sum(exp(scale * q @ k^T))) of each row for `attention_backward`.
 
     q is (batch, heads, Sq, head_dim), k and v are (batch, heads, Sk, head_dim); causal and scale
     are those of `attention`. Returns the output, as q, and lse (batch, heads, Sq), which is
@@ -325,7 +331,7 @@ def attention_backward(
     kernel: str | None = None,
     out: Array | None = None,
 ) -> tuple[Float32Array, Float32Array, Float32Array]:
-    """Gradients of a loss by q, k and v of attention from its gradient by the output.
+    """Return the gradients by q, k and v of attention from the gradient by its output.
 
     output and lse are the results of `attention_lse` for the same q, k, v, causal and scale; they
     are not checked. grad_output has the shape of q. Returns the gradients of q, k and v, each of

@@ -20,6 +20,12 @@ _USUAL_MOUNT = "/sys/fs/cgroup"
 _LONGEST_NUMBER = 20
 
 
+def available_bytes() -> int | None:
+    """Return the bytes of memory that programs may still take; None where the system says none."""
+    kibibytes = read_counts("/proc/meminfo").get("MemAvailable")
+    return None if kibibytes is None else 1024 * kibibytes
+
+
 class Quota(NamedTuple):
     """Processors' worth of time that a control group may use, and the file that limits it."""
 

@@ -1,6 +1,6 @@
 """The machine that kernels are timed on, and the processor time that other programs take of it.
 
-What the system does not tell is None; nothing here raises.
+Unknown facts are None; nothing here raises.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,29 +26,69 @@ _PROBE_S = 0.3
 # Columns of the line "cpu" in /proc/stat, in ticks: see proc_stat(5). Guests are part of user.
 _IDLE, _IOWAIT, _COUNTED = 3, 4, 8
 _FLAGS = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "sme", "bf16", "i8mm", "neon")
+PROCESSORS = Path("/sys/devices/system/cpu")
 
 
 def describe_machine() -> dict[str, Any]:
     """Return the facts by which a machine is known, named as in the `machine` of a bench's run."""
     quota = processor_quota()
     return {
-        "cpu_model": _cpu_info("model name") or _apple_model() or platform.machine(),
-        "cpu_family": parse_number(_cpu_info("cpu family") or ""),
-        "cpu_model_number": parse_number(_cpu_info("model") or ""),
+        "cpu_model": cpu_model(),
+        # Of x86: a virtual machine's name says less
+        "cpu_family": parse_number(cpu_info("cpu family") or ""),
+        "cpu_model_number": parse_number(cpu_info("model") or ""),
         "cores": affinity_processors(),
         "os": f"{platform.system()} {platform.release()}",
         "arch": platform.machine(),
-        "isa_flags": sorted(
-            flag
-            for flag in (_cpu_info("flags") or _cpu_info("Features") or "").split()
-            if flag.startswith(_FLAGS) and flag != "smep"
-        ),
-        "caches": _caches(),
+        "isa_flags": isa_flags(),
+        "caches": cache_sizes(),
         "processor_quota": None if quota is None else quota.processors,
     }
 
 
-def _cpu_info(key: str) -> str | None:
+def cpu_model() -> str:
+    """Return the processor's name as the system has it."""
+    name = cpu_info("model name") or sysctl("machdep.cpu.brand_string")
+    return name or platform.processor() or platform.machine()
+
+
+def isa_flags() -> list[str]:
+    """Return the instruction set flags that matter to float32 and short types."""
+    listed = (cpu_info("flags") or cpu_info("Features") or "").split()
+    if not listed and platform.system() == "Darwin" and platform.machine() == "arm64":
+        return ["neon"]
+    # smep is memory protection, not the matrix extension that its name begins with.
+    return sorted(flag for flag in listed if flag.startswith(_FLAGS) and flag != "smep")
+
+
+def cache_sizes() -> dict[str, str]:
+    """Return the size of each cache by name, for example L1d: 32K.
+
+    They are those of the first processor that this process may run on.
+    """
+    found: dict[str, str] = {}
+    first = next(iter(allowed_processors()), 0)
+    for folder in sorted((PROCESSORS / f"cpu{first}/cache").glob("index*")):
+        level, kind, size = (read_text(folder / name) for name in ("level", "type", "size"))
+        if level and kind and size:
+            suffix = {"Data": "d", "Instruction": "i"}.get(kind, "")
+            found[f"L{level}{suffix}"] = size
+    for name in ("l1dcachesize", "l1icachesize", "l2cachesize"):
+        size = None if found else sysctl(f"hw.perflevel0.{name}")
+        if size:
+            found[name.removesuffix("cachesize").upper()] = size
+    return found
+
+
+def allowed_processors() -> list[int]:
+    """Return the numbers of the processors that this process may run on; empty on macOS."""
+    try:
+        return sorted(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        return []
+
+
+def cpu_info(key: str) -> str | None:
     """Return what /proc/cpuinfo says of the first processor."""
     for line in (read_text("/proc/cpuinfo") or "").splitlines():
         name, _, value = line.partition(":")
@@ -56,24 +97,15 @@ def _cpu_info(key: str) -> str | None:
     return None
 
 
-def _apple_model() -> str | None:
-    command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+def sysctl(name: str) -> str | None:
+    """Return a value of macOS; None elsewhere and where it is not known."""
+    if sys.platform != "darwin":
+        return None
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip() or None
-
-
-def _caches() -> dict[str, str]:
-    """Return the size of each cache by name, for example L1d: 32K."""
-    found = {}
-    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = (read_text(folder / name) for name in ("level", "type", "size"))
-        if level and kind and size:
-            suffix = {"Data": "d", "Instruction": "i"}.get(kind, "")
-            found[f"L{level}{suffix}"] = size
-    return found
+    return done.stdout.strip()
 
 
 class OtherLoad:

@@ -24,7 +24,7 @@ from ablation_kernels.table import (
     ops,
     set_num_threads,
 )
-from ablation_kernels.timing import time_call
+from ablation_kernels.timing import LEAST_CALLS, time_call
 
 SCHEMA = 1
 # Of each kernel and call in a record of all; the whole takes about 3 minutes on two cores
@@ -158,19 +158,25 @@ def time_left_s(calls: Sequence[Call], index: int, elapsed_s: float) -> float:
 
     The first guess is made of the calls' work alone; what has passed corrects it.
     """
-    costs = [_expected_s(call) for call in calls]
+    costs = [_expected_of_all_s(call) for call in calls]
     spent, left = sum(costs[:index]), sum(costs[index:])
     # The guess counts as ten seconds of experience
     return left * (elapsed_s + 10) / (spent + 10)
 
 
-def _expected_s(call: Call) -> float:
-    """Guess the seconds of a call's kernels: arrays at 25 ns an element, 5 calls of the plainest
-    kernel at 1 GFLOP/s or 5 ns an element, and the time that each of the others is given."""
+def expected_s(call: Call, n_calls: int) -> float:
+    """Guess the seconds of a call's arrays, at 25 ns an element, and of so many calls of the
+    plainest kernel, at 1 GFLOP/s or 5 ns an element."""
     elements = call.n_bytes / 4
-    n_kernels = sum(kernel.op == call.op for kernel in op_table())
     plainest_ns = (call.flops or 0) if call.op == "matmul" else 5 * elements
-    return (25 * elements + 5 * plainest_ns) / 1e9 + _SECONDS * n_kernels
+    return (25 * elements + n_calls * plainest_ns) / 1e9
+
+
+def _expected_of_all_s(call: Call) -> float:
+    """Guess the seconds of a call in a record of all: 5 calls of the plainest kernel, and the time
+    that each of the others is given."""
+    n_kernels = sum(kernel.op == call.op for kernel in op_table())
+    return expected_s(call, LEAST_CALLS) + _SECONDS * n_kernels
 
 
 def file_text(record: Record, command: Iterable[str]) -> str:

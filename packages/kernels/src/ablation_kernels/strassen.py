@@ -1,10 +1,10 @@
-"""When Strassen's products pay: a model of their time over the packed product's, and its measure.
+"""When Strassen's products are faster: a model of their time over the packed product's.
 
 The kernels `matmul_strassen_*` are another arithmetic. For n x n matrices and one level the error
 of every element is at most (3 n^2 + 25 n) u max|a| max|b|, where a plain sum has n u times the
 product of the magnitudes element by element (Higham, Accuracy and Stability of Numerical
 Algorithms, 2nd edition, 23.2.2). NaN or infinity in a row of a, or a column of b, reaches a second
-row or column of the output (two levels: three more). No choice of kernel takes them.
+row or column of the output (two levels: three more). `best_kernel` never chooses these kernels.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ LEAST_GAIN = 0.02
 
 
 def expected_ratio(m: int, n: int, k: int, levels: int) -> float:
-    """Expected time of (M, K) by (K, N) over that of the packed product, b being a constant."""
+    """Return the expected time of (M, K) by (K, N) over that of the packed product.
+
+    b is a constant. `levels` is 1 or 2.
+    """
     costs = _COSTS[levels]
     depth = min(k, costs.longest)
     sums = costs.columns / n + costs.ranges / depth + costs.rows / m
@@ -54,8 +57,8 @@ def expected_ratio(m: int, n: int, k: int, levels: int) -> float:
 
 
 def kernel_for(m: int, n: int, k: int) -> str | None:
-    """The kernel that is expected to be fastest, each level saving LEAST_GAIN over the one before;
-    None where the packed product is.
+    """Return the kernel that is expected to be fastest, each level saving LEAST_GAIN over the one
+    before; None where the packed product is.
 
     The shape is (M, K) by (K, N), b a constant.
     """
@@ -68,7 +71,7 @@ def kernel_for(m: int, n: int, k: int) -> str | None:
 
 
 def levels_of(kernel: str) -> int:
-    """How many levels of Strassen's scheme a kernel of matmul has: 0 for the others."""
+    """Return the levels of Strassen's scheme that a kernel of matmul has: 0 for the others."""
     if "strassen" not in kernel:
         return 0
     return 2 if "strassen_twice" in kernel else 1
@@ -88,15 +91,15 @@ class ProductTime:
     errors: tuple[float, float, float]
 
     def ratio(self, levels: int) -> float:
-        """Time over that of the packed product."""
+        """Return the time over that of the packed product."""
         return self.times_ns[levels] / self.times_ns[0]
 
 
 def measure(m: int, n: int, k: int, rounds: int = 5) -> ProductTime:
     """Time (M, K) by a constant (K, N), normal numbers, by the three kernels in turn.
 
-    After one call of each that is not counted, each round has one call of each. Errors are those of
-    up to 64 rows, against float64. Packed b takes 5.8 K N floats besides.
+    Each kernel has one call that is not counted, then one call a round. Errors are those of
+    up to 64 rows, against float64. Packed b takes 5.8 K N floats more.
     """
     generator = np.random.default_rng(0)
     a = generator.standard_normal((m, k), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What this wheel can do on this machine, read from the native op table."""
+"""The ops, kernels and ceilings of this wheel on this machine, read from the native op table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ablation_kernels import _native
 
 @dataclass(frozen=True)
 class KernelInfo:
-    """One line of the op table: one way to do one op.
+    """One line of the op table: a kernel, which computes one op.
 
     provider names who does the primitive work here: an instruction set (or vdsp), a BLAS and a
     thread provider joined by "+", or "scalar". That of matmul leaves out the instruction set, which
@@ -50,7 +50,7 @@ class AttributeInfo:
 class OpInfo:
     """One op: its input slots in order, those that may be absent, those that out may share.
 
-    rows: slots of which row i, along the last axis, is all that row i of the output needs, beside
+    rows: slots of which row i of the output needs only row i, along the last axis, and the whole of
     the other slots; empty where rows depend on one another. For matmul it holds where b is one
     matrix. attributes: the keywords by name.
     """
@@ -65,7 +65,7 @@ class OpInfo:
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What this machine can do at most, measured now on `threads` threads.
+    """The highest rates of this machine, measured now on `threads` threads.
 
     multiply_add_flops_per_s: float32 FLOP/s of independent multiply-adds in the registers of
     `provider`, the instruction set in use. memory_bytes_per_s: bytes read and written per second by
@@ -81,7 +81,7 @@ class Ceilings:
 
 
 def measure_ceilings() -> Ceilings:
-    """Measures the multiply-adds, the memory and the fork-join on get_num_threads() threads.
+    """Measure the multiply-adds, the memory and the fork-join on get_num_threads() threads.
 
     Takes about half a second. The rates are the best of 10 runs, the fork-join is the median of 501
     calls. Raises MemoryError if 192 MiB are not free.
@@ -90,12 +90,12 @@ def measure_ceilings() -> Ceilings:
 
 
 def op_table() -> list[KernelInfo]:
-    """Every kernel that exists here, the plainest of each op first."""
+    """Return every kernel that exists here, the plainest of each op first."""
     return [KernelInfo(*row) for row in _native.kernel_rows()]
 
 
 def ops() -> dict[str, OpInfo]:
-    """Every op by name."""
+    """Return every op by name."""
     return dict(_ops())
 
 
@@ -116,7 +116,7 @@ def _ops() -> dict[str, OpInfo]:
 
 
 def build_info() -> dict[str, Any]:
-    """How the wheel was built and what it uses here.
+    """Return how the wheel was built and what it uses here.
 
     Keys: table_version, compiler, flags, sanitizer, isa_built, isa_available, isa_bf16_available
     (sets that multiply bfloat16), isa_used, isa_packed (that of the packed kernels: vdsp has none),
@@ -134,7 +134,7 @@ def best_kernel(
     *,
     constants: Sequence[str] = (),
 ) -> str:
-    """Name of the kernel that `kernel=None` takes for these input shapes (None: slot absent).
+    """Return the kernel that `kernel=None` takes for these input shapes (None: slot absent).
 
     `constants` names the slots that a program gets as constants. Raises ValueError for an unknown
     op or shapes that the op does not accept.
@@ -147,7 +147,7 @@ def infer_shape(
     shapes: Sequence[Sequence[int] | None],
     attributes: dict[str, Any] | None = None,
 ) -> tuple[int, ...]:
-    """Output shape of an op for these input shapes (None: slot absent).
+    """Return the output shape of an op for these input shapes (None: slot absent).
 
     Raises ValueError for an unknown op or shapes that the op does not accept.
     """
@@ -162,10 +162,10 @@ def scratch_bytes(
     *,
     constants: Sequence[str] = (),
 ) -> int:
-    """Bytes of scratch that a kernel needs for these input shapes on this many threads.
+    """Return the bytes of scratch that a kernel needs for these shapes on this many threads.
 
-    `constants` names the slots that a program gets as constants: what it packs ahead takes no
-    scratch. Raises ValueError for an unknown kernel or shapes that its op does not accept.
+    `constants` names the slots that a program gets as constants: a constant that is packed ahead
+    takes no scratch. Raises ValueError for an unknown kernel or shapes that its op does not accept.
     """
     return _native.scratch_bytes(kernel, shapes, attributes or {}, threads, constants)
 
@@ -177,7 +177,7 @@ def packed_bytes(
     *,
     constants: Sequence[str] = (),
 ) -> int:
-    """Bytes that a program takes to lay out a constant of a call anew; 0 where it packs none.
+    """Return the bytes of a call's packed constants in a program; 0 where it packs none.
 
     `constants` names the slots that the program gets as constants. Raises ValueError for an unknown
     kernel or shapes that its op does not accept.
@@ -186,7 +186,7 @@ def packed_bytes(
 
 
 def set_num_threads(n: int) -> None:
-    """Sets how many threads parallel kernels use, the caller included: 1 to 1024.
+    """Set how many threads parallel kernels use, the caller included: 1 to 1024.
 
     Programs are sized for the count at their construction and refuse to run with more. Raises
     ValueError outside the range.
@@ -195,10 +195,10 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Threads that parallel kernels use; at start `default_threads()`."""
+    """Return how many threads parallel kernels use; at start `default_threads()`."""
     return _native.get_num_threads()
 
 
 def clock_overhead_ns() -> float:
-    """Median cost of one clock read of `Program.run_timed` in nanoseconds, measured now."""
+    """Return the median cost of one clock read of `Program.run_timed`, in nanoseconds."""
     return _native.clock_overhead_ns()

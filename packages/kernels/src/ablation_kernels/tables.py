@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ablation_kernels.record import KernelRow, Record
-from ablation_kernels.strassen import levels_of
+from ablation_kernels.strassen import (
+    PACKED,
+    ProductTime,
+    expected_ratio,
+    kernel_for,
+    levels_of,
+)
+from ablation_kernels.table import KernelInfo
 
 _GAP = "  "
 _BEYOND_MEMORY = "> memory"
@@ -57,6 +65,46 @@ def table(columns: Sequence[Column], width: int) -> list[str]:
     ]
 
 
+def fact_lines(facts: Mapping[str, object], width: int) -> list[str]:
+    """Write facts by name; those that are too long go on in further lines."""
+    indent = max(map(len, facts)) + 1
+    return [
+        line
+        for name, fact in facts.items()
+        for line in _filled(f"{name:{indent}}{fact}", width, indent)
+    ]
+
+
+def kernel_lines(kernels: Sequence[KernelInfo], width: int) -> list[str]:
+    """Write name, provider and idea of each kernel, the idea below the name where a line of all
+    three is too long."""
+    columns = [
+        Column("kernel", [kernel.name for kernel in kernels], is_left=True),
+        Column("provider", [kernel.provider for kernel in kernels], is_left=True),
+        Column("idea", [kernel.idea for kernel in kernels], is_left=True),
+    ]
+    lines = table(columns, _UNBOUNDED)
+    if max(map(len, lines)) <= width:
+        return lines
+    head, *short = table(columns[:2], width)
+    ideas = [_filled(f"    {kernel.idea}", width, 4) for kernel in kernels]
+    return [
+        head,
+        *(text for pair in zip(short, ideas, strict=True) for text in (pair[0], *pair[1])),
+    ]
+
+
+def _filled(text: str, width: int, indent: int) -> list[str]:
+    """Wrap a text at blanks; further lines begin with blanks."""
+    return textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def call_lines(rows: Sequence[KernelRow], record: Record, width: int) -> list[str]:
     """Write the kernels of one call: what it is, its ceilings, a line for each kernel, notes."""
     first = rows[0]
@@ -95,6 +143,11 @@ def _notes(rows: Sequence[KernelRow]) -> list[str]:
         notes.append(
             f"{_BEYOND_MEMORY}: faster than the measured traffic of memory, as from a cache"
         )
+    if any(
+        row.bound == "multiply-adds" and row.share_of_ceiling > 1 and not levels_of(row.kernel)
+        for row in rows
+    ):
+        notes.append("above 100%: the ceiling was measured while the machine was slower")
     if any(levels_of(row.kernel) for row in rows):
         notes.append("strassen: GFLOP/s of the plain product, of which it computes 7/8 or 49/64")
     return notes
@@ -118,6 +171,38 @@ def record_lines(record: Record, width: int) -> list[str]:
         Column("of ceiling", [_share(row) for row in best], rank=3),
     ]
     return [*ceiling_lines(record), "", *table(columns, width)]
+
+
+def map_line(found: ProductTime | None, width: int) -> str:
+    """Write a line of the map of Strassen's products, or its headings; what does not fit is left
+    out as in `table`."""
+    columns = [
+        Column(name, [text.rjust(digits)], rank) for name, digits, rank, text in _map_columns(found)
+    ]
+    return table(columns, width)[0 if found is None else 1]
+
+
+def _map_columns(found: ProductTime | None) -> list[tuple[str, int, int, str]]:
+    """Return heading, digits, rank and text of each column of the map."""
+    texts = ["" for _ in range(12)]
+    if found is not None:
+        m, n, k, packed_ns = found.m, found.n, found.k, found.times_ns[0]
+        levels = levels_of(kernel_for(m, n, k) or PACKED)
+        rates = [f"{packed_ns / 1e3:.1f}", f"{2 * m * n * k / packed_ns:.0f}"]
+        texts = [str(m), str(n), str(k), *rates]
+        for level in (1, 2):
+            ratios = (found.ratio(level), expected_ratio(m, n, k, level))
+            error = found.errors[level] / found.errors[0]
+            texts += [*(f"{ratio:.3f}" for ratio in ratios), f"{error:.1f}"]
+        texts.append(("packed", "one", "two")[levels])
+    sizes = [(name, 6, 0) for name in "MNK"]
+    level_columns = [
+        column
+        for name in ("one", "two")
+        for column in ((name, 6, 0), ("expected", 7, 1), ("error", 5, 2))
+    ]
+    heads = [*sizes, ("packed us", 10, 0), ("GFLOP/s", 6, 3), *level_columns, ("chosen", 6, 0)]
+    return [(*head, text) for head, text in zip(heads, texts, strict=True)]
 
 
 def _share(row: KernelRow) -> str:

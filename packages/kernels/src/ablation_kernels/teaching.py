@@ -8,7 +8,7 @@
 | `flash` | no row of scores is ever whole | 3 Br D + 2 Bc D + 2 Br Bc + N + 3 Br |
 
 They are plain C++ without intrinsics or a library, far slower than `ablation_kernels.attention`,
-and no lines of its op table. The course is Stanford CS149, assignment 4; its sizes are N 1024, D
+and are not in its op table. The course is Stanford CS149, assignment 4; its sizes are N 1024, D
 32, 4 heads, Br = Bc = 256, scale 1, and its math is `softmax="unsafe"`.
 """
 
@@ -47,7 +47,7 @@ class SpanTime:
 
 @dataclass(frozen=True)
 class Spans:
-    """Where a call's time went, summed over its workers.
+    """The time of a call by span, summed over its workers.
 
     `self_times` has the spans that the form has, of "qk", "softmax", "pv", "rescale" and "copy"
     (flash alone has the last two), and "other", which holds the rest: scratch being allocated, and
@@ -61,7 +61,7 @@ class Spans:
 
 @dataclass(frozen=True)
 class TeachingResult:
-    """What a call of `attention` gives back.
+    """The result of a call of `attention`.
 
     `scratch_bytes` is measured: the peak of the arena that all of the call's scratch came from.
     `scratch_formula_bytes` is what `scratch_formula_bytes()` says. `spans` is None unless asked
@@ -121,7 +121,7 @@ def scratch_formula_bytes(
     block_k: int = 256,
     threads: int = 1,
 ) -> int:
-    """Bytes of scratch that `attention` takes for q of this shape, (batch, heads, N, head_dim).
+    """Return the bytes of scratch of `attention` for q of this shape, (batch, heads, N, head_dim).
 
     The formula of the table above for each worker, with Br = min(block_q, N) and Bc = min(block_k,
     N). The workers are the threads, but no more than there are heads (naive, blocked), rows
@@ -157,7 +157,7 @@ def attention(
     spans: bool = False,
     out: Array | None = None,
 ) -> TeachingResult:
-    """softmax(scale * q @ k^T) @ v for each batch item and head, in one of the four forms.
+    """Return softmax(scale * q @ k^T) @ v for each batch item and head, in one of the four forms.
 
     q, k and v are C-contiguous float32 arrays (batch, heads, N, head_dim) of one shape, N at most
     2^24; out has their shape and overlaps none of them. scale None is 1 / sqrt(head_dim). block_q

@@ -1,7 +1,8 @@
-"""Times every kernel of an op on one call, side by side."""
+"""Time every kernel of an op on one call, side by side."""
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from statistics import median
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ablation_kernels import _native
-from ablation_kernels.calls import Call, is_constant, make_call
+from ablation_kernels.calls import FLOAT_BYTES, Call, is_constant, make_call
 from ablation_kernels.table import op_table, ops, scratch_bytes
 
 # What `seconds` may not cut or stretch the calls of a kernel to; a slow call takes over a second.
@@ -36,13 +37,14 @@ class KernelTime:
 
 
 def time_kernels(op: str, shape: tuple[int, ...], rounds: int = 20) -> list[KernelTime]:
-    """Times of every kernel of an op, in the table's order, on get_num_threads() threads.
+    """Time every kernel of an op, in the table's order, on get_num_threads() threads.
 
     `shape` is the first input's; see `calls.make_call` for the others and for the attributes.
     Inputs are normal random numbers; weights, biases and the b of matmul are constants of the
     program, as in a linear layer, so that a kernel that packs b has done so before. After one call
-    that is not counted, each round has one call of each kernel, in random order. Raises ValueError
-    for an unknown op or a shape that it does not accept, or fewer rounds than 1.
+    that is not counted, each round has one call of each kernel, in random order. Times are
+    nanoseconds. Raises ValueError for an unknown op, for a shape that it does not accept, and for
+    fewer than 1 rounds.
     """
     if rounds < 1:
         raise ValueError(f"time_kernels: argument 'rounds' is {rounds}; accepted: 1 or more")
@@ -52,10 +54,34 @@ def time_kernels(op: str, shape: tuple[int, ...], rounds: int = 20) -> list[Kern
     return time_call(make_call(op, tuple(shape)), rounds)
 
 
+def held_bytes(call: Call) -> int:
+    """Return the bytes that `time_call` takes at least: the arrays of a call, and for each kernel
+    the constants and the scratch of its program."""
+    slot_names = ops()[call.op].slots
+    constants = [slot for slot in slot_names if is_constant(call.op, slot)]
+    of_program = sum(
+        FLOAT_BYTES * math.prod(shape)
+        for slot, shape in zip(slot_names, call.shapes, strict=True)
+        if slot in constants and shape is not None
+    )
+    arrays = [shape for shape in (*call.shapes, call.output_shape) if shape is not None]
+    total = FLOAT_BYTES * sum(map(math.prod, arrays))
+    for kernel in [kernel.name for kernel in op_table() if kernel.op == call.op]:
+        scratch = scratch_bytes(
+            kernel,
+            call.shapes,
+            call.attributes,
+            threads=_native.get_num_threads(),
+            constants=constants,
+        )
+        total += of_program + scratch
+    return total
+
+
 def time_call(
     call: Call, rounds: int | None = None, seconds: float | None = None
 ) -> list[KernelTime]:
-    """Times of every kernel of a call's op, as `time_kernels` takes them.
+    """Time every kernel of a call's op, as `time_kernels` does.
 
     With `rounds` each kernel has as many calls. With `seconds` it has as many as fit into them, 5
     to 100, or 3 if one takes more than a second; they are spread over all rounds.

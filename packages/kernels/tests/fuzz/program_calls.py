@@ -27,13 +27,15 @@ class _Chain:
         self.workspace: Any = _WORKSPACE if chance.is_one_of(2) else None
         # Only what nobody can write to is packed for several programs
         self.weight.flags.writeable = self.workspace is None
-        forms = ("scalar", "blas", "packed_simd", "strassen_simd_parallel")
+        forms = ("scalar", "blas", "packed_simd", "strassen_simd", "strassen_simd_parallel")
         kernel = f"matmul_{chance.choice(forms)}"
         shapes = [(rows, depth), (depth, width), (width,), None]
         constants = ("b", "bias")
+        threads = ablation_kernels.get_num_threads()
         scratch = ablation_kernels.scratch_bytes(
-            kernel, shapes, threads=ablation_kernels.get_num_threads(), constants=constants
+            kernel, shapes, threads=threads, constants=constants
         )
+        self.stages: Any = [(0, 2)] if chance.is_one_of(4) else ()
         place = (rows * width * 4 + 63) // 64 * 64
         self.values: list[Any] = [
             ("input", (rows, depth)),
@@ -48,8 +50,8 @@ class _Chain:
             (kernel, [0, 1, 2, None], 3, {"activation": "relu"}, place, "product"),
             (chance.choice(("add_scalar", "add_simd")), [4, 5], 6, {}, 0, "sum"),
         ]
-        self.arena_bytes: Any = place + scratch
-        self.stages: Any = [(0, 2)] if chance.is_one_of(4) else ()
+        # In a stage each thread takes that of its rows
+        self.arena_bytes: Any = place + scratch * (threads if self.stages else 1)
         product = reference.matmul(self.x, self.weight, bias=self.bias, activation="relu")
         self.expected = product.value + reference.float64(self.y)
         self.allowed = tolerance.product(
