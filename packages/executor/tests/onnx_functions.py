@@ -97,7 +97,7 @@ def position(x: Tensor, name: str, axis: int, keepdims: int, last: int) -> Tenso
 def cumsum(x: Tensor, axis: Any, *, exclusive: int = 0, reverse: int = 0) -> Tensor:
     number = int(axis)
     x = x.flip(number) if reverse else x
-    total = x.cumsum(number)
+    total = x.cumsum(number, dtype=x.dtype)
     total = total - x if exclusive else total
     return total.flip(number) if reverse else total
 
@@ -301,6 +301,27 @@ def group_norm(
     stash_type: int = 1,
 ) -> Tensor:  # fmt: skip
     return functional.group_norm(x, num_groups, scale, bias, epsilon)
+
+
+def power(base: Tensor, exponent: Tensor) -> Tensor:
+    """A power of the type of the base."""
+    return torch.pow(base, exponent).to(base.dtype)
+
+
+def dropout(
+    x: Tensor, ratio: Any = None, training: Any = None, *, seed: int = 0, n: int = 1
+) -> Any:
+    """The input, and that all of it stays; NotImplementedError where the case draws."""
+    if training is not None and bool(training) and (ratio is None or float(ratio) > 0):
+        raise NotImplementedError("Dropout in training draws, as no other implementation does")
+    return x if n == 1 else (x, torch.ones_like(x, dtype=torch.bool))
+
+
+def space_to_depth(x: Tensor, *, blocksize: int, mode: str = "DCR") -> Tensor:
+    y = functional.pixel_unshuffle(x, blocksize)
+    if mode == "CRD":
+        return y
+    return y.unflatten(1, (-1, blocksize**2)).transpose(1, 2).flatten(1, 2)
 
 
 def depth_to_space(x: Tensor, *, blocksize: int, mode: str = "DCR") -> Tensor:

@@ -15,9 +15,8 @@ from __future__ import annotations
 import argparse
 import inspect
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,10 +24,8 @@ import onnx
 import torch
 from onnx import numpy_helper
 from onnx_ops import OPS, STATIC
+from tally import Tally
 from torch import Tensor, nn
-
-from ablation_executor import ExportError, export, optimize
-from ablation_executor.compiler import compile
 
 TYPES = ("float32", "bool", "int64", "int32", "int16", "int8", "uint8")
 DOMAINS = ("", "ai.onnx")
@@ -134,23 +131,6 @@ class Graph(nn.Module):
         return tuple(torch.as_tensor(known[name]) for name in self.results if name)
 
 
-@dataclass
-class Tally:
-    """What became of the cases, by op type."""
-
-    right: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-    skipped_ops: dict[str, set[str]] = field(default_factory=dict)
-    wrong: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        return (
-            f"{self.right.total()} cases of {len(self.right)} ops right, {self.refused.total()}"
-            f" refused, {self.skipped.total()} skipped, {len(self.wrong)} wrong"
-        )
-
-
 def cases() -> list[Any]:
     """ONNX's cases of nodes, with random inputs of a fixed seed."""
     from onnx.backend.test.case.node import collect_testcases
@@ -191,26 +171,9 @@ def check(case: Any, tally: Tally) -> None:
     if words := difference(eager, wanted, 1e-3):
         tally.wrong.append(f"{case.name}: torch's own result: {words}")
         return
-    try:
-        graph = export(module, given, ranges=_ranges(given))
-    except ExportError as error:
-        reason = error.refusals[0].reason.split(":")[0] if error.refusals else str(error)
-        tally.refused[f"{op}: {error.op} {reason}"[:160]] += 1
-        return
-    except Exception as error:
-        tally.wrong.append(f"{case.name}: export raises {type(error).__name__}: {error}")
-        return
-    try:
-        for each in (graph, optimize(graph)[0]):
-            results = compile(each)(*given)
-            results = results if isinstance(results, list) else [results]
-            if words := difference(results, eager, 1e-4):
-                tally.wrong.append(f"{case.name}: {words}\n{each}")
-                return
-    except Exception as error:
-        tally.wrong.append(f"{case.name}: the program raises {type(error).__name__}: {error}")
-        return
-    tally.right[op] += 1
+    tally.check(
+        op, case.name, module, given, _ranges(given), lambda got: difference(got, eager, 1e-4)
+    )
 
 
 def _module(case: Any) -> tuple[Graph, dict[str, Any], list[Any]]:
@@ -282,17 +245,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="one case of so many")
     given = parser.parse_args()
     chosen = [case for case in cases() if not given.ops or op_of(case).split()[0] in given.ops]
-    tally = run(chosen[:: given.every])
-    for op, count in sorted(tally.right.items()):
-        print(f"right   {count:5}  {op}")
-    for reason, count in tally.refused.most_common():
-        print(f"refused {count:5}  {reason}")
-    for reason, count in tally.skipped.most_common():
-        print(f"skipped {count:5}  {reason}: {', '.join(sorted(tally.skipped_ops[reason])[:8])}")
-    for words in tally.wrong:
-        print(f"WRONG  {words}")
-    print(tally)
-    return 1 if tally.wrong else 0
+    return run(chosen[:: given.every]).report()
 
 
 if __name__ == "__main__":

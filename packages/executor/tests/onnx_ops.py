@@ -23,6 +23,7 @@ from onnx_functions import (
     conv,
     cumsum,
     depth_to_space,
+    dropout,
     gather,
     gemm,
     group_norm,
@@ -34,10 +35,12 @@ from onnx_functions import (
     one_hot,
     pad,
     position,
+    power,
     reshape,
     rms_norm,
     rotary,
     slice_,
+    space_to_depth,
     split,
     trilu,
     unsqueeze,
@@ -112,7 +115,7 @@ OPS: Mapping[str, Op] = {
     "Add": torch.add,
     "Sub": torch.sub,
     "Mul": torch.mul,
-    "Pow": torch.pow,
+    "Pow": power,
     "Div": lambda a, b: a / b if a.is_floating_point() else torch.div(a, b, rounding_mode="trunc"),
     "Mod": mod,
     "Where": torch.where,
@@ -136,9 +139,7 @@ OPS: Mapping[str, Op] = {
     "Cast": lambda x, *, to, saturate=1, round_mode="": x.to(_TYPES[to]),
     "CastLike": lambda x, other, *, saturate=1, round_mode="": x.to(other.dtype),
     "Identity": lambda x: x,
-    "Dropout": lambda x, ratio=None, training=None, *, seed=0, n=1: (
-        x if n == 1 else (x, torch.ones_like(x, dtype=torch.bool))
-    ),
+    "Dropout": dropout,
     # Activation functions
     "Gelu": lambda x, *, approximate="none": functional.gelu(x, approximate=approximate),
     "Elu": lambda x, *, alpha=1.0: functional.elu(x, alpha),
@@ -221,12 +222,7 @@ OPS: Mapping[str, Op] = {
     "Trilu": trilu,
     "OneHot": one_hot,
     "DepthToSpace": depth_to_space,
-    "SpaceToDepth": lambda x, *, blocksize: (
-        functional.pixel_unshuffle(x, blocksize)
-        .unflatten(1, (-1, blocksize**2))
-        .transpose(1, 2)
-        .flatten(1, 2)
-    ),
+    "SpaceToDepth": space_to_depth,
     # Made of attributes and shapes
     "Constant": lambda *, value=None, value_float=None, value_int=None, **lists: torch.as_tensor(
         next(v for v in (value, value_float, value_int, *lists.values()) if v is not None)

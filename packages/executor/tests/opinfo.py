@@ -13,18 +13,15 @@ import argparse
 import itertools
 import math
 import warnings
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from tally import Tally
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from ablation_executor import ExportError, export, optimize
-from ablation_executor.compiler import compile
 from ablation_executor.exporter import supported_ops
 
 DTYPES = (torch.float32, torch.int64, torch.bool)
@@ -54,26 +51,6 @@ class Call(nn.Module):
         args, keywords = pytree.tree_unflatten(leaves, self.spec)
         result = pytree.tree_leaves(self.function(*args, **keywords))
         return tuple(part for part in result if isinstance(part, Tensor))
-
-
-@dataclass
-class Tally:
-    """What became of the samples."""
-
-    ops: set[str] = field(default_factory=set)
-    right: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)
-
-    @property
-    def samples(self) -> int:
-        return self.right + self.refused.total() + len(self.wrong)
-
-    def __str__(self) -> str:
-        return (
-            f"{len(self.ops)} ops, {self.samples} samples: {self.right} right,"
-            f" {self.refused.total()} refused, {len(self.wrong)} wrong"
-        )
 
 
 def all_ops() -> list[Any]:
@@ -169,55 +146,45 @@ def in_float64(module: Call, tensors: Sequence[Tensor]) -> tuple[Tensor, ...] | 
     return results
 
 
-def check(module: Call, tensors: Sequence[Tensor], tally: Tally, name: str) -> None:
+def check(module: Call, tensors: Sequence[Tensor], tally: Tally, op: str, name: str) -> None:
     """Export, run and compare one sample."""
     try:
         with torch.no_grad():
             want = module(*(part.detach().clone() for part in tensors))
     except Exception:
         return  # a sample that eager itself refuses
-    try:
-        graph = export(module, tuple(tensors), ranges=ranges_of(tensors))
-    except ExportError as error:
-        for reason in {part.reason.split(":")[0][:100] for part in error.refusals} or {str(error)}:
-            tally.refused[f"{error.op}: {reason}"] += 1
-            break
-        return
-    except Exception as error:
-        tally.wrong.append(f"{name}: export raises {type(error).__name__}: {error}")
-        return
     exact = in_float64(module, tensors) or want
-    try:
-        for each in (graph, optimize(graph)[0]):
-            results = compile(each)(*tensors)
-            results = results if isinstance(results, list) else [results]
-            for got, part, ideal in zip(results, want, exact, strict=True):
-                if words := difference(got, part, ideal):
-                    tally.wrong.append(f"{name}: {words}\n{each}")
-                    return
-    except Exception as error:
-        tally.wrong.append(f"{name}: the program raises {type(error).__name__}: {error}\n{graph}")
-        return
-    tally.right += 1
+
+    def differs(results: Sequence[Any]) -> str:
+        triples = zip(results, want, exact, strict=True)
+        return next((words for each in triples if (words := difference(*each))), "")
+
+    tally.check(op, name, module, tensors, ranges_of(tensors), differs)
 
 
-def run(ops: Sequence[Any], limit: int | None, seed: int, special: bool = False) -> Tally:
-    """Check up to `limit` samples of each op and type, those of floats with `special` ones too."""
+def run(
+    ops: Sequence[Any], limit: int | None, seed: int, special: bool = False, is_long: bool = False
+) -> Tally:
+    """Check up to `limit` samples of each op and type, those of floats with `special` ones too.
+
+    A long run prints its counts before each op.
+    """
     tally = Tally()
-    for op in ops:
+    for number, op in enumerate(ops):
+        if is_long:
+            print(f"op {number} of {len(ops)}, {op.name}: {tally}", flush=True)
         for dtype in DTYPES:
             if dtype not in op.supported_dtypes("cpu"):
                 continue
             name = f"{op.name}{f'.{op.variant_test_name}' if op.variant_test_name else ''}"
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                for number, module in enumerate(samples_of(op, dtype, limit, seed)):
+                for count, module in enumerate(samples_of(op, dtype, limit, seed)):
                     tensors = module.tensors
-                    tally.ops.add(op.name)
-                    check(module, tensors, tally, f"{name} {dtype} sample {number}")
+                    check(module, tensors, tally, op.name, f"{name} {dtype} sample {count}")
                     if special and dtype == torch.float32:
-                        sprinkled = sprinkle(tensors, seed + number, op.name)
-                        check(module, sprinkled, tally, f"{name} special sample {number}")
+                        sprinkled = sprinkle(tensors, seed + count, op.name)
+                        check(module, sprinkled, tally, op.name, f"{name} special sample {count}")
     return tally
 
 
@@ -235,13 +202,7 @@ def main() -> int:
         chosen = [op for op in chosen if op.name in given.ops]
     elif not given.all:
         chosen = [op for op in chosen if is_supported(op)]
-    tally = run(chosen, given.samples, given.seed, given.special)
-    for reason, count in tally.refused.most_common():
-        print(f"refused {count:5}  {reason}")
-    for words in tally.wrong:
-        print(f"WRONG  {words}")
-    print(tally)
-    return 1 if tally.wrong else 0
+    return run(chosen, given.samples, given.seed, given.special, is_long=True).report()
 
 
 if __name__ == "__main__":

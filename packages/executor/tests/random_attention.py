@@ -118,7 +118,7 @@ class Projections(nn.Module):
     def of_one(self, x: Tensor) -> list[Tensor]:
         batch, length, width = x.shape
         if self.form == "addmm":
-            flat = torch.addmm(self.bias, x.view(-1, width), self.weight)
+            flat = torch.addmm(self.bias, x.reshape(-1, width), self.weight)
             return list(flat.view(batch, length, -1).split(self.widths[0], dim=2))
         y = self.all(x)
         if self.form == "chunk":

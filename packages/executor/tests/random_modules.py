@@ -9,12 +9,15 @@ passes, by a random kernel for attention and on other inputs, and compared with 
 float64; the limit is a multiple of eager float32's error. `--backend` has torch.compile run it too.
 The command prints how often each choice was covered, refused and wrong, the reasons of refusals,
 how often attention is one call, and the smallest choices with which a wrong module is still wrong.
+A line in between has the counts so far, and each wrong module is printed as it is found. SIGTERM
+ends the run with what is known then.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import signal
 import time
 import warnings
 from collections import Counter, defaultdict
@@ -40,6 +43,8 @@ from ablation_executor.ir import Graph
 MULTIPLE, UNITS = 16.0, 2.0**-18
 KERNELS = [info.name for info in ablation_kernels.op_table() if info.op == "attention"]
 RIGHT, REFUSED, WRONG, INVALID = "right", "refused", "wrong", "invalid"
+#: Modules between two lines of counts.
+EVERY = 20
 
 
 @dataclass
@@ -243,8 +248,12 @@ class Tally:
         lines += [f"missed {n:6}  {reason}" for reason, n in self.missed.most_common(40)]
         lines += [f"INVALID {text}" for text in self.invalid]
         lines += [f"WRONG {text}" for text in self.wrong]
-        lines.append(", ".join(f"{n} {name}" for name, n in sorted(self.statuses.items())))
-        return "\n".join(lines)
+        return "\n".join([*lines, self.counts])
+
+    @property
+    def counts(self) -> str:
+        """How many modules of each kind have each status."""
+        return ", ".join(f"{n} {name}" for name, n in sorted(self.statuses.items()))
 
 
 def run(
@@ -253,26 +262,39 @@ def run(
     fixed: Mapping[str, str] | None = None,
     seconds: float = float("inf"),
     backend: bool = False,
-    shrinks: bool = False,
+    is_long: bool = False,
 ) -> Tally:
-    """Check a module of each seed, until the time is over; `shrinks` looks for smaller choices."""
+    """Check a module of each seed, until the time is over or the run is interrupted.
+
+    A long run prints as it goes, and looks for smaller choices with which a module is wrong.
+    """
     tally, start = Tally(), time.monotonic()
     for number, seed in enumerate(seeds):
-        if time.monotonic() - start > seconds:
+        kind, choices = kinds[number % len(kinds)], Choices(seed, fixed)
+        try:
+            if time.monotonic() - start > seconds:
+                raise KeyboardInterrupt
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                result = outcome(kind, choices, backend)
+                if is_long and result.status == WRONG:
+                    print(f"WRONG {kind} --seed {seed}: {result.text}", flush=True)
+                    result.text += _smaller(kind, choices, backend)
+        except KeyboardInterrupt:
             print(f"stopped before seed {seed}")
             break
-        kind = kinds[number % len(kinds)]
-        choices = Choices(seed, fixed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            result = outcome(kind, choices, backend)
-            if shrinks and result.status == WRONG and kind == "transformers":
-                less = smallest(
-                    choices, lambda c: outcome("transformers", c, backend).status == WRONG
-                )
-                result.text += f"\n    {' '.join(_changed(less))}"
         tally.add(kind, choices, result)
+        if is_long and (number + 1) % EVERY == 0:
+            print(f"{time.monotonic() - start:.0f} s: {tally.counts}", flush=True)
     return tally
+
+
+def _smaller(kind: str, choices: Choices, backend: bool) -> str:
+    """The plainest choices with which a transformer is still wrong, as a line."""
+    if kind != "transformers":
+        return ""
+    less = smallest(choices, lambda c: outcome(kind, c, backend).status == WRONG)
+    return f"\n    {' '.join(_changed(less))}"
 
 
 def _changed(choices: Choices) -> list[str]:
@@ -290,13 +312,14 @@ def main() -> int:
     parser.add_argument("--set", nargs="*", default=[], metavar="CHOICE=OPTION")
     parser.add_argument("--backend", action="store_true", help="torch.compile too")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     tally = run(
         [given.kind] if given.kind else list(KINDS),
         range(given.seed, given.seed + given.count),
         dict(text.split("=", 1) for text in given.set),
         given.seconds,
         given.backend,
-        shrinks=True,
+        is_long=True,
     )
     print(tally)
     return 1 if tally.wrong or tally.invalid else 0

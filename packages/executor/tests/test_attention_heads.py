@@ -155,8 +155,8 @@ def scaled_behind(forms: Forms, x: Value, name: str) -> Value:
 @pytest.mark.parametrize(
     ("form", "reason"),
     [
-        (attend(heads=one_norm), "only one of q and k is normed"),
-        (attend(heads=norm_of_all), "v is normed as well"),
+        (attend(heads=one_norm), "only one of queries and keys is normed"),
+        (attend(heads=norm_of_all), "values are normed as well"),
         (attend(heads=other_eps), "the norms of q and k differ in eps"),
         (attend(heads=weight_of_input), "the weight of the norm of k is not a constant vector"),
         (

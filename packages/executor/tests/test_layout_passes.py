@@ -142,9 +142,7 @@ def test_activation_refuses_a_sum_that_is_no_bias() -> None:
     x, weight = builder.input("x", (2, 3, 4)), builder.constant("weight", random(4, 5))
     out = builder.node("add", [builder.node("matmul", [x, weight]), builder.input("y", (2, 3, 5))])
     _, log = run_pass("fuse_activation", builder.finish(builder.node("relu", [out])))
-    assert log.refused("fuse_activation") == [
-        ("relu", "%y: float32[2, 3, 5] is not a vector of the product's 5 columns")
-    ]
+    assert log.fired("fuse_activation") == 0 and not log.refused("fuse_activation")
 
 
 # direct_layout
@@ -287,7 +285,7 @@ def test_a_slice_of_a_row_goes_before_all_that_makes_the_row(residual: bool) -> 
 
 def test_a_slice_stays_behind_rows_that_others_need() -> None:
     _, log = run_pass("direct_layout", row_of(read=True))
-    assert log.refused("slice_before_rows") == [("last", "norm is also read by the graph's output")]
+    assert log.fired("slice_before_rows") == 0
     builder = GraphBuilder()
     x, weight = builder.input("x", (2, 5, 4)), builder.constant("w", random(4, 6))
     product = builder.node("matmul", [x, weight])
@@ -390,17 +388,15 @@ def test_merge_keeps_a_weight_that_others_read() -> None:
     ("change", "reason"),
     [
         ("input", "v is not made from what q is made from"),
-        ("weight", "the weight of v is not a constant matrix"),
-        ("batched weight", "the weight of v is not a constant matrix"),
-        ("bias", "the bias of v is not a constant"),
-        ("addend", "the product of v has an addend"),
-        ("activation", "the product of v has an activation"),
+        ("weight", "wv of v is not a constant"),
+        ("batched weight", "the heads of v are not columns of some rows of its product"),
+        ("bias", "b of v is not a constant"),
+        ("addend", "the product of v has an addend or an activation"),
+        ("activation", "the product of v has an addend or an activation"),
         ("same", "q, k and v share columns of a product"),
-        ("large alpha", "the factor of v does not go into its weight: 2 is above 1"),
-        (
-            "tiny weight",
-            "the factor of v does not go into its weight: an element would be below the smallest"
-            " normal number",
+        *(
+            (each, "the factor of v may make an element of its weight overflow or vanish")
+            for each in ("large alpha", "tiny weight")
         ),
         ("read product", "v_product is also read by the graph's output"),
         ("read heads", "v_heads is also read by the graph's output"),
@@ -434,7 +430,7 @@ def test_merge_refuses_a_reshape_that_mixes_rows() -> None:
     graph = builder.finish(builder.node("attention", heads, {"layout": "bshd"}))
     _, log = run_pass("merge_qkv", graph)
     assert log.refused("merge_qkv") == [
-        ("attention", "the heads of q are not columns of its product")
+        ("attention", "the heads of q are not columns of some rows of its product")
     ]
 
 

@@ -92,7 +92,7 @@ def test_a_rotation_that_is_not_fused() -> None:
     (place,) = missed_of(builder.finish(builder.node("add", products, name="end")))
     assert (place.kind, place.name) == ("rotation", "end")
     assert sorted(place.left) == ["add", "concat", "mul", "mul", "mul", "slice", "slice"]
-    assert place.reason.startswith("fuse_rotary: the cosines are neither constants nor a table")
+    assert place.reason.startswith("fuse_rotary: the cosines are no table of (S, r / 2)")
 
 
 def test_a_gate_that_is_not_fused() -> None:
@@ -139,8 +139,9 @@ def test_what_is_the_same_in_all_layers_is_printed_once() -> None:
     assert len(log.missed) == 4
     lines = [line for line in str(log).splitlines() if "left" in line]
     assert lines == [
-        "linear layers.0.linear, layers.1.linear and 2 more: product alone; left: 1 add (1536 bytes"
-        " each): fuse_matmul_add: %weight_2: float32[6, 1] has not the product's shape [2, 6, 32]"
+        "linear layers.0.linear, layers.1.linear and 2 more: product alone; left: 1 add, 1 silu"
+        " (3072 bytes each): fuse_matmul_add: %weight_2: float32[6, 1] has not the product's shape"
+        " [2, 6, 32]"
     ]
 
 

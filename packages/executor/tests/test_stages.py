@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import ablation_executor as ex
+import ablation_kernels
 from ablation_executor import stages
-from ablation_executor.memory import plan_greedy
-from ablation_executor.selection import select_kernels
+from ablation_executor.memory import plan_greedy, verify_plan
+from ablation_executor.selection import scratch_requirements, select_kernels
 from ablation_executor.stages import row_stages
 
 
@@ -92,3 +93,21 @@ def test_sharing_rows_changes_no_bit(threads: int) -> None:
     shared = ex.compile(graph, threads=threads)(x)
     np.testing.assert_array_equal(shared, apart)
     np.testing.assert_allclose(shared, ex.interpret(graph, [x])[0], rtol=1e-4, atol=1e-4)
+
+
+PRODUCTS = [info.name for info in ablation_kernels.op_table() if info.op == "matmul"]
+
+
+@pytest.mark.parametrize("kernel", PRODUCTS)
+@pytest.mark.parametrize(("rows", "threads"), [(37, 2), (300, 3), (2, 3)])
+def test_each_thread_of_a_stage_has_the_scratch_of_its_rows(
+    kernel: str, rows: int, threads: int
+) -> None:
+    """Also of a kernel that takes scratch for one thread alone where it is called by itself."""
+    graph = feed_forward(rows, 96)
+    x = np.random.default_rng(1).standard_normal((1, rows, 96)).astype(np.float32)
+    program = ex.compile(graph, kernels={"matmul": kernel}, threads=threads)
+    assert program.stages == (("norm", "up_", "down_", "softmax"),)
+    given = (program.graph, program.kernels, threads)
+    verify_plan(program.graph, program.memory, scratch_requirements(*given, program.stages))
+    np.testing.assert_allclose(program(x), ex.interpret(graph, [x])[0], rtol=1e-3, atol=1e-3)

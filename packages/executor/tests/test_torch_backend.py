@@ -187,6 +187,11 @@ def test_islands_stay_out(monkeypatch: pytest.MonkeyPatch) -> None:
             call = torch.compile(function, backend="ablation")
             check_same(call(x_of()), function(x_of()))
         assert change.calls_eager == {"no part is large enough to gain": 1}
+    for function, here in zip(functions, (1, 0, 1), strict=True):
+        with torch.no_grad(), counted() as change:
+            call = torch.compile(function, backend="ablation", options={"every_part": True})
+            check_same(call(x_of()), function(x_of()))
+        assert change.calls_here == here
 
 
 # Memory -------------------------------------------------------------------------------------------
@@ -295,6 +300,7 @@ def test_inputs_of_any_strides(name: str) -> None:
         ({"threads": "2"}, "option 'threads' is '2'; accepted: a whole number"),
         ({"threads": True}, "option 'threads' is True; accepted: a whole number"),
         ({"dryrun": 1}, "option 'dryrun' is 1; accepted: True or False"),
+        ({"every_part": 1}, "option 'every_part' is 1; accepted: True or False"),
         ({"require_full": None}, "option 'require_full' is None; accepted: True or False"),
         ({"kernels": ["matmul"]}, "option 'kernels' is ['matmul']; accepted: a dict"),
         ({"kernels": {"attention": 1}}, "option 'kernels' is {'attention': 1}; accepted: a dict"),

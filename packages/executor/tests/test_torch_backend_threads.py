@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -10,8 +12,10 @@ import pytest
 import torch
 from compiled_models import (
     WIDTH,
+    blocks,
     check_same,
     compiled,
+    counted,
     layers,
     mixed,
     small_parts_run_here,
@@ -30,9 +34,6 @@ def test_two_threads() -> None:
     xs = [x_of(seed=seed) for seed in range(4)]
     with torch.no_grad():
         wanted = [[module(x) for x in xs] for module in modules]
-        # torch.export replaces Module.__call__ for all threads while it captures
-        for call in calls:
-            call(xs[0])
     errors: list[BaseException] = []
 
     def work(first: int) -> None:
@@ -50,6 +51,66 @@ def test_two_threads() -> None:
     for thread in threads:
         thread.join()
     assert not errors
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_first_calls_of_several_threads_at_once(seed: int) -> None:
+    """torch.export replaces Module.__call__ while it captures, and torch.compile reads its flags:
+    each thread's module runs here whole, as if it was alone."""
+    modules = [blocks(), layers(), layers()]
+    x = x_of(seed=seed)
+    with torch.no_grad():
+        wanted = [module(x) for module in modules]
+    barrier = threading.Barrier(len(modules))
+    errors: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            call = compiled(modules[number])
+            barrier.wait()
+            with torch.no_grad():
+                check_same(call(x), wanted[number])
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(len(modules))]
+    with counted() as change:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not errors
+    assert change.calls_here == len(modules) and change.ops == change.ops_here > 0
+    assert not change.calls_eager and not change.parts_eager
+
+
+FIRST_OF_A_PROCESS = """
+import threading
+import torch
+
+model, x = torch.nn.Linear(8, 8).eval(), torch.ones(2, 8)
+barrier, errors = threading.Barrier(3), []
+
+def work():
+    barrier.wait()
+    try:
+        with torch.no_grad():
+            torch.testing.assert_close(torch.compile(model, backend="ablation")(x), model(x))
+    except BaseException as error:
+        errors.append(error)
+
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert not errors, errors
+"""
+
+
+def test_threads_ask_for_the_backend_first_in_a_process() -> None:
+    """PyTorch loads and registers a backend without a lock."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_OF_A_PROCESS], check=True)
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])

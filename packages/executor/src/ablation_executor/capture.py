@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .aten import HANDLERS
-from .building import BUILDING
+from .capturing import capturing
 from .fx_nodes import is_in_torch
 from .refusal import ExportError, Refusal, error_of
 from .signature import Captured, argument_leaves, check_argument, flat_results, ordered
@@ -46,7 +46,12 @@ def capture(
 
     named, leaves = checked_arguments(module, args, kwargs)
     captured = Captured(None, [name for name, _ in leaves])
-    with BUILDING, _capturing(), _unchanged_state(module), flat_results(module, captured):
+    with (
+        capturing(),
+        _without_gradients(),
+        _unchanged_state(module),
+        flat_results(module, captured),
+    ):
         try:
             # Copies, since torch.export takes an argument that is a parameter for the parameter.
             copies, named = pytree.tree_map_only(
@@ -138,7 +143,7 @@ def _check_module(module: Any) -> None:
 
 
 @contextmanager
-def _capturing() -> Iterator[None]:
+def _without_gradients() -> Iterator[None]:
     """No gradients, and torch.nn's attention and encoders without what cannot be captured.
 
     The fused fast path of torch.nn.MultiheadAttention hides its ops. An encoder compares its mask

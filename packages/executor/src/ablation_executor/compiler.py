@@ -54,7 +54,7 @@ class CompiledProgram:
     process: pickle raises TypeError, `save` writes a file. Two threads that call one program take
     turns.
 
-    A program that was compiled with a workspace shares the memory that its sizes tell with others.
+    A program that was compiled with a workspace shares the memory that its sizes count with others.
     It keeps the arrays of packed constants, so that `graph` has all of them. Programs of one
     workspace take turns.
     """
@@ -183,7 +183,7 @@ def compile(
     other_arithmetic: bool = False,
     workspace: Workspace | None = None,
 ) -> CompiledProgram:
-    """Make a graph runnable, as it is given: `optimize` rewrites it first, for the fastest program.
+    """Compile a graph as it is given; `optimize` rewrites it first, for the fastest program.
 
     `kernels` names a kernel for an op ({"attention": "flash_simd_parallel"}); other ops take the
     best for their shapes. `threads` sets the kernels' thread count, which is the process's; None
@@ -245,12 +245,13 @@ def plan_program(
     graph.constants = Constants({value: graph.constants[value] for value in _read_constants(graph)})
     selected = select_kernels(graph, kernels, other_arithmetic)
     stages = row_stages(graph, selected) if share_rows and threads > 1 else []
-    memory = PLANS[plan](graph, scratch_requirements(graph, selected, threads), stages)
+    needs = scratch_requirements(graph, selected, threads, stages)
+    memory = PLANS[plan](graph, needs, stages)
     return ProgramPlan(graph, selected, memory, threads, tuple(stages))
 
 
 def op_times(graph: Graph, kernels: Mapping[str, str]) -> list[OpTime]:
-    """What a profile says of each call, in running order."""
+    """Return the entry of each call in a profile, in running order."""
     category = categories(graph)
     return [
         OpTime(node.name, node.op, category[node], kernels[node.name])

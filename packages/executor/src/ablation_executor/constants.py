@@ -85,7 +85,7 @@ class Constants(MutableMapping["Value", Array]):
         self._arrays[value] = None
 
     def is_released(self, value: Value) -> bool:
-        """Whether the array of a constant is gone."""
+        """Return whether the array of a constant is gone."""
         return self._arrays[value] is None
 
     def __reduce__(self) -> tuple[Any, ...]:

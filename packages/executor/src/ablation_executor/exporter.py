@@ -21,7 +21,7 @@ __all__ = ["ExportError", "UnsupportedOpError", "export", "supported_ops"]
 
 
 def supported_ops() -> list[str]:
-    """The ATen overloads that `export` accepts, sorted."""
+    """Return the ATen overloads that `export` accepts, sorted."""
     return sorted(HANDLERS)
 
 

@@ -23,7 +23,7 @@ class Range:
 
     @classmethod
     def of(cls, *numbers: int) -> Range:
-        """The smallest range that holds all of the numbers."""
+        """Return the smallest range that holds all of the numbers."""
         return cls(min(numbers), max(numbers))
 
     @property
@@ -32,11 +32,11 @@ class Range:
         return self.low >= -LIMIT and self.high <= LIMIT
 
     def holds(self, other: Range) -> bool:
-        """Whether each number of the other range is in this one."""
+        """Return whether each number of the other range is in this one."""
         return self.low <= other.low and other.high <= self.high
 
     def within(self, other: Range) -> Range | None:
-        """The numbers of both ranges, None where there are none."""
+        """Return the numbers that are in both ranges, None where there are none."""
         low, high = max(self.low, other.low), min(self.high, other.high)
         return Range(low, high) if low <= high else None
 

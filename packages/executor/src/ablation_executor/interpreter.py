@@ -21,7 +21,7 @@ def run_node(node: Node, inputs: Sequence[Array | None]) -> Array:
 def interpret(
     graph: Graph, inputs: Sequence[Any] | Mapping[str, Any], dtype: Any = np.float32
 ) -> list[Array]:
-    """The graph's outputs for `inputs`, every constant and step in `dtype` (float32 or float64).
+    """Return the outputs for `inputs`, with each constant and step in `dtype` (float32, float64).
 
     Takes arrays or CPU tensors, in the graph's order or by name; ValueError when their number, a
     shape or a whole number does not fit. Outputs of whole numbers have the type of the module's.

@@ -75,7 +75,7 @@ class Node:
     module_path: str = ""
 
     def attribute(self, name: str) -> Any:
-        """The attribute's value, or the op's default where the node does not set it."""
+        """Return the attribute's value, or the op's default where the node does not set it."""
         if name in self.attributes:
             return self.attributes[name]
         return ops.OPS[self.op].attributes[name].default
@@ -141,11 +141,11 @@ class Graph:
         return [str(number) for number in range(len(self.outputs))]
 
     def producers(self) -> dict[Value, Node]:
-        """The node that makes each value; inputs and constants have none."""
+        """Return the node that makes each value; inputs and constants have none."""
         return {node.output: node for node in self.nodes}
 
     def consumers(self) -> dict[Value, list[Node]]:
-        """The nodes that read each value, in running order, once per node."""
+        """Return the nodes that read each value, in running order, once per node."""
         found: dict[Value, list[Node]] = {}
         for node in self.nodes:
             for value in dict.fromkeys(node.inputs):
@@ -154,7 +154,7 @@ class Graph:
         return found
 
     def values(self) -> list[Value]:
-        """Every value: inputs, constants, then node outputs in running order."""
+        """Return every value: inputs, constants, then node outputs in running order."""
         return [*self.inputs, *self.constants, *(node.output for node in self.nodes)]
 
     def replace_uses(self, old: Value, new: Value) -> None:
@@ -164,7 +164,7 @@ class Graph:
         self.outputs = [new if value is old else value for value in self.outputs]
 
     def unique_name(self, base: str) -> str:
-        """A value and node name that is not taken: `base`, or `base_2`, `base_3` and so on."""
+        """Return a value and node name that is free: `base`, or `base_2`, `base_3` and so on."""
         taken = {value.name for value in self.values()} | {node.name for node in self.nodes}
         name, count = base, 1
         while name in taken:
@@ -173,7 +173,7 @@ class Graph:
         return name
 
     def copy(self) -> Graph:
-        """A graph with values and nodes of its own; the constants' arrays are shared."""
+        """Return a graph with its own values and nodes; the constants' arrays are shared."""
         twin = {
             value: Value(value.name, value.shape, value.dtype, value.integers)
             for value in self.values()

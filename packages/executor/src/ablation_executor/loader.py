@@ -17,12 +17,12 @@ def load(
     threads: int | None = None,
     workspace: Workspace | None = None,
 ) -> CompiledProgram:
-    """Make a program of a file that `CompiledProgram.save` wrote.
+    """Load a program from a file that `CompiledProgram.save` wrote, and compile it here.
 
-    It is compiled here, by the options that it was saved with: the kernels that were named, and
-    else the best of this machine. `kernels` names kernels in their place; `threads` and
-    `workspace` are as in `compile`. ProgramFileError: the file is no program, is damaged, or is of
-    another version. ValueError: this machine has no kernel of a name. OSError: it cannot be read.
+    The saved options hold: the kernels that were named, and for other ops the best of this machine.
+    `kernels` replaces named kernels; `threads` and `workspace` are as in `compile`.
+    ProgramFileError: the file is not a program, is damaged, or has another version. ValueError:
+    this machine has no kernel of a name. OSError: the file cannot be read.
     """
     graph, options = read_program(path)
     return compile(

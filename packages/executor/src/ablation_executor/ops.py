@@ -8,10 +8,10 @@ since it only gives the same memory another shape.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ablation_kernels
 from ablation_kernels import AttributeInfo
@@ -21,6 +21,7 @@ from . import reference
 if TYPE_CHECKING:
     from .ir import Graph, Node, Value
 
+T = TypeVar("T")
 Shape = tuple[int, ...]
 Shapes = Sequence[Any]
 Attributes = Mapping[str, Any]
@@ -184,25 +185,37 @@ def categories(graph: Graph) -> dict[Node, str]:
         if node.op == "matmul" and a not in constant and b not in constant:
             result[node] = "attention"
     anchors = {node for node, name in result.items() if name == "attention"}
+    producers = graph.producers()
 
-    def passes_through(node: Node) -> bool:
-        return node not in anchors and result[node] in ("element_wise", "movement")
+    def sources(node: Node) -> list[Node]:
+        return [producers[value] for value in node.inputs if value in producers]
 
-    producers, consumers = graph.producers(), graph.consumers()
-    below: set[Value] = set()  # values made from an anchor's output by pass-through nodes alone
-    for node in graph.nodes:
-        if node in anchors or (passes_through(node) and below & set(filter(None, node.inputs))):
-            below.add(node.output)
-    above: set[Value] = set()  # values that reach an anchor through pass-through nodes alone
-    for value in reversed([node.output for node in graph.nodes]):
-        for consumer in consumers.get(value, ()):
-            if consumer in anchors or (passes_through(consumer) and consumer.output in above):
-                above.add(value)
-    for value in below & above:
-        node = producers[value]
+    def passes(node: Node) -> bool:
+        return result[node] in ("element_wise", "movement")
+
+    for node in between(graph.nodes, sources, anchors, passes):
         if result[node] == "element_wise":
             result[node] = "attention"
     return result
+
+
+def between(
+    nodes: Sequence[T],
+    sources: Callable[[T], Iterable[T]],
+    anchors: Collection[T],
+    passes: Callable[[T], bool],
+) -> set[T]:
+    """The nodes, in running order, that pass and lie between two anchors, with no node that does
+    not pass before the one or behind the other. `sources` are the nodes that a node reads."""
+    below: set[T] = set()  # nodes that an anchor reaches through nodes that pass
+    for node in nodes:
+        if node in anchors or (passes(node) and not below.isdisjoint(sources(node))):
+            below.add(node)
+    above: set[T] = set()  # nodes that reach an anchor through nodes that pass
+    for node in reversed(nodes):
+        if node in anchors or (node in above and passes(node)):
+            above.update(sources(node))
+    return {node for node in (below & above).difference(anchors) if passes(node)}
 
 
 def category(node: Node, graph: Graph) -> str:

@@ -29,7 +29,7 @@ class Profile:
     total_ns: NDArray[np.int64]
 
     def category_ns(self) -> dict[str, NDArray[np.int64]]:
-        """Nanoseconds of each category per repetition, and `dispatch`, the rest of the total."""
+        """Return the nanoseconds per repetition of each category and of `dispatch`, the rest."""
         names = np.array([op.category for op in self.ops])
         parts = {name: self.times_ns[:, names == name].sum(axis=1) for name in CATEGORIES}
         parts["dispatch"] = self.total_ns - self.times_ns.sum(axis=1)

@@ -111,7 +111,7 @@ class RewriteLog:
         return sorted(missed, key=lambda place: -place.left_bytes)
 
     def fired(self, name: str) -> int:
-        """How often a rule fired, or all the rules of a pass where no rule has the name."""
+        """Return how often a rule fired, or all rules of a pass if no rule has the name."""
         return sum(entry.fired for entry in self._entries(name))
 
     def refused(self, name: str) -> list[tuple[str, str]]:
@@ -195,9 +195,9 @@ class Editor:
         array = self.constant(value)
         return float(array.reshape(())) if array is not None and array.size == 1 else None
 
-    def other_readers(self, value: Value, reader: Node) -> str | None:
-        """The reason why `value` is not read by `reader` alone, or None when it is."""
-        names = [node.name for node in self.consumers.get(value, ()) if node is not reader]
+    def other_readers(self, value: Value, *readers: Node) -> str | None:
+        """The reason why `value` is not read by `readers` alone, or None when it is."""
+        names = [node.name for node in self.consumers.get(value, ()) if node not in readers]
         if any(value is output for output in self.graph.outputs):
             names.append("the graph's output")
         return f"{value.name} is also read by {', '.join(names)}" if names else None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import ablation_kernels
 from ablation_kernels import strassen
 
 from .ir import Graph, Node
-from .memory import storage_roots
+from .memory import align, storage_roots
 from .ops import OPS
 
 # The kernel table this executor was written for; its ops and attributes are the contract.
@@ -111,16 +111,41 @@ def select_kernels(
     }
 
 
-def scratch_requirements(graph: Graph, selected: Mapping[str, str], threads: int) -> dict[str, int]:
-    """Bytes of scratch of every node that is a call, by name."""
-    return {
-        node.name: ablation_kernels.scratch_bytes(
-            selected[node.name],
-            node.shapes,
-            call_attributes(node),
-            threads,
-            constants=constant_slots(graph, node),
-        )
-        for node in graph.nodes
-        if node.name in selected
-    }
+def scratch_requirements(
+    graph: Graph,
+    selected: Mapping[str, str],
+    threads: int,
+    stages: Iterable[Sequence[str]] = (),
+) -> dict[str, int]:
+    """Bytes of scratch of every node that is a call, by name: enough for the whole call, and for
+    the rows of all threads where it is in one of `stages`."""
+    staged = {name for stage in stages for name in stage}
+    needs = {}
+    for node in graph.nodes:
+        if node.name in selected:
+            asked = partial(
+                ablation_kernels.scratch_bytes,
+                selected[node.name],
+                attributes=call_attributes(node),
+                constants=constant_slots(graph, node),
+            )
+            needs[node.name] = asked(node.shapes, threads=threads)
+            if node.name in staged:
+                parts = [align(asked(part, threads=1)) for part in _rows_of_threads(node, threads)]
+                needs[node.name] = max(needs[node.name], sum(parts))
+    return needs
+
+
+def _rows_of_threads(node: Node, threads: int) -> Iterator[list[Any]]:
+    """The shapes of a call in a stage, for each thread with its part of the rows."""
+    rows = math.prod(node.output.shape[:-1])
+    slots = ablation_kernels.ops()[node.op].rows
+    workers = min(threads, rows)
+    for worker in range(workers):
+        count = rows * (worker + 1) // workers - rows * worker // workers
+        yield [
+            (count, shape[-1])
+            if shape and slot.name in slots and math.prod(shape[:-1]) == rows
+            else shape
+            for slot, shape in zip(OPS[node.op].slots, node.shapes, strict=False)
+        ]

@@ -12,7 +12,7 @@ import numpy as np
 import ablation_kernels
 
 from . import arguments
-from .building import BUILDING
+from .capturing import capturing
 from .compiler import CompiledProgram, compile
 from .ir import Array, Graph
 from .model_copy import ModelCopy, Shapes
@@ -76,7 +76,7 @@ class ShapePrograms:
         self._programs: OrderedDict[Shapes, CompiledProgram] = OrderedDict()
         self._captures: list[SymbolicCapture] = []
         self._why_fixed = ""
-        with BUILDING:
+        with capturing():
             if threads is not None:
                 ablation_kernels.set_num_threads(threads)
             self._model = ModelCopy(module, args, kwargs)
@@ -98,7 +98,7 @@ class ShapePrograms:
         return self._program(given).named(*given)
 
     def program(self, *inputs: Any, **named: Any) -> CompiledProgram:
-        """The program that a call with these inputs runs, for its profile, plan or `save`."""
+        """Return the program that runs these inputs, for its profile, plan or `save`."""
         return self._program(arguments.bound(self.input_names, inputs, named))
 
     @property
@@ -142,7 +142,7 @@ class ShapePrograms:
     def _made(self, shapes: Shapes, given: Sequence[Any]) -> CompiledProgram:
         """The program for shapes that had none, or one for fewer threads."""
         self._model.check(given, shapes)
-        with BUILDING:
+        with capturing():
             known = self._programs.get(shapes)
             if known is not None and known.threads >= ablation_kernels.get_num_threads():
                 return known  # Another thread has built it meanwhile

@@ -46,7 +46,7 @@ def flash_attention(
     causal: bool = False,
     scale: float | None = None,
 ) -> torch.Tensor:
-    """softmax(scale * q @ k^T) @ v for each batch and head, differentiable in q, k and v.
+    """Return softmax(scale * q @ k^T) @ v for each batch and head, differentiable in q, k and v.
 
     q is (batch, heads, Sq, head_dim), k and v are (batch, heads, Sk, head_dim): all float32 or all
     bfloat16, on the CPU, no axis of size 0; what is not contiguous is copied. causal hides key j

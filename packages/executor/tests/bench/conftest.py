@@ -32,6 +32,9 @@ from ablation_report.rows import Row, row_faults
 from . import fake_suite
 
 FAKE_WORKER = Path(__file__).with_name("fake_worker.py")
+FAKE_BENCH = Path(__file__).with_name("fake_bench.py")
+#: No command of a test takes as long, however busy the machine.
+COMMAND_S = 600
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -287,6 +290,11 @@ def bench_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "ablation_executor.bench", *arguments]
 
 
+def fake_bench_command(*arguments: str) -> list[str]:
+    """The command line of a bench that knows the fake suite and has no ceilings."""
+    return [sys.executable, str(FAKE_BENCH), *arguments]
+
+
 def fake_environment(behaviors: dict[str, str]) -> dict[str, str]:
     """An environment in which the bench starts fake workers."""
     return {
@@ -298,15 +306,18 @@ def fake_environment(behaviors: dict[str, str]) -> dict[str, str]:
 
 
 def run_bench(
-    *arguments: str, folder: Path, behaviors: dict[str, str] | None = None
+    *arguments: str,
+    folder: Path,
+    behaviors: dict[str, str] | None = None,
+    command: Callable[..., list[str]] = fake_bench_command,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command with fake workers to its end."""
     return subprocess.run(
-        bench_command(*arguments),
+        command(*arguments),
         cwd=folder,
         env=fake_environment(behaviors or {}),
         capture_output=True,
         text=True,
-        timeout=80,
+        timeout=COMMAND_S,
         check=False,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -87,12 +88,26 @@ class Moment:
 
     def _left(self) -> list[str]:
         found = [f"file {path}" for path in self._temporary.iterdir()]
-        found += [f"shared memory {name}" for name in self._shared_memory() - self._shared]
+        if shared := self._shared_memory() - self._shared:
+            found += [f"shared memory {name}" for name in shared - self._of_others()]
         for process in psutil.process_iter():
             try:
                 if process.environ().get(MARK) == self._mark:
                     found.append(f"process {process.cmdline()}")
             except psutil.Error:
+                continue
+        return found
+
+    def _of_others(self) -> set[str]:
+        """The shared memory of other tests, which run at the same time: processes without the mark
+        have it."""
+        found = set()
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) != self._mark:
+                    maps = Path(f"/proc/{process.pid}/maps").read_text()
+                    found |= set(re.findall(r"/dev/shm/(\S+)", maps))
+            except (psutil.Error, OSError):
                 continue
         return found
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import time
@@ -33,7 +34,13 @@ from ablation_kernels.limits import affinity_processors
 from ablation_report.reading import read_lines, read_run
 from ablation_report.rows import TIME_COLUMNS
 
-from .conftest import bench_command, fake_environment, run_bench
+from .conftest import (
+    COMMAND_S,
+    bench_command,
+    fake_bench_command,
+    fake_environment,
+    run_bench,
+)
 from .system_files import replace_files
 
 FEW = "torch-naive,passes-none,passes-fold"
@@ -64,8 +71,8 @@ BASE = (
         (["--seed", "-1"], ["accepted: a whole number from 0 to"]),
         (["--mem-limit", "8 apples"], ["is not a size", "8GiB"]),
         (["--mem-limit", "0"], ["out of range"]),
-        (["--configs", "7B-4K", "--skip-large"], ["--skip-large leaves none"]),
-        (["--variants", "torch-sdpa", "--all-variants"], ["exclude each other"]),
+        (["--configs", "7B-4K", "--skip-large"], ["--skip-large leaves out all"]),
+        (["--variants", "torch-sdpa", "--all-variants"], ["give one of them"]),
         (["--resume", "nowhere"], ["holds no run"]),
         (["--resume", "nowhere", "--threads", "1"], ["leave out --threads"]),
         (["--resume", "nowhere", "--baselines", "none"], ["leave out --baselines"]),
@@ -94,14 +101,14 @@ def test_refused_with_status_2(
 
 
 def test_refusal_from_the_shell(tmp_path: Path) -> None:
-    done = run_bench("--configs", "Toyy", folder=tmp_path)
+    done = run_bench("--configs", "Toyy", folder=tmp_path, command=bench_command)
     assert done.returncode == 2
     assert "did you mean 'Toy'?" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_list(tmp_path: Path) -> None:
-    done = run_bench("--list", folder=tmp_path)
+    done = run_bench("--list", folder=tmp_path, command=bench_command)
     assert done.returncode == 0
     for name in ("Toy", "7B-4K", *(variant.name for variant in (*VARIANTS, *LEAGUE))):
         assert name in done.stdout
@@ -137,12 +144,12 @@ def test_the_end_of_a_run_says_what_to_type_next(tmp_path: Path) -> None:
     assert first.stdout.splitlines()[-2:] == ["next:", "  ablation-report show data/runs/first"]
     (tmp_path / "noxfile.py").touch()
     second = subprocess.run(
-        bench_command(*words, "data/runs/second"),
+        fake_bench_command(*words, "data/runs/second"),
         cwd=tmp_path,
         env={**fake_environment({}), "COLUMNS": "80"},
         capture_output=True,
         text=True,
-        timeout=80,
+        timeout=COMMAND_S,
         check=False,
     )
     tables = [line for line in second.stdout.splitlines() if not line.startswith("[")]
@@ -208,8 +215,21 @@ def test_large_sizes_have_fewer_variants_unless_all_are_named() -> None:
     ]
 
 
-def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
-    assert run_bench(*BASE, "--out", "run", folder=tmp_path).returncode == 0
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that is whole."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert run_bench(*BASE, "--out", "run", folder=folder).returncode == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def finished(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of it, the test's own."""
+    return shutil.copytree(finished_run, tmp_path / "run")
+
+
+def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path, finished: Path) -> None:
     again = run_bench(*BASE, "--out", "run", folder=tmp_path)
     assert again.returncode == 2
     assert "--resume run" in again.stderr
@@ -217,21 +237,21 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path) -> None:
 
 def wait_for_rows(path: Path, process: subprocess.Popen[str], count: int) -> None:
     """Wait until the run has written some rows and is at work on more."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + COMMAND_S
     while time.monotonic() < deadline:
         if len(list(read_lines(path / "rows.jsonl", None))) >= count:
             time.sleep(0.3)
             assert process.poll() is None, "the run ended before it was interrupted"
             return
         time.sleep(0.02)
-    raise AssertionError("no rows in a minute")
+    raise AssertionError(f"no rows in {COMMAND_S} s")
 
 
 def start_slow_bench(folder: Path) -> subprocess.Popen[str]:
     """A run of two configs of which the second takes long."""
     naps = {"passes-none": "nap_small"}
     return subprocess.Popen(
-        bench_command("--configs", "Toy,Small", *BASE[2:], "--out", "run"),
+        fake_bench_command("--configs", "Toy,Small", *BASE[2:], "--out", "run"),
         cwd=folder,
         env=fake_environment(naps),
         stdout=subprocess.PIPE,
@@ -276,21 +296,20 @@ def test_a_resumed_run_multiplies_by_the_kernels_of_the_run(tmp_path: Path) -> N
     other = {"Haswell": "Sandybridge"}.get(str(core), "Haswell")
     if platform.machine() != "x86_64" or not core:
         pytest.skip("takes a processor with a choice of matrix products")
-    command = bench_command(*BASE, "--out", "run")
+    command = fake_bench_command(*BASE, "--out", "run")
     environment = {**fake_environment({}), "OPENBLAS_CORETYPE": other}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     (tmp_path / "run" / "rows.jsonl").write_text("")
     del environment["OPENBLAS_CORETYPE"]
     # Two kinds as fast as each other would be a choice by chance
-    command = bench_command("--resume", "run")
+    command = fake_bench_command("--resume", "run")
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "run.json").read_text())["sessions"] == 2
 
 
-def test_ended_between_the_last_row_and_the_last_word(tmp_path: Path) -> None:
-    assert run_bench(*BASE, "--out", "run", folder=tmp_path).returncode == 0
-    file = tmp_path / "run" / "run.json"
+def test_ended_between_the_last_row_and_the_last_word(tmp_path: Path, finished: Path) -> None:
+    file = finished / "run.json"
     whole = json.loads(file.read_text())
     file.write_text(json.dumps({**whole, "finished_utc": None}))
     assert run_bench("--resume", "run", folder=tmp_path).returncode == 0
@@ -307,7 +326,7 @@ def test_interrupted_and_resumed(tmp_path: Path, number: int, status: int) -> No
     process = start_slow_bench(tmp_path)
     wait_for_rows(tmp_path / "run", process, 3)
     os.kill(process.pid, number)
-    out, errors = process.communicate(timeout=20)
+    out, errors = process.communicate(timeout=COMMAND_S)
     assert process.returncode == status, errors
     assert "ablation-bench --resume run" in out
     assert "SUMMARY" in out
@@ -324,10 +343,9 @@ def test_interrupted_and_resumed(tmp_path: Path, number: int, status: int) -> No
     ],
 )
 def test_another_machine_cannot_resume(
-    tmp_path: Path, key: str, value: dict[str, str], text: str
+    tmp_path: Path, finished: Path, key: str, value: dict[str, str], text: str
 ) -> None:
-    assert run_bench(*BASE, "--out", "run", folder=tmp_path).returncode == 0
-    file = tmp_path / "run" / "run.json"
+    file = finished / "run.json"
     info = json.loads(file.read_text())
     info[key].update(value)
     file.write_text(json.dumps(info))
@@ -336,9 +354,8 @@ def test_another_machine_cannot_resume(
     assert text in done.stderr
 
 
-def test_each_session_records_its_conditions(tmp_path: Path) -> None:
-    assert run_bench(*BASE, "--out", "run", folder=tmp_path).returncode == 0
-    file, cells = tmp_path / "run" / "run.json", tmp_path / "run" / "rows.jsonl"
+def test_each_session_records_its_conditions(tmp_path: Path, finished: Path) -> None:
+    file, cells = finished / "run.json", finished / "rows.jsonl"
     info = json.loads(file.read_text())
     (entry,) = info["machine"]["conditions"]
     assert entry["session"] == 1
@@ -374,7 +391,7 @@ def test_what_makes_times_untrustworthy_is_told(tmp_path: Path) -> None:
         pytest.skip("takes a processor that can be left out")
     environment = fake_environment({})
     done = subprocess.run(
-        bench_command(*BASE, "--threads", "2", "--out", "run"),
+        fake_bench_command(*BASE, "--threads", "2", "--out", "run"),
         cwd=tmp_path,
         env=environment,
         preexec_fn=lambda: os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]),
@@ -382,7 +399,7 @@ def test_what_makes_times_untrustworthy_is_told(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    told = "2 threads on 1 processors that this process may use: they will wait"
+    told = "2 threads on 1 processors of this process: threads will wait"
     assert told in done.stdout
     info = json.loads((tmp_path / "run" / "run.json").read_text())
     assert told in info["machine"]["conditions"][0]["warnings"]
@@ -410,9 +427,9 @@ def test_default_threads_are_those_of_the_quota(monkeypatch: pytest.MonkeyPatch)
         ([*SWEEP, "--impls", "flash"], "unknown variant 'flash'; did you mean"),
         ([*SWEEP, "--device", "gpu"], "unknown device 'gpu'"),
         ([*SWEEP, "--device", "cpu,cuda"], "--device takes one name, got 'cpu,cuda'"),
-        ([*SWEEP, "--quick", "--tiers", "paper"], "--quick takes no case of paper"),
+        ([*SWEEP, "--quick", "--tiers", "paper"], "--quick has no case of paper"),
         ([*SWEEP, "--tiers", "odd", "--cases", "Q1"], "no case has all of 'Q1'\nwords of"),
-        ([*SWEEP, "--cases", " ,"], "--cases names no words"),
+        ([*SWEEP, "--cases", " ,"], "--cases is empty"),
         ([*SWEEP, "--resume", "nowhere", "--cases", "Q1"], "leave out --cases"),
         ([*SWEEP, "--resume", "nowhere"], "nowhere holds no run"),
         ([*SWEEP, "--resume", "nowhere", "--quick"], "leave out --quick"),

@@ -63,8 +63,8 @@ def test_times_ratios_errors_and_parts() -> None:
     assert eager.ratio is None and ours.ratio is not None
     assert ours.ratio.low <= ours.ratio.value <= ours.ratio.high
     text = text_of(result)
-    told = "PyTorch eager: torch.fx cannot trace the module"
-    for word in ("Ours", "1 thread", "layer norm", "dispatch", "none was refused", told):
+    told = "PyTorch eager: no parts, since torch.fx cannot trace the module"
+    for word in ("Ours", "1 thread", "layer norm", "dispatch", "No rewrite was refused", told):
         assert word in text
 
 

@@ -103,7 +103,7 @@ def test_family_and_model_of_a_processor(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_more_threads_than_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     replace_files(monkeypatch, {})
-    assert begin(5)[1] == ["5 threads on 4 processors that this process may use: they will wait"]
+    assert begin(5)[1] == ["5 threads on 4 processors of this process: threads will wait"]
 
 
 def test_load_of_the_whole_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_power_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_supply(tmp_path, "BAT0", type="Battery", status="Discharging")
     assert conditions.power_source() == "battery"
     _, notes, _ = begin(4)
-    assert "the machine runs on its battery: its clocks may be held down" in notes
+    assert "the machine runs on its battery: its clock rate may be reduced" in notes
     add_supply(tmp_path, "AC", type="Mains", online="0")
     assert conditions.power_source() == "battery"
     add_supply(tmp_path, "USBC0", type="USB", online="1")
@@ -168,9 +168,9 @@ def test_what_happens_while_it_measures(monkeypatch: pytest.MonkeyPatch) -> None
     assert entry["hot_processors"] == 4
     assert entry["warnings"] == told
     assert [text.split(":")[0] for text in told] == [
-        f"the quota of control group {ROOT}/job/step held it back in 12 of 0 periods",
+        f"the quota of control group {ROOT}/job/step throttled the run in 12 of 0 periods",
         "the hypervisor took 20% of the processors' time",
-        "processors were slowed by heat 4 times",
+        "heat slowed the processors 4 times",
     ]
 
 
@@ -190,7 +190,7 @@ def watched() -> None:
 
 
 PROBES: list[Callable[[], object]] = [
-    *(machine.describe_machine, machine.system_kills, machine.cpu_model, machine.isa_flags),
+    *(machine.describe_machine, machine.system_kills),
     *(hardware.describe_hardware, hardware.container, conditions.read_conditions),
     *(conditions.busy_warning, conditions.power_source, memory_room.machine_bound, watched),
     *(lambda: machine.thread_time_ns(os.getpid()), lambda: memory_room.memory_room(None)),

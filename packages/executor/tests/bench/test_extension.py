@@ -16,6 +16,8 @@ import pytest
 
 import ablation_executor
 
+from .conftest import COMMAND_S, fake_bench_command
+
 EXECUTOR = Path(ablation_executor.__file__).parent
 PACKAGES = Path(__file__).parents[3]
 REPORT = PACKAGES / "report" / "src" / "ablation_report"
@@ -198,18 +200,23 @@ COLUMN = '    "toy_note": TEXT.or_null().optional(),\n'
 
 
 def run(root: Path, arguments: Sequence[str], folder: Path) -> str:
-    """Run a module of the extended packages; gives what it printed."""
+    """Run a command of the extended packages; gives what it printed."""
     environment = os.environ | {"PYTHONPATH": str(root)}
     done = subprocess.run(
-        [sys.executable, "-m", *arguments],
+        arguments,
         cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=COMMAND_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def report_command(*arguments: str) -> list[str]:
+    """The command line of the report."""
+    return [sys.executable, "-m", "ablation_report", *arguments]
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -218,16 +225,16 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 def test_a_suite_with_its_finding_chart_and_column(extended: Path, tmp_path: Path) -> None:
     out = tmp_path / "toy"
-    bench = ["ablation_executor.bench", "--suite", "toy", "--quick", "--threads", "1"]
-    printed = run(extended, [*bench, "--out", str(out)], tmp_path)
+    words = ("--suite", "toy", "--quick", "--threads", "1", "--out", str(out))
+    printed = run(extended, fake_bench_command(*words), tmp_path)
     rows = rows_of(out)
     assert {row["variant"] for row in rows} == {"toy_sum", "toy_sum_again"}
     assert {(row["status"], row["toy_note"]) for row in rows} == {("ok", "noted")}
-    shown = run(extended, ["ablation_report", "show", str(out)], tmp_path)
+    shown = run(extended, report_command("show", str(out)), tmp_path)
     for table in (printed, shown):
         assert "toy_sum_again" in table and "Toy note" in table and "noted" in table
     assert "floor" in shown
-    found = run(extended, ["ablation_report", "findings", str(out)], tmp_path)
+    found = run(extended, report_command("findings", str(out)), tmp_path)
     assert "Every sum has a time." in found and "4 sums have a time." in found
     pages = write_pages(extended, tmp_path, out)
     assert "toy_sum" in pages and "Toy points" in pages and "4 sums have a time." in pages
@@ -236,15 +243,16 @@ def test_a_suite_with_its_finding_chart_and_column(extended: Path, tmp_path: Pat
 def test_a_rung_and_a_runtime_of_the_block(extended: Path, tmp_path: Path) -> None:
     out = tmp_path / "block"
     names = "torch-sdpa,torch-naive,attention-fused-parallel,layernorm-parallel,beyond-toy"
-    bench = ["ablation_executor.bench", "--configs", "Toy", "--quick", "--threads", "1"]
-    bench += ["--variants", names, "--baselines", "toy-runtime", "--out", str(out)]
+    words = ("--configs", "Toy", "--quick", "--threads", "1", "--variants", names)
+    # No ceilings, which a busy machine would measure low
+    bench = fake_bench_command(*words, "--baselines", "toy-runtime", "--out", str(out))
     printed = run(extended, bench, tmp_path)
     rows = {row["variant"]: row for row in rows_of(out)}
     assert rows["beyond-toy"]["status"] == rows["toy-runtime"]["status"] == "ok"
     assert rows["beyond-toy"]["parent"] == "beyond-rows"
     assert (rows["toy-runtime"]["group"], rows["toy-runtime"]["origin"]) == ("League", "toy")
     assert "+ toy rung" in printed and "Toy runtime" in printed
-    shown = run(extended, ["ablation_report", "show", str(out)], tmp_path)
+    shown = run(extended, report_command("show", str(out)), tmp_path)
     assert "+ toy rung" in shown and "Toy runtime" in shown
     pages = write_pages(extended, tmp_path, out)
     assert "+ toy rung" in pages and "Toy runtime" in pages

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ablation_executor.bench import hardware, machine
+from ablation_executor.bench import hardware
+from ablation_kernels import machine
 
 from .system_files import replace_files
 

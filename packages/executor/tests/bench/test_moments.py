@@ -18,7 +18,7 @@ import pytest
 from ablation_executor.bench.options import max_threads
 from ablation_executor.bench.protocol import WORKER_VARIABLE
 
-from .conftest import FAKE_WORKER, bench_command, fake_environment
+from .conftest import FAKE_WORKER, fake_bench_command, fake_environment
 from .moments import Moment, Subject, play
 
 MOMENTS = int(os.environ.get("ABLATION_MOMENTS", "4"))
@@ -30,26 +30,25 @@ BLOCK = (
     *("--configs", "Toy,Small", "--variants", "torch-naive,passes-none,passes-fold"),
     *("--baselines", "none", "--samples", "3", "--quick", "--threads", "1"),
 )
-SUITE_COMMAND = Path(__file__).with_name("fake_bench.py")
 THREADS = ("1", "2")[: max_threads()]
 
 
 def block(folder: Path) -> Subject:
-    """Two configs with fake workers."""
+    """Two configs with fake workers; the processes that measure the ceilings are ended too."""
     run = folder / "run"
     return Subject(
-        bench_command(*BLOCK, "--out", str(run)),
-        bench_command("--resume", str(run)),
+        fake_bench_command(*BLOCK, "--out", str(run)),
+        fake_bench_command("--resume", str(run)),
         run,
         6,
-        fake_environment({}),
+        {**fake_environment({}), "ABLATION_FAKE_CEILINGS": "measured"},
     )
 
 
 def suite(folder: Path) -> Subject:
     """A case for each number of threads, three rows each."""
     run = folder / "run"
-    start = [sys.executable, str(SUITE_COMMAND), "--suite", "fake"]
+    start = fake_bench_command("--suite", "fake")
     chosen = ["--quick", "--variants", "right,two_phases", "--threads", ",".join(THREADS)]
     return Subject(
         [*start, *chosen, "--out", str(run)],

@@ -88,7 +88,7 @@ def test_a_file_system_without_locks_is_refused(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with pytest.raises(UsageError, match=r"has no locks.*name a folder of another"):
+    with pytest.raises(UsageError, match=r"has no locks.*takes a folder of another"):
         RunFolder.create(tmp_path, sound_info())
     assert not (tmp_path / HEADER_NAME).exists()
 
@@ -118,7 +118,9 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match=r"is not empty \(notes\.txt\); name a new folder"):
+    with pytest.raises(
+        UsageError, match=r"is not empty \(notes\.txt\); --out takes a new or an empty folder"
+    ):
         RunFolder.create(other, sound_info())
     assert [path.name for path in other.iterdir()] == ["notes.txt"]
     (tmp_path / "file").write_text("mine")
@@ -159,10 +161,10 @@ def test_lines_that_are_no_rows_of_the_run(tmp_path: Path) -> None:
     again, damaged = reopened(folder)
     assert damaged == [
         "line 1: damaged, no JSON from character 1 on (Expecting value)",
-        "line 3: column variant: passes-none, fwd of this case stands in line 2 already",
+        "line 3: column variant: passes-none, fwd of this case is already in line 2",
         "line 4: column run_id: 'another', run.json says 'test'",
         "line 5: nested deeper than 32 levels",
-        "line 6: byte 1 is 0xff: no UTF-8 from there on",
+        "line 6: byte 1 is 0xff, which is not UTF-8",
         "line 7: column x: unknown column",
     ]
     assert again.rows == folder.rows
@@ -216,7 +218,7 @@ def test_a_run_of_an_older_version_is_not_gone_on_with(tmp_path: Path) -> None:
         ("[1]", r"\[1\], expected an object"),
         ("[" * 100_000, "nested deeper than 32 levels"),
         ('{"seed": 1' + "0" * 5000 + "}", "an integer of thousands of digits"),
-        ('{"seed": 1, "seed": 2}', "column seed: stands in one object twice"),
+        ('{"seed": 1, "seed": 2}', "column seed: appears twice in one object"),
         ('{"schema_version": 2}', "column run_id: missing"),
         ("{}", "column schema_version: None, expected 2"),
     ],

@@ -107,7 +107,7 @@ def test_what_cuts_a_run_short_is_told_in_a_line(
     assert outcome(run, raising(error), raising(AssertionError()), finished=None) == status
     errors = capsys.readouterr().err
     assert told in errors
-    assert f"not finished; go on with: ablation-bench --resume '{run}'" in errors
+    assert f"not finished; continue with: ablation-bench --resume '{run}'" in errors
     assert "Traceback" not in errors
 
 
@@ -141,7 +141,7 @@ def test_a_signal_ends_a_measurement_with_its_rows(
     assert outcome(tmp_path / "run", measure, tables) == 128 + number
     out = capsys.readouterr().out
     assert "the tables\n" in out
-    assert "interrupted; go on with: ablation-bench --resume " in out
+    assert "interrupted; continue with: ablation-bench --resume " in out
 
 
 def test_a_run_under_nohup_outlives_its_terminal() -> None:

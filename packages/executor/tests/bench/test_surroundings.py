@@ -20,7 +20,7 @@ import pytest
 from ablation_report.reading import read_run
 from ablation_report.rows import Row
 
-from .conftest import bench_command, fake_environment
+from .conftest import COMMAND_S, bench_command, fake_environment
 
 SMALL = (
     *("--configs", "Toy", "--variants", "torch-naive,passes-none", "--baselines", "none"),
@@ -43,7 +43,7 @@ def call(
         preexec_fn=before,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=120,
+        timeout=COMMAND_S,
         check=False,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from ablation_executor.bench.command import print_run
-from ablation_executor.bench.progress import PlainProgress
+from ablation_executor.bench.progress import LiveProgress, PlainProgress
 from ablation_executor.bench.run_folder import RunFolder
 from ablation_executor.bench.terminal import Lasting, prepare_streams, printable, quoted, shown
 
@@ -91,6 +92,19 @@ def test_names_of_a_run_cannot_rewrite_the_terminal(
     out = capsys.readouterr().out
     assert "\\x1b[2J" in out and "[red]" in out
     assert not any(char in out for char in "\x1b\x07")
+
+
+def test_lines_above_the_live_one_break_no_number() -> None:
+    reason = "82.0 GFLOP/s, the multiply-adds of 2 threads reach 70.75: an impossible rate"
+    stream = io.StringIO()
+    progress = LiveProgress(Console(file=stream, width=80, force_terminal=True, color_system=None))
+    for start in range(20):
+        progress.finished(failed_row("passes-none", reason_text="x" * start + f" {reason}"))
+        progress.note("x" * start + f" {reason}")
+    progress.close()
+    lines = re.sub(r"\x1b\[[\d;?]*[A-Za-z]|\r", "", stream.getvalue()).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("70.75" in line for line in lines) == sum("82.0" in line for line in lines) == 40
 
 
 def test_text_that_could_rewrite_the_terminal() -> None:

@@ -45,7 +45,7 @@ class Case:
         for name in (*SHAPE, "threads"):
             value = self.threads if name == "threads" else self.get(name, 1)
             if value < 1:
-                raise ValueError(f"{name} is {value}; accepted: 1 and more")
+                raise ValueError(f"{name} is {value}; accepted: 1 or more")
         if self.dtype not in DTYPE_BYTES:
             raise ValueError(f"dtype {self.dtype!r}; accepted: {', '.join(DTYPE_BYTES)}")
         if self.device not in DEVICES:
@@ -56,7 +56,7 @@ class Case:
 
     @property
     def label(self) -> str:
-        """The case in one line, from its fields: `case_of` is the way back."""
+        """The case in one line, from its fields; `case_of` reads it."""
         return make_label(
             self.suite, self.tier, dict(self.sizes), self.dtype, self.threads, self.device
         )

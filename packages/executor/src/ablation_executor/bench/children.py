@@ -70,10 +70,10 @@ class _Reaper:
         assert self._shell.stdout is not None and self._shell.stderr is not None
         with self._shell.stdout as made, self._shell.stderr as errors:
             if not made.readline():
-                told = errors.read().decode(errors="replace").strip()
-                raise OSError(f"cannot make a folder of temporary files: {told}")
+                text = errors.read().decode(errors="replace").strip()
+                raise OSError(f"cannot make a folder of temporary files: {text}")
 
-    def tell(self, word: str) -> None:
+    def send(self, word: str) -> None:
         """Send a word: the number of a process group, or that with a minus when it has ended."""
         assert self._shell.stdin is not None
         with contextlib.suppress(OSError):
@@ -155,7 +155,7 @@ def start(
         process = subprocess.Popen(
             list(command), env=given, bufsize=0, start_new_session=True, **pipes
         )
-        _the_reaper().tell(str(process.pid))
+        _the_reaper().send(str(process.pid))
     return process
 
 
@@ -184,7 +184,7 @@ def end(process: subprocess.Popen[bytes]) -> int:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         status = process.wait()
-        _the_reaper().tell(f"-{process.pid}")
+        _the_reaper().send(f"-{process.pid}")
     return status
 
 

@@ -1,4 +1,4 @@
-"""What the command line asks for, carried out."""
+"""Carry out the command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .options import (
 from .progress import make_progress
 from .run import Run, new_run, resume_run
 from .run_folder import RunFolder
-from .session import Session, carry_out, tell_error
+from .session import Session, carry_out, print_error
 from .terminal import printable_lines
 
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             request = make_request(suite, options, names_all(given))
     except UsageError as error:
-        tell_error(str(error))
+        print_error(str(error))
         return error.status
     console = Console(no_color=options.no_color or None)
     progress = make_progress(console)
@@ -79,6 +79,6 @@ def print_run(folder: RunFolder, console: Console) -> None:
     from .ending import recorded
 
     for table in run_tables(recorded(folder)) if folder.rows else ():
-        # Names and reasons of a run that is gone on with may be anybody's
+        # Names and reasons of a run that is continued may be anybody's
         text = Text(printable_lines(table.text(width())) + "\n")
         console.print(text, soft_wrap=True, highlight=False)

@@ -78,9 +78,9 @@ class Compared:
         header = ("Variant", "Time", "time / eager", "95%", "verdict", "error", "allowed")
         rows = [self._line(variant) for variant in self.variants.values()]
         notes = [
-            f"{self.rounds} rounds; noise floor {percent(self.floor)}: by that much a program"
-            " differs from itself",
-            "time / eager: below 1 is faster. error: the largest against float64",
+            f"{self.rounds} rounds; noise floor {percent(self.floor)}: the difference of a program"
+            " from itself",
+            "time / eager: below 1 is faster. error: the largest error against float64",
         ]
         notes += [f"{v.printed_name}: {v.reason}" for v in self.variants.values() if v.reason]
         warning = noise_warning(self.floor)
@@ -115,21 +115,21 @@ class Compared:
             for name in names
         ]
         header = ("Part", *(variant.printed_name for variant in shown))
-        notes = ["dispatch: the call around the operations. Medians of profiled calls"]
+        notes = ["Medians of profiled calls. dispatch: time of a call outside the operations"]
         eager = self.variants[BASELINE]
         if not eager.parts_ns:
-            notes.append(f"{eager.printed_name}: torch.fx cannot trace the module, no parts known")
+            notes.append(f"{eager.printed_name}: no parts, since torch.fx cannot trace the module")
         return Table("Where the time goes", header, [("", rows)], notes)
 
     def rewrites(self) -> str:
         """Return the refused rewrites, or the calls that export does not cover, a line each."""
         if self.refused:
             calls = [f"  {part.op} ({part.count}): {part.first.why}" for part in self.refused]
-            return "\n".join(["Calls that our runtime does not cover", *calls])
+            return "\n".join(["Calls that our runtime does not cover:", *calls])
         if not self.missed:
-            return "Rewrites: none was refused"
+            return "No rewrite was refused"
         lines = str(RewriteLog(places=self.missed)).splitlines()
-        return "\n".join(["Rewrites that were refused", *(f"  {line}" for line in lines)])
+        return "\n".join(["Refused rewrites:", *(f"  {line}" for line in lines)])
 
     def __str__(self) -> str:
         return "\n\n".join([*(table.text() for table in self.tables()), self.rewrites()])

@@ -22,8 +22,9 @@ from ablation_kernels.limits import (
     read_number,
     read_text,
 )
+from ablation_kernels.machine import PROCESSORS, allowed_processors
 
-from .hardware import PROCESSORS, allowed_processors, answer
+from .hardware import answer
 from .memory_room import memory_room
 
 BUSY_SHARE = 0.1
@@ -42,7 +43,7 @@ Json = dict[str, Any]
 class Watch:
     """Records the conditions of a session in `machine["conditions"]`, which has one entry for each.
 
-    `note` is told at once what makes times untrustworthy from the start on.
+    `note` is called at once with what makes times untrustworthy from the start.
     """
 
     def __init__(
@@ -183,18 +184,18 @@ def start_warnings(found: Json, threads: int) -> Iterator[str]:
     """Give what makes times untrustworthy before anything is measured."""
     quota, usable = found["processor_quota"], affinity_processors()
     if threads > usable:
-        yield f"{threads} threads on {usable} processors that this process may use: they will wait"
+        yield f"{threads} threads on {usable} processors of this process: threads will wait"
     if quota is not None and threads > quota["processors"]:
         yield (
             f"{threads} threads under a quota of {quota['processors']:g} processors "
-            f"({quota['source']}): they will be held back"
+            f"({quota['source']}): threads will be throttled"
         )
     if found["power_source"] == "battery":
-        yield "the machine runs on its battery: its clocks may be held down"
+        yield "the machine runs on its battery: its clock rate may be reduced"
     governor, driver = found["governor"] or "", found["frequency_driver"]
     slow = [name for name in SLOW_GOVERNORS if name in governor.split(", ")]
     if slow and driver not in DYNAMIC_DRIVERS:
-        yield f"the processor's governor is {governor}: its clocks may stay low"
+        yield f"the processor's governor is {governor}: its clock rate may stay low"
     load, machine = found["load_average"], os.cpu_count() or 1
     if load is not None and load > machine:
         yield f"the load average is {load:g} on {machine} processors: times will be noisy"
@@ -204,13 +205,13 @@ def end_warnings(happened: Json) -> Iterator[str]:
     """Give what made times untrustworthy while they were measured."""
     for held in happened["throttled_groups"]:
         yield (
-            f"the quota of control group {held['group']} held it back in "
-            f"{held['throttled_periods']} of {held['periods']} periods: times have waiting in them"
+            f"the quota of control group {held['group']} throttled the run in "
+            f"{held['throttled_periods']} of {held['periods']} periods: times include waiting"
         )
     if (steal := happened["steal_share"]) is not None and steal > STEAL_SHARE:
         yield f"the hypervisor took {steal:.0%} of the processors' time: times are noisy"
     if happened["hot_processors"]:
-        yield f"processors were slowed by heat {happened['hot_processors']} times"
+        yield f"heat slowed the processors {happened['hot_processors']} times"
 
 
 def busy_warning() -> str | None:

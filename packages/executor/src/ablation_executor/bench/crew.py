@@ -247,7 +247,7 @@ class Crew:
 
 
 def reason_of(status: str, text: str) -> str:
-    """Return the reason code of a failure that a worker told in words, "Class: message"."""
+    """Return the reason code of a failure that a worker reported, "Class: message"."""
     if status == "oom":
         return "cuda_oom" if "CUDA" in text else "alloc_failed"
     if status == "unsupported":

@@ -1,4 +1,4 @@
-"""The last lines of a run: whether it may be used, and what to type next."""
+"""The last lines of a run: its noise, and the commands to type next."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ablation_report.latest import nearest_run
 from ablation_report.run import Run
-from ablation_report.tables import run_warning
+from ablation_report.tables import run_warning, times_note
 
 from .run_folder import RunFolder
 from .terminal import quoted
@@ -23,9 +23,10 @@ def recorded(folder: RunFolder) -> Run:
 
 
 def last_lines(folder: RunFolder) -> Iterator[str]:
-    """Yield what to know of a run that is done, and the commands that go on from here."""
-    if (warning := run_warning(recorded(folder))) is not None:
-        yield warning
+    """Yield the noise of a finished run, where there is much, and the commands to type next."""
+    found = recorded(folder)
+    if (noise := run_warning(found) or times_note(found)) is not None:
+        yield noise
     run = quoted(folder.path)
     yield "next:"
     yield f"  {REPORT} show {run}"

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ablation_kernels.limits import count_listed, parse_number, read_number, read_text
+from ablation_kernels.machine import PROCESSORS, allowed_processors, cpu_info, sysctl
 
 T = TypeVar("T")
 
-PROCESSORS = Path("/sys/devices/system/cpu")
 CLOCK_SOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 # Files that only a container has, and whose container that is.
 CONTAINER_FILES = (
@@ -35,34 +33,6 @@ def answer(question: Callable[..., T], *arguments: object) -> T | None:
         return question(*arguments)
     except Exception:  # It raises whatever its parsing meets: IndexError, TypeError, its own Error
         return None
-
-
-def sysctl(name: str) -> str | None:
-    """Return a value of macOS; None elsewhere and where it is not known."""
-    if sys.platform != "darwin":
-        return None
-    try:
-        done = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-def cpu_info(key: str) -> str | None:
-    """Return what /proc/cpuinfo says of the first processor."""
-    for line in (read_text("/proc/cpuinfo") or "").splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == key:
-            return value.strip()
-    return None
-
-
-def allowed_processors() -> list[int]:
-    """Return the numbers of the processors that this process may run on; empty on macOS."""
-    try:
-        return sorted(os.sched_getaffinity(0))
-    except (AttributeError, OSError):
-        return []
 
 
 def listed(numbers: list[int]) -> str:

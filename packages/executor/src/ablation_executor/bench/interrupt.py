@@ -55,7 +55,7 @@ def end_at_once() -> None:
 
 
 def raise_when_asked_to_end() -> None:
-    """Have the first of the signals raise Interrupted; further ones cut nothing that follows."""
+    """Have the first of the signals raise Interrupted; later ones interrupt nothing."""
     _handle(_interrupt)
 
 

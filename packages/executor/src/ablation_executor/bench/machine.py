@@ -8,52 +8,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ablation_kernels.limits import (
-    affinity_processors,
-    parse_number,
-    processor_quota,
-    read_counts,
-    read_text,
-)
+from ablation_kernels import machine
+from ablation_kernels.limits import parse_number, read_counts, read_text
 
 from .children import told_by
 from .conditions import describe_power
-from .hardware import PROCESSORS, allowed_processors, cpu_info, describe_hardware, sysctl
+from .hardware import describe_hardware
 from .memory_room import machine_bound
 from .runtimes import DISTRIBUTIONS
-
-
-def cpu_model() -> str:
-    """The processor's name as the system tells it."""
-    name = cpu_info("model name") or sysctl("machdep.cpu.brand_string")
-    return name or platform.processor() or platform.machine()
-
-
-def isa_flags() -> list[str]:
-    """Instruction set flags of the processor that matter to float32 and short types."""
-    listed = (cpu_info("flags") or cpu_info("Features") or "").split()
-    wanted = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "sme", "bf16", "i8mm", "neon")
-    if not listed and platform.system() == "Darwin" and platform.machine() == "arm64":
-        return ["neon"]
-    # smep is memory protection, not the matrix extension that its name begins with.
-    return sorted(flag for flag in listed if flag.startswith(wanted) and flag != "smep")
-
-
-def cache_sizes() -> dict[str, str]:
-    """Cache name to size, for example L1d: 32K, of the first core that this process may use."""
-    caches: dict[str, str] = {}
-    first = next(iter(allowed_processors()), 0)
-    for folder in sorted((PROCESSORS / f"cpu{first}/cache").glob("index*")):
-        level, kind = read_text(f"{folder}/level"), read_text(f"{folder}/type")
-        size = read_text(f"{folder}/size")
-        if level and kind and size:
-            suffix = {"Data": "d", "Instruction": "i"}.get(kind, "")
-            caches[f"L{level}{suffix}"] = size
-    for name in ("l1dcachesize", "l1icachesize", "l2cachesize"):
-        size = None if caches else sysctl(f"hw.perflevel0.{name}")
-        if size:
-            caches[name.removesuffix("cachesize").upper()] = size
-    return caches
 
 
 def describe_machine() -> dict[str, Any]:
@@ -61,19 +23,9 @@ def describe_machine() -> dict[str, Any]:
 
     Governor and power source are those at the start of the run: a session has them anew.
     """
-    quota = processor_quota()
     return {
-        "cpu_model": cpu_model(),
-        # Of x86: a virtual machine's name says less
-        "cpu_family": parse_number(cpu_info("cpu family") or ""),
-        "cpu_model_number": parse_number(cpu_info("model") or ""),
-        "cores": affinity_processors(),
+        **machine.describe_machine(),
         "memory_bytes": machine_bound().limit_bytes,
-        "os": f"{platform.system()} {platform.release()}",
-        "arch": platform.machine(),
-        "isa_flags": isa_flags(),
-        "caches": cache_sizes(),
-        "processor_quota": None if quota is None else quota.processors,
         **describe_hardware(),
         **describe_power(),
     }

@@ -60,8 +60,8 @@ class Bound:
     def __str__(self) -> str:
         """The limit in a row's reason."""
         used, reserve = self.limit_bytes - self.free_bytes, self.reserve_bytes
-        told = f"{gibibytes(used)} in use, {gibibytes(reserve)} kept in reserve"
-        return f"{self.source}: {gibibytes(self.limit_bytes)}, {told}"
+        use = f"{gibibytes(used)} in use, {gibibytes(reserve)} kept in reserve"
+        return f"{self.source}: {gibibytes(self.limit_bytes)}, {use}"
 
 
 @dataclass(frozen=True)

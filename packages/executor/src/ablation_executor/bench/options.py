@@ -1,5 +1,4 @@
-"""The command line, one for every suite: what may be asked for, and what is refused with what is
-accepted."""
+"""The command line, one for every suite: its options, and errors that name what is accepted."""
 
 from __future__ import annotations
 
@@ -8,13 +7,13 @@ import os
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from ablation_kernels.limits import MAX_THREADS, affinity_processors, default_threads
 from ablation_report.rows import DEVICES
 
+from .. import __version__
 from .case import Case, is_custom, parse_custom
 from .interrupt import UsageError
 from .names import one_name, resolve_names, split_names
@@ -32,22 +31,22 @@ MIN_MEMORY_BYTES, MAX_MEMORY_BYTES = 1 << 20, 1 << 50
 UNITS = {"": 0, "b": 0, "kib": 10, "mib": 20, "gib": 30, "tib": 40}
 HELP_WIDTH = 78
 EXAMPLES = """\
-examples, with their minutes on two cores:
+examples, with minutes on two cores:
   ablation-bench --configs Toy,Small --quick      a first run (1)
   ablation-bench --suite attribution --quick      worth of each optimization (2)
   ablation-bench --suite attention-sweep --quick  attention over lengths (3)
-  ablation-bench --suite lm-step --quick          a step of training (2)
+  ablation-bench --suite lm-step --quick          a training step (2)
   ablation-bench --configs Toy,Small,Medium,GPT-2 the ladder with verdicts (15)
-  ablation-bench --resume data/runs/RUN           go on with a run cut short
+  ablation-bench --resume data/runs/RUN           continue an interrupted run
 
-Names are taken without regard to case; --list prints tiers and variants.
-Rows go into data/runs; ablation-report show latest prints them again."""
+Names are not case-sensitive; --list shows tiers and variants.
+Rows go into data/runs; ablation-report show latest prints the newest run."""
 # Words of a command after which every case has all variants that were named.
 NAMING = ("--variants", "--impls", "--all-variants")
 
 
 def max_threads() -> int:
-    """Return the threads that may be asked for: the machine's cores, at most what the kernels
+    """Return the most threads that are accepted: the machine's cores, and no more than the kernels
     take."""
     return min(MAX_THREADS, max(os.cpu_count() or 1, affinity_processors()))
 
@@ -73,7 +72,8 @@ def thread_counts(text: str) -> list[int]:
     parse = whole_number(1, max_threads())
     found = list(dict.fromkeys(parse(part) for part in split_names(text)))
     if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} names no number of threads")
+        accepted = f"accepted: thread counts from 1 to {max_threads()}, as in 1,2"
+        raise argparse.ArgumentTypeError(f"{text!r} is empty; {accepted}")
     return found
 
 
@@ -131,7 +131,7 @@ class _Parser(argparse.ArgumentParser):
             )
             for name in SUITES
         ]
-        listed = "\n".join(["suites (--suite NAME --help has the options of each):", *suites])
+        listed = "\n".join(["suites (--suite NAME --help lists the options of each):", *suites])
         self.epilog = f"{listed}\n\n{EXAMPLES}"
         return super().format_help()
 
@@ -144,39 +144,52 @@ def make_parser(suite: Suite) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=textwrap.fill(
             "Measure a suite. Every variant is checked against a float64 reference before it is "
-            f"timed. The options below are those of the suite {suite.name}: {suite.what}.",
+            f"timed. These are the options of the suite {suite.name}: {suite.what}.",
             HELP_WIDTH,
         ),
     )
     add = parser.add_argument
-    version = f"{PROGRAM} {metadata.version('ablation-executor')}"
+    version = f"{PROGRAM} {__version__}"
     add("--version", action="version", version=version)
-    add("--suite", metavar="NAME", help=f"{', '.join(SUITES)} (default: {DEFAULT})")
+    add("--suite", metavar="NAME", help=f"suite to measure, listed below (default: {DEFAULT})")
     add("--device", metavar="NAME", help=f"{' or '.join(DEVICES)} (default: {DEVICES[0]})")
-    tiers = "tiers, all, or sizes as Q:K[:head_dim[:heads[:batch]]] (default: see --list)"
+    tiers = "tiers, all, or sizes as Q:K[:head_dim[:heads[:batch]]]; --list marks the defaults"
     add("--tiers", metavar="A,B", help=tiers)
-    cases = "cases with all these words in their label: 'size=large autocast=none'"
-    add("--cases", metavar="A,B", help=f"{cases} (default: all of the tiers)")
+    cases = "keep cases whose label has all these words, as in 'size=large autocast=none'"
+    add("--cases", metavar="A,B", help=f"{cases} (default: all cases of the tiers)")
     suite.add_options(parser)
-    add("--variants", "--impls", metavar="A,B", help="variants (default: see --list)")
-    usual = "all that affinity mask and quota allow"
-    add("--threads", type=thread_counts, metavar="A,B", help=f"numbers of threads ({usual})")
-    samples = "rounds at least (default: as many as --time allows)"
+    add("--variants", "--impls", metavar="A,B", help="variants to measure; --list shows them")
+    threads = "thread counts, as in 1,2 (default: all that affinity mask and quota allow)"
+    add("--threads", type=thread_counts, metavar="A,B", help=threads)
+    samples = "least number of rounds (default: as many as --time allows)"
     add("--samples", type=whole_number(3, MAX_SAMPLES), metavar="N", help=samples)
-    budget = f"seconds that a row may use ({BUDGET_S:g}, quick {BUDGET_QUICK_S:g})"
+    budget = f"most seconds for a row (default: {BUDGET_S:g}, with --quick {BUDGET_QUICK_S:g})"
     add("--budget", type=seconds, metavar="S", help=budget)
-    time = f"seconds that the rounds of a case should take ({TIME_S:g}, quick {TIME_QUICK_S:g})"
+    times = f"default: {TIME_S:g}, with --quick {TIME_QUICK_S:g}"
+    time = f"seconds for the rounds of a case ({times})"
     add("--time", type=seconds, metavar="S", help=time)
-    add("--quick", action="store_true", help="a selection of cases, few warm-ups, no extra rounds")
-    add("--mem-limit", type=memory_size, metavar="SIZE", help="memory of a case's programs: 8GiB")
-    attempt = "run what is predicted not to fit into memory, too"
+    add("--quick", action="store_true", help="fewer cases and warm-up calls, no extra rounds")
+    add(
+        "--mem-limit",
+        type=memory_size,
+        metavar="SIZE",
+        help="most memory for the programs of a case, as in 8GiB",
+    )
+    attempt = "run programs, too, that are predicted not to fit into memory"
     add("--force-attempt", action="store_true", help=attempt)
-    add("--seed", type=whole_number(0, MAX_SEED), metavar="N", help="of inputs and order (0)")
-    add("--out", type=Path, metavar="DIR", help="the run's folder (default: data/runs/<time>-<id>)")
-    add("--resume", type=Path, metavar="RUN", help="go on with a run that was cut short")
-    listed = "print tiers and variants, or the cases that the other options choose, and end"
+    add(
+        "--seed",
+        type=whole_number(0, MAX_SEED),
+        metavar="N",
+        help="seed of inputs and order (default: 0)",
+    )
+    add(
+        "--out", type=Path, metavar="DIR", help="folder of the run (default: data/runs/<time>-<id>)"
+    )
+    add("--resume", type=Path, metavar="RUN", help="continue an interrupted run")
+    listed = "list tiers and variants, or the cases that the other options select, and exit"
     add("--list", action="store_true", help=listed)
-    add("--no-color", action="store_true", help="no colors")
+    add("--no-color", action="store_true", help="print without colors")
     return parser
 
 
@@ -232,14 +245,14 @@ def chosen_cases(
         cases = [case for name in known for case in suite.cases(name, threads, device)]
     elif known and not cases:
         have = ", ".join(dict.fromkeys(case.tier for case in quick))
-        raise UsageError(f"--quick takes no case of {', '.join(known)}; it has cases of: {have}")
+        raise UsageError(f"--quick has no case of {', '.join(known)}; it has cases of: {have}")
     for name in given:
         if is_custom(name):
             tier, found = _custom(suite, name, threads, device)
             tiers.append(tier)
             cases += found
     if not cases:
-        raise UsageError(f"no tier named\nvalid tiers: {', '.join(suite.tiers)}")
+        raise UsageError(f"--tiers is empty\nvalid tiers: {', '.join(suite.tiers)}")
     cases = suite.chosen_cases(options, list(dict.fromkeys(cases)), threads)
     if options.cases is not None:
         cases = labelled_cases(cases, options.cases)
@@ -270,7 +283,7 @@ def labelled_cases(cases: Sequence[Case], text: str) -> list[Case]:
             raise UsageError(f"--cases: no case has all of {part!r}\nwords of the cases: {listed}")
         found.update(dict.fromkeys(fitting))
     if not found:
-        raise UsageError("--cases names no words")
+        raise UsageError("--cases is empty; accepted: words of the labels that --list shows")
     return list(found)
 
 
@@ -311,7 +324,7 @@ def refuse_with_resume(suite: Suite, options: argparse.Namespace) -> None:
     ]
     if given:
         names = ", ".join("--" + name.replace("_", "-") for name in given)
-        raise UsageError(f"--resume goes on with the run's own settings; leave out {names}")
+        raise UsageError(f"--resume keeps the settings of the run; leave out {names}")
 
 
 def listing(suite: Suite, options: argparse.Namespace, is_all: bool) -> str:
@@ -329,7 +342,7 @@ def listing(suite: Suite, options: argparse.Namespace, is_all: bool) -> str:
         count, mark = len(suite.cases(name, threads, device)), "*" if name in starred else " "
         lines.append(f"{mark} {name:<12} {count:>4} cases  {what}")
     quick = len(suite.quick_cases(threads, device))
-    lines += [f"  --quick      {quick:>4} cases", "* without --tiers"]
+    lines += [f"  --quick      {quick:>4} cases", "* measured by default"]
     lines += [*suite.case_lines(), "variants"]
     group: str | None = None
     for variant in suite.variants(device):

@@ -158,14 +158,14 @@ class LiveProgress:
         """Rows that failed are printed at once, above the line."""
         if row["status"] not in QUIET:
             reason = _said(row)
-            self._console.print(Text(printable(reason), style="red"), soft_wrap=True)
+            self._console.print(Text(printable(reason), style="red"))
 
     def case_done(self, case: str, summary: str) -> None:
         """Every row of a case has its status; the tables have the times."""
 
     def note(self, text: str) -> None:
         """Something the user should know."""
-        self._console.print(Text(printable(text), style="yellow"), soft_wrap=True)
+        self._console.print(Text(printable(text), style="yellow"))
 
     def close(self) -> None:
         """Take the line away."""

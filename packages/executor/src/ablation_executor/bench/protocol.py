@@ -122,8 +122,8 @@ class WorkerProcess:
                     command, given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
                 )
         except OSError as error:
-            told = f"the {worker} worker could not be started: {error.strerror or error}"
-            raise RequestFailed("error", told) from None
+            text = f"the {worker} worker could not be started: {error.strerror or error}"
+            raise RequestFailed("error", text) from None
 
     @property
     def pid(self) -> int:

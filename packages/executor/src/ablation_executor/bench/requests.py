@@ -14,8 +14,8 @@ from .suite import Needs
 class Requests:
     """Asks the workers about the measurements of one case.
 
-    A program that the present worker does not know is built first. `ended` is told the phases that
-    a failure has ended.
+    A program that the present worker does not know is built first. `ended` is called with phases
+    that a failure has ended.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A whole run: a new folder or one to go on with, case by case."""
+"""A whole run: a new folder or one to continue, case by case."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ablation_kernels.machine import cpu_model
 from ablation_report.rows import DAMAGED_NAME, HEADER_NAME, SCHEMA_VERSION, Header, Row, parse_label
 from ablation_report.rows import PROVIDERS as PROVIDER_KEYS
 from ablation_report.stats import row_time
@@ -20,7 +21,7 @@ from .children import scratch_folder
 from .conditions import Watch, busy_warning
 from .crew import Crew
 from .interrupt import UsageError, signals_held
-from .machine import cpu_model, cuda_name, describe_machine, git_sha, kernels_info, versions
+from .machine import cuda_name, describe_machine, git_sha, kernels_info, versions
 from .measurement import NO_DEVICE, Settings
 from .options import PROGRAM, Request, names_all, variants_of
 from .progress import Progress
@@ -281,7 +282,9 @@ def _suite_of(path: Path, info: Header, named: Suite | None) -> Suite:
     if named is not None and info["suite"] != named.name:
         raise UsageError(f"{path} holds a run of {info['suite']}, not of {named.name}")
     if info["suite"] not in SUITES:
-        raise UsageError(f"{path} holds a run of {info['suite']!r}: suites: {', '.join(SUITES)}")
+        raise UsageError(
+            f"{path} holds a run of {info['suite']!r}; valid suites: {', '.join(SUITES)}"
+        )
     suite = find_suite(info["suite"])
     suite.resume(info)
     known = {variant.name for variant in suite.variants(info["device"])}
@@ -298,7 +301,7 @@ def _suite_of(path: Path, info: Header, named: Suite | None) -> Suite:
             raise UsageError(f"{damaged} {name}: {info[name]}, expected a number above 0")
     for name in ("samples", "sessions"):
         if info[name] is not None and info[name] < 1:
-            raise UsageError(f"{damaged} {name}: {info[name]}, expected 1 and more")
+            raise UsageError(f"{damaged} {name}: {info[name]}, expected 1 or more")
     return suite
 
 
@@ -306,7 +309,7 @@ def moved_aside(folder: RunFolder, line: DamagedLine) -> str:
     """Say that a line is no row of the run, and where it is now."""
     return printable(
         f"{folder.rows_path} line {line.number}: {line.reason}; moved to {DAMAGED_NAME}, "
-        "what it is of will be measured again unless another line has it"
+        "its row is measured again unless another line has it"
     )
 
 
@@ -326,5 +329,5 @@ def refuse_other_machine(info: dict[str, Any]) -> None:
         if recorded != found:
             raise UsageError(
                 f"cannot resume: {what} was {recorded!r} and is {found!r}; "
-                "times of both would not compare"
+                "their times cannot be compared"
             )

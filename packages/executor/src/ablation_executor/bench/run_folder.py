@@ -93,7 +93,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> tuple[Self, list[DamagedLine]]:
-        """Read a run to go on with it; gives the lines that are no rows of it.
+        """Read a run to continue it; gives the lines that are no rows of it.
 
         Such lines are moved to a file beside, so that what they were of is measured again. Raises
         UsageError if there is no run, if another bench is at work on it, and by file and column if
@@ -143,8 +143,8 @@ class RunFolder:
                 append_lines(self.path / DAMAGED_NAME, data)
         if faulty:
             name = shown(self.path / DAMAGED_NAME)
-            told = [f"{_said(row)}: {problem}" for row, problem in faulty]
-            raise FaultyRows(f"rows that break the schema, kept in {name}: {'; '.join(told)}")
+            faults = [f"{_said(row)}: {problem}" for row, problem in faulty]
+            raise FaultyRows(f"rows that break the schema, kept in {name}: {'; '.join(faults)}")
 
     def write_info(self) -> None:
         """Write run.json anew."""
@@ -157,13 +157,13 @@ class RunFolder:
 
 
 def _read_header(path: Path) -> Header:
-    """Read a run's header; UsageError, by file and column, for one that cannot be gone on with."""
+    """Read a run's header; UsageError, by file and column, for one that cannot be continued."""
     file = path / HEADER_NAME
     try:
         if peek_header(file).get("schema_version") == 1:
             raise UsageError(
                 f"{shown(path)} was recorded by an older version: ablation-report reads it, but it "
-                "cannot be gone on with; measure it anew"
+                "cannot be continued; start a new run"
             )
         return read_header(file)
     except SchemaError as error:
@@ -204,5 +204,5 @@ def _refuse_filled(path: Path) -> None:
     if names:
         raise UsageError(
             f"{shown(path)} is not empty ({', '.join(names[:3])}{', ...' if names[3:] else ''}); "
-            "name a new folder"
+            "--out takes a new or an empty folder"
         )

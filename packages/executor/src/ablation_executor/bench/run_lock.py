@@ -36,7 +36,7 @@ class RunLock:
         while not self._acquire(folder):
             # Whoever held it has deleted the file between our open and our lock
             pass
-        self._tell()
+        self._write_holder()
 
     def _acquire(self, folder: Path) -> bool:
         try:
@@ -52,8 +52,8 @@ class RunLock:
             if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
                 raise UsageError(f"{folder} is in use by {owner}") from None
             raise UsageError(
-                f"cannot lock {folder}: {error.strerror}; its file system has no locks, so that "
-                "nothing would keep a second bench from writing to it: name a folder of another"
+                f"cannot lock {folder}: {error.strerror}; its file system has no locks, so a "
+                "second bench could write to it; --out takes a folder of another file system"
             ) from None
         with contextlib.suppress(FileNotFoundError):
             if self._is_mine():
@@ -62,18 +62,18 @@ class RunLock:
         return False
 
     def _owner(self) -> str:
-        """Who holds the lock, as the file tells."""
+        """Who holds the lock, as the file says."""
         try:
-            told = json.loads(os.pread(self._file, _READ_BYTES, 0))
+            holder = json.loads(os.pread(self._file, _READ_BYTES, 0))
             return printable(
-                f"process {int(told['pid'])} on {told['host']} since {told['since']}: "
-                f"{told['command']}"
+                f"process {int(holder['pid'])} on {holder['host']} since {holder['since']}: "
+                f"{holder['command']}"
             )
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return "another process"
 
-    def _tell(self) -> None:
-        """Write who holds the lock; without room on the disk, nobody can be told."""
+    def _write_holder(self) -> None:
+        """Write who holds the lock; without room on the disk the file stays empty."""
         owner = {
             "pid": os.getpid(),
             "host": socket.gethostname(),

@@ -1,7 +1,7 @@
 """How the files of a run are written, so that nothing measured is lost.
 
 Lines are appended by one write and are on the disk before the bench goes on; what cannot be
-appended is written elsewhere, and where is told.
+appended is written elsewhere, and the error names the place.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def new_run_id() -> str:
 
 
 class FaultyRows(ValueError):
-    """Rows that break the schema; the message tells why, and where they are kept."""
+    """Rows that break the schema; the message names the faults and where the rows are kept."""
 
 
 class RowsNotWritten(OSError):
-    """Rows that could not be appended to their run; the message tells where they are instead."""
+    """Rows that could not be appended to their run; the message names where they are instead."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -125,7 +125,9 @@ def _keep_elsewhere(path: Path, data: bytes, error: OSError) -> NoReturn:
             f"{why}; nor to the folder of temporary files: {second.strerror or second}; "
             f"the rows are:\n{lines}"
         ) from None
-    raise RowsNotWritten(f"{why}; the rows are in {name}: add them to it, then --resume") from None
+    raise RowsNotWritten(
+        f"{why}; the rows are in {name}: append them to it, then use --resume"
+    ) from None
 
 
 def prove_writable(path: Path) -> None:
@@ -144,7 +146,7 @@ def json_problem(row: Row) -> str | None:
     try:
         to_json(row)
     except (TypeError, ValueError, RecursionError) as error:
-        return f"no JSON: {error}"
+        return f"cannot be written as JSON: {error}"
     return None
 
 

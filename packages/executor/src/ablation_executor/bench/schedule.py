@@ -66,7 +66,7 @@ def place(
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the cases of a run share: who is told, what identifies its rows, and its ceilings.
+    """What the cases of a run share: the progress, what identifies its rows, and its ceilings.
 
     `write` appends finished rows; `measure_again` measures the ceilings of some threads once more.
     """
@@ -183,7 +183,7 @@ class CaseRun:
         """Refuse by prediction what would not fit, and give what is measured together and what
         alone.
 
-        Workers that share memory among their variants come first, each beside those before it; then
+        Workers that share memory among their variants come first, each with those before it; then
         each phase is seen alone; then all of them together.
         """
         room, shared, forces = self._room.bytes, 0, self._settings.forces_attempt
@@ -234,9 +234,9 @@ class CaseRun:
         return bool(self._active())
 
     def _await_reference(self) -> None:
-        told = self._reference.wait() if self._reference is not None else None
-        for measurement in self._active() if told else ():
-            self._fail(measurement, "error", "reference", str(told))
+        failure = self._reference.wait() if self._reference is not None else None
+        for measurement in self._active() if failure else ():
+            self._fail(measurement, "error", "reference", str(failure))
 
     # Measuring.
 
@@ -271,7 +271,7 @@ class CaseRun:
             if needed is not None:
                 self._requests.drop(measurement)
                 text = self._shortage(
-                    self._shared_bytes + needed, "the program beside the loaded weights"
+                    self._shared_bytes + needed, "the program with the loaded weights"
                 )
                 self._fail(measurement, "oom", "predicted", text)
             else:
@@ -288,8 +288,8 @@ class CaseRun:
             given = f"--samples {self._settings.samples}"
             if self._settings.samples is None:
                 given = f"--time {self._settings.time_s:g}"
-            told = f"about {duration(plan.seconds + first_s)} by its operations ({given}): {plan}"
-            self._progress.note(f"{self._case.name}: {told}")
+            text = f"about {duration(plan.seconds + first_s)} by its operations ({given}): {plan}"
+            self._progress.note(f"{self._case.name}: {text}")
 
     def _measure_together(self, measurements: Sequence[Measurement]) -> None:
         """Check, warm up and time programs that are built."""
@@ -395,10 +395,10 @@ class CaseRun:
                 return
             # What else ran on the machine may have held up the ceilings more than the row
             self._around.measure_again(self._case.threads)
-        told = impossible(row, self._around.ceilings())
-        if told is not None:
+        fault = impossible(row, self._around.ceilings())
+        if fault is not None:
             timing.status = None
-            timing.fail("error", "impossible_rate", told)
+            timing.fail("error", "impossible_rate", fault)
 
     def _measure_memory(self) -> None:
         """Measure the memory of phases that have times, in processes that measure nothing else:
@@ -412,14 +412,14 @@ class CaseRun:
         try:
             for measurement in measured:
                 timings = [t for t in measurement.timings if t.status == "ok"]
-                told: str | None = None
+                omitted: str | None = None
                 if time.monotonic() - self._start > settings.time_s:
-                    told = f"left out: the case has used its {settings.time_s:g} s"
+                    omitted = f"left out: the case has used its {settings.time_s:g} s"
                 elif measurement.build_s > MOST_BUILD_S:
-                    told = f"left out: to build it again takes {measurement.build_s:.0f} s"
-                if told is not None:
+                    omitted = f"left out: another build takes {measurement.build_s:.0f} s"
+                if omitted is not None:
                     for timing in timings:
-                        timing.memory = {"details": {"mem_failed": told}}
+                        timing.memory = {"details": {"mem_failed": omitted}}
                     continue
                 self._progress.stage(case.name, f"memory of {measurement.name}")
                 start = time.monotonic()

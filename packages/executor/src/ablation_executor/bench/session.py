@@ -1,7 +1,7 @@
-"""One call of the command on a run: measure, tell, and end with a status, whatever happens.
+"""One call of the command on a run: measure, print, and end with a status, whatever happens.
 
-What is measured is written before anything is made of it: a fault of the tables is told, and fails
-the command, but costs no row.
+Rows are written before anything is made of them: a fault of the tables is printed, and fails the
+command, but costs no row.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Session:
 
 
 def carry_out(begin: Callable[[], Session], close_progress: Callable[[], None]) -> int:
-    """Begin, measure and tell; give the exit status.
+    """Begin, measure and print; return the exit status.
 
     0: done; 1: done, but a row is incorrect or failed, or the run could not be ended; 2: the
     request was refused; 3: our runtime does not cover a module; 129, 130 and 143: ended by SIGHUP,
@@ -53,63 +53,67 @@ def carry_out(begin: Callable[[], Session], close_progress: Callable[[], None]) 
     except Interrupted as interrupted:
         status = interrupted.status
         close_progress()
-        for told in lost_before(interrupted):
-            tell_error(_said(told))
+        for lost in lost_before(interrupted):
+            print_error(_said(lost))
     except UsageError as error:
         status = error.status
         close_progress()
-        tell_error(str(error))
+        print_error(str(error))
     except Exception as error:
         status = EXIT_FAILED
         close_progress()
-        for told in (error, *lost_before(error)):
-            tell_error(_said(told))
+        for each in (error, *lost_before(error)):
+            print_error(_said(each))
     finally:
         close_progress()
         if session is not None:
             session.folder.close()
-    return status if session is None else _tell(session, status)
+    return status if session is None else _print_ending(session, status)
 
 
-def _tell(session: Session, status: int) -> int:
-    """Print what there is of a run, and how to go on with it."""
+def _print_ending(session: Session, status: int) -> int:
+    """Print the tables of a run, where its rows are, and the commands that continue it."""
     folder = session.folder
     if status not in (EXIT_USAGE, EXIT_FAILED):
         try:
             session.print_tables()
         except Exception as error:
-            tell_error(f"the tables cannot be printed: {_said(error)}")
+            print_error(f"the tables cannot be printed: {_said(error)}")
             status = status or EXIT_FAILED
     print(f"rows: {shown(folder.rows_path)}")
     if status > _FIRST_SIGNAL:
-        print(f"interrupted; go on with: {PROGRAM} --resume {quoted(folder.path)}")
+        print(f"interrupted; continue with: {PROGRAM} --resume {quoted(folder.path)}")
     elif folder.info["finished_utc"] is None:
-        tell_error(f"not finished; go on with: {PROGRAM} --resume {quoted(folder.path)}")
+        print_error(f"not finished; continue with: {PROGRAM} --resume {quoted(folder.path)}")
     elif folder.rows:
-        _tell_next(folder)
+        _print_next(folder)
     wrong = any(row["status"] in ("incorrect", "error") for row in folder.rows)
     return status or (EXIT_FAILED if wrong else 0)
 
 
-def _tell_next(folder: RunFolder) -> None:
-    """Print whether a run may be used, and the commands that go on from it."""
+def _print_next(folder: RunFolder) -> None:
+    """Print the noise of a run, and the commands to type next."""
     # Here, since it brings the report's tables
+    from ablation_report.output import width
+    from ablation_report.tables.fitting import filled
+
     from .ending import last_lines
 
     try:
-        for line in last_lines(folder):
-            print(line)
+        for text in last_lines(folder):
+            # A command is a line of its own, however long
+            print("\n".join([text] if text.startswith(" ") else filled(text, width())))
     except Exception as error:
-        tell_error(f"the next commands cannot be listed: {_said(error)}")
+        print_error(f"the next commands cannot be listed: {_said(error)}")
 
 
-def tell_error(text: str) -> None:
+def print_error(text: str) -> None:
     """Print an error, line by line safe for a terminal."""
     print(f"{PROGRAM}: error: {printable_lines(text)}", file=sys.stderr)
 
 
 def lost_before(error: BaseException) -> Iterator[BaseException]:
-    """The errors before this one that tell where rows are that the run does not have."""
+    """The errors before this one that name where rows are that the run does not have."""
     while (before := error.__context__) is not None:
         error = before
         if isinstance(error, RowsNotWritten | FaultyRows):

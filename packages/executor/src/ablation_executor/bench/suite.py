@@ -67,7 +67,7 @@ class Refusal:
 @dataclass(frozen=True)
 class Needs:
     """Bytes of a program: those it keeps between calls, inputs included unless its worker shares
-    them, and those of a call besides, its result included."""
+    them, and those that a call adds, its result included."""
 
     resident_bytes: int
     transient_bytes: int
@@ -273,7 +273,7 @@ class Suite(ABC):
         return None
 
     def case_lines(self) -> list[str]:
-        """Return what `--list` says of the cases besides the tiers."""
+        """Return the lines of `--list` about cases that follow those of the tiers."""
         return []
 
     def default_tiers(self, device: str) -> Sequence[str]:

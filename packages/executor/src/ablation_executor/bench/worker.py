@@ -234,7 +234,7 @@ class Worker(Answers):
 
 
 def verdict_message(verdict: Verdict, prefix: str) -> Message:
-    """Return the reply that tells a verdict; `prefix` stands before its reason."""
+    """Return the reply with a verdict; `prefix` stands before its reason."""
     fields = dataclasses.asdict(verdict)
     reason = None if verdict.reason is None else prefix + verdict.reason
     return {**fields, "reason": reason}
@@ -243,7 +243,7 @@ def verdict_message(verdict: Verdict, prefix: str) -> Message:
 def limit_data(extra_bytes: int | None) -> None:
     """Let this process take `extra_bytes` beyond what it has now; no limit for None.
 
-    RLIMIT_DATA, since an allocation beyond it fails with an error that can be told, where memory
+    RLIMIT_DATA, since an allocation beyond it fails with an error that can be caught, where memory
     that runs out ends a process. Not RLIMIT_AS: address space that is only reserved costs nothing.
     The limit that the process was started with stays the highest.
     """

@@ -15,7 +15,8 @@ import numpy as np
 from ..ir import Array, Node, Shape, Value
 from ..ops import OPS
 from ..rewrite import Editor
-from ._views import BROADCASTING, Factors, View, steps_to, views_of
+from ._movements import steps_to
+from ._views import BROADCASTING, Factors, View, views_of
 
 #: A finite fill or addend up to this hides a key from every softmax with a score above -1e30.
 _HIDING = -1e31
@@ -123,22 +124,22 @@ def _is_number(editor: Editor, mask: Mask) -> bool:
 
 def _without_causal(
     editor: Editor, masks: list[Mask], scores: Shape
-) -> tuple[list[Mask], int | None, str | None]:
-    """The masks without one that `causal` says, its window, and a reason to refuse it.
+) -> tuple[list[Mask], int | None, bool]:
+    """The masks without one that `causal` says, its window, and whether one behind forbids it.
 
     Attention applies `causal` last, so that masks behind it may change no hidden score.
     """
-    reason = None
+    is_spoiled = False
     for index, mask in enumerate(masks):
         window = None if mask.fill is None else _hiding_window(_array(editor, mask), scores)
         if window is None:
             continue
         outer = masks[:index]
         if any(other.fill is None and not _is_number(editor, other) for other in outer):
-            reason = "a mask that may be NaN or infinity is added to hidden scores"
+            is_spoiled = True
         elif all(other.fill in (None, -math.inf) for other in outer):
-            return [other for other in masks if other is not mask], window, None
-    return masks, None, reason
+            return [other for other in masks if other is not mask], window, False
+    return masks, None, is_spoiled
 
 
 def _hides_nothing(editor: Editor, mask: Mask) -> bool:
@@ -152,14 +153,16 @@ def join(editor: Editor, found: list[Mask], scores: Shape) -> Joined | str:
         if _four_axes(mask.value.shape, mask.leading, scores[:2]) is None:
             return f"a mask of {list(mask.value.shape)} cannot be folded to four axes"
     masks = [mask for mask in found if not _hides_nothing(editor, mask)]
-    masks, window, reason = _without_causal(editor, masks, scores)
+    masks, window, is_spoiled = _without_causal(editor, masks, scores)
     attributes: dict[str, object] = {}
     if window is not None:
         attributes |= {"causal": True} | ({"window": window} if window else {})
     replacing = [mask for mask in masks if mask.fill is not None]
     added = [mask for mask in masks if mask.fill is None]
     if replacing and added:
-        return reason or "one mask replaces scores, another one is added to them"
+        if is_spoiled:
+            return "a mask that may be NaN or infinity is added to hidden scores"
+        return "one mask replaces scores, another one is added to them"
     attributes |= {"mask_replaces": True} if replacing else {}
     arrays = [_folded(editor, mask, scores) for mask in masks]
     constant = [array for array in arrays if array is not None]

@@ -131,7 +131,7 @@ def _inverse_root(editor: Editor, root: Node) -> tuple[Node, bool] | str:
 
 
 def find_norm(editor: Editor, root: Node) -> Norm | str:
-    """The norm that is made of a root, or the reason why there is none: "" where it is no mean."""
+    """The norm that is made of a root, or the reason why there is none: "" where it is none."""
     squares, eps = _mean_and_eps(editor, root.inputs[0])
     if _scaled_sum(editor, squares) is None:
         return ""
@@ -143,22 +143,20 @@ def find_norm(editor: Editor, root: Node) -> Norm | str:
     if mean is None:
         return "what the root is taken of is not a mean over the elements of a row"
     x = _square_of(editor, mean)
-    if x is None:
-        return "the mean is not one of squares"
+    if x is None or inverse.output.shape != (*x.shape[:-1], 1):
+        return ""
     if eps is None:
         return "eps is not a scalar constant"
     if not eps >= 0.0:
         return f"eps is {eps:g}, the kernels take a number of at least 0"
-    if inverse.output.shape != (*x.shape[:-1], 1):
-        return "the mean is not kept as an axis of size 1"
     output = editor.consumers.get(inverse.output, [root])[0]
+    if output.op != ("mul" if inverted else "div") or output.inputs[0] is output.inputs[1]:
+        return ""
+    if output.op == "div" and output.inputs[0] is inverse.output:
+        return ""
     reason = editor.other_readers(inverse.output, output)
     if reason is not None:
         return reason
-    if output.op != ("mul" if inverted else "div"):
-        return f"x is not scaled by the root, which {output.name} reads"
-    if output.op == "div" and output.inputs[0] is inverse.output:
-        return "the root is divided by x"
     if not is_same(editor, other_operand(output, inverse.output), x):
         return f"the squares are those of {x.name}, which is not what is scaled"
     return Norm(x, eps, output)

@@ -14,7 +14,9 @@ from ..ops import OPS, constant_values, scores_shape
 from ..rewrite import Editor, Match, Place, refusals
 from ._qkv_parts import columns_of
 from ._rotation import FOLLOWED_OPS, LEAD
-from ._views import moved_slot, movements_of, scaled_slot
+from ._views import movements_of, scaled_slot
+from .fuse_gelu import find_chain
+from .split_gates import find_parts
 
 #: Nodes of a rotation that is written out, at most.
 _MOST_OF_A_ROTATION = 16
@@ -48,7 +50,7 @@ class _Finder:
                     if self.owners[rule] == name:
                         return f"{name}: {reason}"
         idle = [name for name in passes if name not in self.passes]
-        return f"{idle[0]} did not run" if idle else otherwise
+        return f"{idle[0]} did not run" if idle else otherwise and f"{passes[0]}: {otherwise}"
 
     def place(
         self, kind: str, node: Node, how: str, left: Iterable[Node] = (), reason: str = ""
@@ -79,7 +81,7 @@ def _attention(finder: _Finder, node: Node) -> Place:
         copies += [reader] if reader.op == "permute" else []
         value = reader.output
     apart = _products_apart(finder, node)
-    passes = ("fuse_attention", "direct_layout", "merge_qkv") if copies else ("merge_qkv",)
+    passes = ("direct_layout", "merge_qkv") if copies else ("merge_qkv",)
     reason = finder.reason([node], passes, "no other order of axes needs fewer copies")
     return finder.place("attention", node, _how_attention(node), [*copies, *apart], reason)
 
@@ -137,8 +139,8 @@ def _unfused_attention(finder: _Finder, softmax: Node) -> Place | None:
     if scores is None:
         return None
     behind, value = [], softmax.output
-    while len(finder.readers(value)) == 1:
-        (reader,) = finder.readers(value)
+    while readers := finder.readers(value):
+        reader = next((node for node in readers if node.op == "matmul"), readers[0])
         if reader.op not in ("reshape", "matmul"):
             break
         behind.append(reader)
@@ -146,7 +148,7 @@ def _unfused_attention(finder: _Finder, softmax: Node) -> Place | None:
         if reader.op == "matmul":
             break
     names = [reader.op for reader in finder.readers(softmax.output)]
-    otherwise = f"the softmax is read by {', '.join(names) or 'the output'}, not by one product"
+    otherwise = f"the softmax is read by {', '.join(names) or 'the output'}, not by a product"
     reason = finder.reason([*behind[::-1], softmax], ["fuse_attention"], otherwise)
     return finder.place("attention", softmax, "", [*scores[::-1], *behind], reason)
 
@@ -219,26 +221,43 @@ def _unfused_norm(finder: _Finder, root: Node) -> Place | None:
             break
     passes = ("fuse_rms_norm", "fuse_layer_norm")
     nearest = "the nearest pattern is rms_norm, x * rsqrt(mean(x * x) + eps) * weight"
+    if not behind and root not in finder.refused:
+        return None
     reason = finder.reason([*behind[::-1], root], passes, nearest)
     return finder.place("norm", root, "", [*front, *behind], reason)
 
 
 def _gate(finder: _Finder, node: Node) -> Place | None:
-    """mul(activation(a), b) of two activations of one shape."""
+    """mul(activation(a), b) or silu_mul(a, b) of two activations of one shape."""
     a, b = node.inputs
-    if a is None or b is None or a.shape != b.shape or {a, b} & finder.constant:
+    if a is None or b is None or a is b or a.shape != b.shape or {a, b} & finder.constant:
         return None
+    how = "silu_mul" if node.op == "silu_mul" else ""
+    parts = find_parts(Match(finder.editor, {"gated": node}))
+    reason = finder.reason([node], ["split_gates"], "") if parts is not None else ""
+    if parts is not None and reason:
+        return finder.place("gate", node, how, parts[1], reason)
+    if how:
+        return finder.place("gate", node, how)
     for value in (a, b):
         inner = finder.editor.producer(value)
         if inner is not None and inner.op in _ACTIVATIONS:
-            passes = [name for name in finder.passes if "silu" in name or "gate" in name]
             nearest = f"no pass joins {inner.op} and a product"
-            reason = finder.reason([node], passes or ["fuse_silu_mul"], nearest)
+            reason = finder.reason([node], ["fuse_silu_mul"], nearest)
             return finder.place("gate", node, "", [inner, node], reason)
         if inner is not None and inner.op == "matmul" and inner.attribute("activation"):
             how = f"{inner.attribute('activation')} in the product's write"
             return finder.place("gate", node, how)
     return None
+
+
+def _unfused_activation(finder: _Finder, core: Node) -> Place | None:
+    """A GELU or SiLU that is written out, and that fuse_gelu refuses."""
+    if all(finder.owners[rule] != "fuse_gelu" for rule, _ in finder.refused.get(core, ())):
+        return None
+    found = find_chain(Match(finder.editor, {"core": core}))
+    reason = finder.reason([core], ["fuse_gelu"], "")
+    return None if found is None else finder.place("activation", core, "", found[0].nodes, reason)
 
 
 # Linear layers ------------------------------------------------------------------------------------
@@ -275,11 +294,15 @@ def _is_epilogue(finder: _Finder, node: Node, value: Value) -> bool:
         return len(readers) == 1 and readers[0].op == "add"
     if node.op == "add":
         return node.output.size == value.size
-    return node.op in ("relu", "gelu", "bias_relu") or scaled_slot(finder.editor, node) is not None
+    return (
+        node.op in ("relu", "gelu", "silu", "bias_relu")
+        or scaled_slot(finder.editor, node) is not None
+    )
 
 
 def find_places(graph: Graph, modules: Sequence[ModuleType]) -> list[Place]:
-    """What became of each place: attention, rotations from the last, norms, gates, linear layers.
+    """What became of each place: attention, rotations from the last, norms, activations that are
+    not fused, gates, linear layers.
 
     `modules` are the passes that have run.
     """
@@ -298,12 +321,13 @@ def find_places(graph: Graph, modules: Sequence[ModuleType]) -> list[Place]:
     for node in graph.nodes:
         if node.op in ("layer_norm", "rms_norm"):
             found.append(finder.place("norm", node, _how_norm(node)))
-        elif node.op == "rsqrt" or (node.op == "sqrt" and moved_slot(finder.editor, node) is None):
+        elif node.op in ("rsqrt", "sqrt"):
             found.append(_unfused_norm(finder, node))
     for node in graph.nodes:
-        if node.op == "silu_mul":
-            found.append(finder.place("gate", node, "silu_mul"))
-        elif node.op == "mul" and node not in finder.claimed:
+        if node not in finder.claimed:
+            found.append(_unfused_activation(finder, node))
+    for node in graph.nodes:
+        if node.op in ("mul", "silu_mul") and node not in finder.claimed:
             found.append(_gate(finder, node))
     for node in graph.nodes:
         is_linear = node.op == "matmul" and node.inputs[1] in finder.constant

@@ -15,7 +15,8 @@ import numpy as np
 from ..ir import Array, Node, Value
 from ..ops import OPS
 from ..rewrite import Editor, Match
-from ._views import View, scaled_slot, steps_to, views_of
+from ._movements import steps_to
+from ._views import View, scaled_slot, views_of
 from .absorb_into_matmul import scale_by
 
 NAMES = ("q", "k", "v")
@@ -71,11 +72,11 @@ def _way_to_product(editor: Editor, attention: Node, name: str) -> _Way | str:
     if rotary is not None and rotary.op == "rotary" and rotary.inputs[0] is not None:
         own = rotary.attribute("layout")
         if way.view != _seen_as_bshd(View.of(rotary.output), own):
-            return f"{name} is made by a rotation of other rows or heads"
+            return f"{name} is made by {rotary.op} of other rows or heads"
         view, before = list(views_of(editor, rotary.inputs[0], scaled=True))[-1]
         way = _Way(_seen_as_bshd(view, own), [*way.nodes, rotary, *before], rotary)
     norm = editor.producer(way.view.source)
-    if norm is not None and norm.op == "rms_norm":
+    if norm is not None and norm.op == "rms_norm" and norm.inputs[2] is None:
         return _way_through_norm(editor, way, norm, name)
     return way
 
@@ -85,14 +86,10 @@ def _way_through_norm(editor: Editor, way: _Way, norm: Node, name: str) -> _Way 
     assert x is not None
     if any(scaled_slot(editor, node) is not None for node in way.nodes):
         return f"{name} is scaled behind its norm"
-    if norm.inputs[2] is not None:
-        return f"something is added to the norm of {name}"
-    if way.view != View.of(norm.output).reshaped(shape):
-        return f"{name} is made by a norm of other rows or heads"
     found, before = list(views_of(editor, x, scaled=True))[-1]
     view = found.reshaped(shape)
-    if view is None:
-        return f"{name} is made by a norm of other rows or heads"
+    if view is None or way.view != View.of(norm.output).reshaped(shape):
+        return f"{name} is made by {norm.op} of other rows or heads"
     return _Way(view, [*way.nodes, norm, *before], way.rotary, norm)
 
 
@@ -114,7 +111,7 @@ def part_of(editor: Editor, attention: Node, name: str) -> Part | str:
         columns = columns[..., None] + stride * np.arange(size)
     fits = columns.max() < n_columns and all(stride for _, stride in (*heads, *inner))
     if not fits or any(stride % n_columns or not stride for _, stride in (*batch, *seq_len)):
-        return f"the heads of {name} are not columns of its product"
+        return _no_columns(name)
     width = a.shape[-1]
     rows = View(
         a,
@@ -126,12 +123,20 @@ def part_of(editor: Editor, attention: Node, name: str) -> Part | str:
         ),
     )  # fmt: skip
     if steps_to(rows, rows.shape) is None:
-        return f"the rows of {name} are not in an order that movements give"
+        return _no_columns(name)
     factor = _factor(editor, way.nodes)
     if isinstance(factor, str):
-        return f"the factor of {name} does not go into its weight: {factor}"
+        return _no_factor(name)
     passed, columns = tuple(way.nodes), columns.reshape(-1)
     return Part(product, passed, columns, factor, way.rotary, way.norm, rows, view.shape[2])
+
+
+def _no_columns(name: str) -> str:
+    return f"the heads of {name} are not columns of some rows of its product"
+
+
+def _no_factor(name: str) -> str:
+    return f"the factor of {name} may make an element of its weight overflow or vanish"
 
 
 def _factor(editor: Editor, nodes: Sequence[Node]) -> float | str:
@@ -155,16 +160,13 @@ def deepest(editor: Editor, part: Part) -> View:
 def reason_of(editor: Editor, part: Part, name: str) -> str | None:
     """Why a product cannot be a part of another one, or None."""
     product = part.product
-    if product.attribute("activation") is not None:
-        return f"the product of {name} has an activation"
-    if product.inputs[3] is not None:
-        return f"the product of {name} has an addend"
-    weight, bias = product.inputs[1:3]
-    if weight is None or editor.constant(weight) is None or len(weight.shape) != 2:
-        return f"the weight of {name} is not a constant matrix"
-    if bias is not None and editor.constant(bias) is None:
-        return f"the bias of {name} is not a constant"
-    return None
+    if product.inputs[3] is not None or product.attribute("activation") is not None:
+        return f"the product of {name} has an addend or an activation"
+    for value in product.inputs[1:3]:
+        if value is not None and editor.constant(value) is None:
+            return f"{value.name} of {name} is not a constant"
+    weight = product.inputs[1]
+    return None if weight is not None and len(weight.shape) == 2 else _no_columns(name)
 
 
 def scales_weights(parts: Sequence[Part]) -> bool:
@@ -208,17 +210,23 @@ def parts_of(match: Match) -> list[Part] | str:
     shapes = [(part.rows.shape[:2], part.columns.size // part.heads) for part in parts]
     if len(set(shapes)) > 1 or k.shape != v.shape:
         return f"q {list(q.shape)}, k {list(k.shape)} and v {list(v.shape)} differ in shape"
-    reason = _reason_against_rotation(parts) or _reason_against_norm(editor, parts)
+    reason = _reason_of_nodes("turned", [part.rotary for part in parts])
+    reason = reason or _reason_of_nodes("normed", [part.norm for part in parts])
+    reason = reason or _reason_against_rotation(parts) or _reason_against_norm(editor, parts)
     return reason or _reason_against(editor, attention, parts) or parts
+
+
+def _reason_of_nodes(what: str, nodes: list[Node | None]) -> str | None:
+    """Why q, k and v are not all turned or normed as attention has it, or None."""
+    q, k, v = (node is not None for node in nodes)
+    if v:
+        return f"values are {what} as well"
+    return f"only one of queries and keys is {what}" if q != k else None
 
 
 def _reason_against_rotation(parts: list[Part]) -> str | None:
     """Why q and k are not turned by one rotation, or None."""
-    q, k, v = (part.rotary for part in parts)
-    if v is not None:
-        return "v is turned as well"
-    if (q is None) != (k is None):
-        return "only one of q and k is turned"
+    q, k, _ = (part.rotary for part in parts)
     if q is None or k is None:
         return None
     alike = {"layout", "n_heads"}
@@ -228,18 +236,12 @@ def _reason_against_rotation(parts: list[Part]) -> str | None:
     ]
     if q.inputs[1:] != k.inputs[1:] or settings[0] != settings[1]:
         return "q and k are turned by other angles"
-    if q.attribute("n_heads") or k.attribute("n_heads"):
-        return "only some heads are turned"
-    return None
+    return "" if q.attribute("n_heads") or k.attribute("n_heads") else None
 
 
 def _reason_against_norm(editor: Editor, parts: list[Part]) -> str | None:
     """Why the norms of q and k are not one call on both, or None."""
-    q, k, v = (part.norm for part in parts)
-    if v is not None:
-        return "v is normed as well"
-    if (q is None) != (k is None):
-        return "only one of q and k is normed"
+    q, k, _ = (part.norm for part in parts)
     if q is None or k is None:
         return None
     if q.attribute("eps") != k.attribute("eps"):
@@ -269,9 +271,8 @@ def _reason_against(editor: Editor, attention: Node, parts: list[Part]) -> str |
             return "q, k and v share columns of a product"
     if scales_weights(parts):
         for name, part in zip(NAMES, parts, strict=True):
-            reason = reason_against_factor(editor, part)
-            if reason is not None:
-                return f"the factor of {name} does not go into its weight: {reason}"
+            if not _takes_factor(editor, part):
+                return _no_factor(name)
     return reason_of_readers(editor, attention, parts)
 
 
@@ -279,22 +280,21 @@ def reason_of_readers(editor: Editor, attention: Node, parts: list[Part]) -> str
     """Who else reads what the parts are made from, or None."""
     passed = {node for part in parts for node in (*part.passed, part.product)}
     for node in passed:
-        for reader in editor.consumers.get(node.output, ()):
-            if reader not in passed and reader is not attention:
-                return f"{node.output.name} is also read by {reader.name}"
-        if node.output in editor.graph.outputs:
-            return f"{node.output.name} is also read by the graph's output"
+        reason = editor.other_readers(node.output, attention, *passed)
+        if reason is not None:
+            return reason
     return None
 
 
-def reason_against_factor(editor: Editor, part: Part) -> str | None:
+def _takes_factor(editor: Editor, part: Part) -> bool:
+    """Whether the factor goes into the weight with all elements normal numbers."""
     if max(abs(part.alpha), abs(part.factor)) > 1.0:
-        return f"{max(part.alpha, part.factor, key=abs):g} is above 1"
+        return False
     for value in part.product.inputs[1:3]:
         array = editor.constant(value)
         factor = part.factor if value is part.product.inputs[2] else part.factor * part.alpha
         if array is not None and factor != 1.0:
             scaled = np.abs(array * np.float32(factor))
             if np.any((scaled < _SMALLEST) & (array != 0)):
-                return "an element would be below the smallest normal number"
-    return None
+                return False
+    return True

@@ -84,12 +84,16 @@ def _without_copies(array: Array) -> Array:
 
 @dataclass
 class Follower:
-    """Follows the elements of `x`; `axis` is that of the positions, once a table has said it."""
+    """Follows the elements of `x`; `axis` is that of the positions, once a table has said it.
+
+    `is_by_batch` says that a table of cosines or sines differs between the items of a batch.
+    """
 
     editor: Editor
     x: Value
     tables: list[Table] = field(default_factory=list)
     axis: int | None = None
+    is_by_batch: bool = False
     _known: dict[Value, Array | None] = field(default_factory=dict)
 
     def terms(self, value: Value | None) -> Array | None:
@@ -188,6 +192,7 @@ class Follower:
             array = _without_copies(array.reshape(*lead, columns))
             lead, array = array.shape[:LEAD], array.reshape(-1, columns)
         axes = [axis for axis, size in enumerate(lead) if size > 1]
+        self.is_by_batch |= 0 in axes and is_table(self.editor, factor)
         if len(axes) > 1 or 0 in axes or (axes and self.axis not in (None, axes[0])):
             return None
         self.axis = axes[0] if axes else self.axis

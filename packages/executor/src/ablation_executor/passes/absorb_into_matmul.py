@@ -15,8 +15,11 @@ overflow in a part where it does not in the sum.
 
 from __future__ import annotations
 
+import math
+
 from ..ir import Graph, Node, Value
 from ..rewrite import Match, RewriteLog, Rule, apply_rules, pattern
+from ._views import scaled_slot
 
 _SMALLEST, _LARGEST = 2.0**-24, 2.0**24
 
@@ -29,9 +32,7 @@ def swaps_last_two(perm: tuple[int, ...]) -> bool:
 
 def scale_by(alpha: float, op: str, number: float) -> float | str:
     """alpha * number or alpha / number, or the reason why one factor is not the same as two."""
-    if op == "div" and number == 0.0:
-        return "the divisor is zero"
-    factor = number if op == "mul" else 1.0 / number
+    factor = number if op == "mul" else 1.0 / number if number else math.inf
     if min(abs(alpha), abs(factor)) < 1.0 < max(abs(alpha), abs(factor)):
         return f"one of the factors {alpha:g} and {factor:g} is below 1, the other above"
     if not _SMALLEST <= abs(alpha * factor) <= _LARGEST:
@@ -39,24 +40,23 @@ def scale_by(alpha: float, op: str, number: float) -> float | str:
     return alpha * factor
 
 
-def _scalar(match: Match, scaled: Node) -> tuple[Value, float] | str:
-    """What multiplies or divides the output of `scaled`, or why that is not a scalar."""
+def _scalar(match: Match, scaled: Node) -> tuple[Value, float] | None:
+    """The scalar constant that multiplies or divides the output of `scaled`, or None."""
     scale = match["scale"]
-    slot = 0 if scale.inputs[0] is scaled.output else 1
+    slot = scaled_slot(match.editor, scale)
+    if slot is None or scale.inputs[slot] is not scaled.output:
+        return None
     other = scale.inputs[1 - slot]
     number = match.editor.scalar(other)
-    if other is None or number is None or len(other.shape) > len(scale.output.shape):
-        return f"{other.name if other else '?'} is not a scalar constant"
-    if scale.op == "div" and slot == 1:
-        return "the product is the divisor"
+    assert other is not None and number is not None
     return other, number
 
 
 def _factor(match: Match, scaled: Node) -> float | str:
-    """The product's alpha with the scaling, or the reason why that is not a scalar."""
+    """The product's alpha with the scaling, or why not: "" where that is no scalar."""
     found = _scalar(match, scaled)
-    if isinstance(found, str):
-        return found
+    if found is None:
+        return ""
     return scale_by(match["product"].attribute("alpha"), match["scale"].op, found[1])
 
 
@@ -64,12 +64,7 @@ def _factor(match: Match, scaled: Node) -> float | str:
 
 
 def _check_transpose(match: Match) -> str | None:
-    perm, source = match["transpose"].attribute("perm"), match["transpose"].inputs[0]
-    if swaps_last_two(perm):
-        return None
-    # Keys that come as (B, S, H, D) are permuted at once: what is left is one movement as before.
-    is_constant = match.editor.constant(source) is not None
-    return f"perm {perm} is not a swap of the last two axes" if is_constant else ""
+    return None if swaps_last_two(match["transpose"].attribute("perm")) else ""
 
 
 def _rewrite_transpose(match: Match) -> None:
@@ -86,12 +81,13 @@ def _check_scale(match: Match) -> str | None:
     factor = _factor(match, product)
     if isinstance(factor, str):
         return factor
-    if product.inputs[2] is not None or product.inputs[3] is not None:
-        return "the product already has a bias or an addend, which alpha does not scale"
     if product.attribute("activation") is not None:
         return "the product already has an activation"
-    if scale.output.shape != product.output.shape:
-        return "the scaling changes the shape"
+    if product.inputs[3] is not None:
+        return "the product already has an addend, which alpha does not scale"
+    if product.inputs[2] is not None:
+        # scale_before_bias takes the others before the product gets its bias.
+        return f"the factor {factor:g} is above 1, which may overflow before the bias is added"
     return match.editor.other_readers(product.output, scale)
 
 
@@ -117,21 +113,18 @@ def _check_scale_of_sum(match: Match) -> str | None:
     if _vector(match).shape != product.output.shape[-1:]:
         return ""
     found, factor = _scalar(match, add), _factor(match, add)
-    if isinstance(found, str) or isinstance(factor, str):
-        return factor if isinstance(factor, str) else ""
-    if len(found[0].shape) > 1:
-        return f"{found[0].name} is not a scalar constant"
-    if abs(factor) > 1.0:
-        return f"the factor {factor:g} is above 1, which may overflow before the bias is added"
+    if found is None or isinstance(factor, str) or abs(factor) > 1.0 or len(found[0].shape) > 1:
+        return ""
     if product.inputs[2:] != [None, None] or product.attribute("activation") is not None:
-        return "the product already has a bias, an addend or an activation"
-    return editor.other_readers(product.output, add) or editor.other_readers(add.output, scale)
+        return ""
+    is_read = editor.other_readers(product.output, add) or editor.other_readers(add.output, scale)
+    return "" if is_read else None
 
 
 def _rewrite_scale_of_sum(match: Match) -> None:
     editor, scale, product = match.editor, match["scale"], match["product"]
     found, factor = _scalar(match, match["add"]), _factor(match, match["add"])
-    assert not isinstance(found, str) and not isinstance(factor, str)
+    assert found is not None and not isinstance(factor, str)
     vector = editor.insert_before(match["add"], scale.op, [_vector(match), found[0]], {})
     attributes = product.attributes | {"alpha": factor}
     scaled = editor.insert_before(match["add"], "matmul", product.inputs, attributes)
@@ -144,7 +137,7 @@ def _rewrite_scale_of_sum(match: Match) -> None:
 def _check_scale_of_movement(match: Match) -> str | None:
     scale, movement, editor = match["scale"], match["movement"], match.editor
     found = _scalar(match, movement)
-    if isinstance(found, str) or len(found[0].shape) > 1:
+    if found is None or len(found[0].shape) > 1:
         return ""
     node: Node | None = movement
     reader = scale
@@ -158,7 +151,7 @@ def _check_scale_of_movement(match: Match) -> str | None:
 def _rewrite_scale_of_movement(match: Match) -> None:
     editor, scale, movement = match.editor, match["scale"], match["movement"]
     found = _scalar(match, movement)
-    assert not isinstance(found, str)
+    assert found is not None
     scaled = editor.insert_before(scale, scale.op, [movement.inputs[0], found[0]], {})
     editor.replace(scale, movement.op, [scaled], movement.attributes, like=movement)
 

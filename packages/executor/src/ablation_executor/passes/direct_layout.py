@@ -19,19 +19,16 @@ from collections.abc import Sequence
 
 from ..ir import Graph, Node, Value
 from ..rewrite import Editor, Match, RewriteLog, Rule, apply_rules, pattern
-from ._views import (
-    BROADCASTING,
+from ._movements import (
     EQUAL_MOVEMENTS,
     SHORTER_MOVEMENTS,
     Cost,
     Movement,
-    View,
     cheapest,
     cost_of,
-    moved_slot,
-    movements_of,
     steps_to,
 )
+from ._views import BROADCASTING, View, moved_slot, movements_of
 
 # (B, S, H, D) <-> (B, H, S, D): its own inverse.
 _SWAP = (0, 2, 1, 3)
@@ -56,15 +53,14 @@ def _freed(editor: Editor, attention: Node) -> set[Node]:
     return freed
 
 
-def _inputs(editor: Editor, attention: Node) -> list[Movement] | str:
+def _inputs(editor: Editor, attention: Node) -> list[Movement]:
     """q, k and v as (B, S, H, D) by the fewest copies."""
     found = []
-    for name, value in zip("qkv", attention.inputs[:3], strict=True):
+    for value in attention.inputs[:3]:
         assert value is not None
         shape = tuple(value.shape[axis] for axis in _SWAP)
         movement = cheapest(editor, value, attention, shape, lambda view: view.permuted(_SWAP))
-        if movement is None:
-            return f"{name} is repeated"
+        assert movement is not None  # a value is a view of itself
         found.append(movement)
     return found
 
@@ -102,8 +98,6 @@ def _check(match: Match) -> str | None:
     if attention.attribute("layout") != "bhsd":
         return ""
     inputs = _inputs(editor, attention)
-    if isinstance(inputs, str):
-        return inputs
     behind = _behind(editor, attention)
     before, after = (_output_cost(attention, behind, swapped)[0] for swapped in (False, True))
     old = cost_of(node.op for node in _freed(editor, attention))[0] + before
@@ -125,7 +119,6 @@ def _copies(movement: Movement) -> list[tuple[Value, str]]:
 def _rewrite(match: Match) -> None:
     editor, attention = match.editor, match["attention"]
     inputs = _inputs(editor, attention)
-    assert not isinstance(inputs, str)
     old = [node for value in attention.inputs[:3] if value for node in movements_of(editor, value)]
     made: dict[str, Value] = {}
     values: list[Value | None] = []
@@ -144,11 +137,9 @@ def _rewrite(match: Match) -> None:
 
 def _check_rotary(match: Match) -> str | None:
     rotary, permute = match["rotary"], match["permute"]
-    if rotary.attribute("layout") != "bhsd":
+    if rotary.attribute("layout") != "bhsd" or permute.attribute("perm") != _SWAP:
         return ""
-    if permute.attribute("perm") != _SWAP:
-        return f"perm {permute.attribute('perm')} of x is not {_SWAP}"
-    return match.editor.other_readers(permute.output, rotary)
+    return "" if match.editor.other_readers(permute.output, rotary) else None
 
 
 def _rewrite_rotary(match: Match) -> None:
@@ -167,7 +158,7 @@ def _check_norm(match: Match) -> str | None:
     addend = norm.inputs[2] if norm.op == "rms_norm" else None
     if permute.attribute("perm") != _SWAP or addend is not None:
         return ""
-    return match.editor.other_readers(permute.output, norm)
+    return "" if match.editor.other_readers(permute.output, norm) else None
 
 
 def _rewrite_norm(match: Match) -> None:
@@ -209,7 +200,7 @@ def _check_slice(match: Match) -> str | None:
         return ""
     if _sliced_slots(made, axis) is None or not _depends_on_inputs(editor, made):
         return ""
-    return editor.other_readers(made.output, cut)
+    return "" if editor.other_readers(made.output, cut) else None
 
 
 def _depends_on_inputs(editor: Editor, node: Node) -> bool:

@@ -28,7 +28,6 @@ import math
 from dataclasses import dataclass, field, replace
 
 from ..ir import Graph, Node, Shape, Value
-from ..ops import OPS
 from ..rewrite import Editor, Match, RewriteLog, Rule, apply_rules, pattern
 from ._attention_mask import (
     Joined,
@@ -39,8 +38,11 @@ from ._attention_mask import (
     mask_value,
     take_where,
 )
-from ._views import View, cheapest, views_of
+from ._movements import cheapest
+from ._views import View, views_of
 from .absorb_into_matmul import scale_by
+
+_MIXED = "a reshape mixes queries and keys"
 
 
 @dataclass
@@ -58,8 +60,12 @@ def _only_reader(editor: Editor, value: Value | None, reader: Node) -> Node | st
     """The producer of a value that nobody else reads, or the reason."""
     node = editor.producer(value)
     if value is None or node is None:
-        return "the softmax is not taken of a product"
+        return _reason_of_no_product("an input")
     return editor.other_readers(value, reader) or node
+
+
+def _reason_of_no_product(what: str) -> str:
+    return f"the softmax is taken of {what}, not of a product"
 
 
 def _leads_to_product(editor: Editor, value: Value | None) -> bool:
@@ -78,7 +84,7 @@ def _peel(editor: Editor, parts: _Parts, node: Node) -> Value | str:
         scores = node.inputs[0]
         assert scores is not None
         if scores.shape[-2:] != shape[-2:]:
-            return "a reshape mixes queries and keys of the scores"
+            return _MIXED
         parts.leading.append(scores.shape[:-2])
         return scores
     if node.op == "where":
@@ -92,7 +98,7 @@ def _peel(editor: Editor, parts: _Parts, node: Node) -> Value | str:
         assert scores is not None and added is not None
         mask = Mask(added, scores.shape[:-2])
     if scores.shape != shape:
-        return "the mask widens the scores"
+        return ""  # the mask widens the scores
     parts.masks.append(mask)
     return scores
 
@@ -122,7 +128,7 @@ def _take_apart(match: Match) -> _Parts | str:
     if isinstance(found, str):
         return found
     if found.op != "matmul":
-        return f"the softmax is taken of {found.op}, not of a product"
+        return _reason_of_no_product(found.op)
     return _take_product(parts, found, factors)
 
 
@@ -143,12 +149,10 @@ def _peel_cap(parts: _Parts, factors: list[tuple[str, float]], node: Node) -> Va
     """The scores below a tanh, whose factors so far are the cap."""
     inner, cap = node.inputs[0], _product_of(1.0, factors)
     assert inner is not None
-    if parts.softcap:
-        return "the scores are capped twice"
     if isinstance(cap, str):
         return cap
-    if cap <= 0.0:
-        return f"the cap {cap:g} of the scores is not above 0"
+    if parts.softcap or cap <= 0.0:
+        return _reason_of_no_product("tanh")
     parts.softcap = cap
     factors.clear()
     return inner
@@ -167,7 +171,7 @@ def _product_of(alpha: float, factors: list[tuple[str, float]]) -> float | str:
 def _take_product(parts: _Parts, product: Node, factors: list[tuple[str, float]]) -> _Parts | str:
     """The product q @ k^T, whose bias or addend is a mask that fuse_matmul_add took."""
     if product.attribute("activation") is not None:
-        return "the scores have an activation"
+        return _reason_of_no_product(product.attribute("activation"))
     extra = [value for value in product.inputs[2:] if value is not None]
     if extra and (factors or parts.softcap):
         return _reason_of_mask_below(factors)
@@ -212,15 +216,12 @@ def _joined(match: Match) -> tuple[_Parts, Shape, Joined] | str:
 
 def _check(match: Match) -> str | None:
     output, softmax, editor = match["output"], match["softmax"], match.editor
-    if output.attribute("transpose_b") or output.attribute("alpha") != 1.0:
-        return "the second product transposes v or scales"
-    if output.inputs[2] is not None or output.inputs[3] is not None:
-        return "the second product already has a bias or an addend"
-    if output.attribute("activation") is not None:
-        return "the second product already has an activation"
+    more = _more_than_product(output)
+    if more:
+        return f"the product of weights and v also has {more}"
     weights = match.nodes.get("weights", softmax)
     if weights.output.shape[-2:] != softmax.output.shape[-2:]:
-        return "a reshape mixes queries and keys of the weights"
+        return _MIXED
     reason = editor.other_readers(weights.output, output)
     if weights is not softmax:
         reason = reason or editor.other_readers(softmax.output, weights)
@@ -241,29 +242,24 @@ def _check(match: Match) -> str | None:
     found = _joined(match)
     if isinstance(found, str):
         return found
-    batch, heads, queries, keys = found[1]
-    shared = 1 if is_one else heads
-    shapes = [
-        (batch, heads, queries, q.shape[-1]),
-        (batch, shared, keys, q.shape[-1]),
-        (batch, shared, keys, v.shape[-1]),
-    ]
-    return _reason_of_shapes([*shapes, None])
+    return None
+
+
+def _more_than_product(output: Node) -> str:
+    """What a product does besides a @ b, "" where that is all."""
+    for name, value in zip(("a bias", "an addend"), output.inputs[2:], strict=True):
+        if value is not None:
+            return name
+    if output.attribute("alpha") != 1.0:
+        return "a factor"
+    if output.attribute("activation") is not None:
+        return "an activation"
+    return "a transposed v" if output.attribute("transpose_b") else ""
 
 
 def _are_one_head(k: Value, v: Value) -> bool:
     """Whether keys and values are a matrix each, which all heads of q read."""
     return len(k.shape) == len(v.shape) == 2
-
-
-def _reason_of_shapes(shapes: list[Shape | None]) -> str | None:
-    """Why the attention op does not take these shapes, or None."""
-    spec = OPS["attention"]
-    try:
-        spec.infer_shape(shapes, spec.complete({}))
-    except ValueError as error:
-        return str(error)
-    return None
 
 
 def _moved(
@@ -327,17 +323,11 @@ def _repeats(editor: Editor, value: Value) -> int:
 
 def _check_shared(match: Match) -> str | None:
     editor, attention = match.editor, match["attention"]
-    q, k, v, mask = attention.inputs
-    if attention.attribute("layout") != "bhsd" or q is None or k is None or v is None:
+    k, v = attention.inputs[1:3]
+    if attention.attribute("layout") != "bhsd" or k is None or v is None:
         return ""
-    repeats = _repeats(editor, k), _repeats(editor, v)
-    if repeats == (1, 1):
-        return ""
-    if repeats[0] != repeats[1]:
-        return f"heads of k are repeated {repeats[0]} times, those of v {repeats[1]} times"
-    shapes = [(x.shape[0], x.shape[1] // repeats[0], *x.shape[2:]) for x in (k, v)]
-    mask_shape = None if mask is None else mask.shape
-    return _reason_of_shapes([q.shape, *shapes, mask_shape])
+    repeats = _repeats(editor, k)
+    return None if repeats == _repeats(editor, v) > 1 else ""
 
 
 def _rewrite_shared(match: Match) -> None:

@@ -135,7 +135,7 @@ def _chains(editor: Editor, end: Node) -> Iterator[_Chain]:
                 yield _Chain(x, tuple(reversed(nodes)))
 
 
-def _find(match: Match) -> tuple[_Chain, int] | None:
+def find_chain(match: Match) -> tuple[_Chain, int] | None:
     """The chain around the core that computes one of _FUNCTIONS, and which."""
     editor, core = match.editor, match["core"]
     for end in _ends(editor, core):
@@ -147,24 +147,21 @@ def _find(match: Match) -> tuple[_Chain, int] | None:
 
 
 def _check(match: Match) -> str | None:
-    found = _find(match)
+    found = find_chain(match)
     if found is None:
-        return "" if match["core"].op != "erf" else "what is made of the erf is no gelu"
+        return ""
     chain, index = found
     if not _agrees(_run(match.editor, chain, "float32"), _values_of(index, "float32"), _OF_FLOAT32):
         return f"the chain overflows where {_FUNCTIONS[index][0]} does not"
     for node in chain.nodes[:-1]:
-        readers = match.editor.consumers[node.output]
-        names = [reader.name for reader in readers if reader not in chain.nodes]
-        if node.output in match.editor.graph.outputs:
-            names.append("the graph's output")
-        if names:
-            return f"{node.output.name} is also read by {', '.join(names)}"
+        reason = match.editor.other_readers(node.output, *chain.nodes)
+        if reason is not None:
+            return reason
     return None
 
 
 def _rewrite(match: Match) -> None:
-    found = _find(match)
+    found = find_chain(match)
     assert found is not None
     chain, index = found
     op, attributes = _FUNCTIONS[index]

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from ..ir import Graph, Node, Value
 from ..rewrite import Match, RewriteLog, Rule, apply_rules, pattern
-from ._views import Movement, Step, View, cheapest, cost_of, freed_by, movements_of, steps_to
+from ._movements import Movement, cheapest, cost_of, freed_by, steps_to
+from ._views import Step, View, movements_of
 
 
 def _added(match: Match) -> Node:
@@ -34,7 +35,7 @@ def _common_reason(match: Match) -> str | None:
     if product.attribute("activation") is not None:
         return "the product already has an activation"
     if _other(match) is added.output:
-        return "the product is added to itself"
+        return ""
     reason = match.editor.other_readers(added.output, add)
     if reason is None and added is not product:
         reason = match.editor.other_readers(product.output, added)
@@ -77,11 +78,11 @@ def _check_bias(match: Match) -> str | None:
         return ""
     product = match["product"]
     if _added(match).output.shape[-1] != product.output.shape[-1]:
-        return "the vector is added behind a reshape that splits the product's columns"
+        return ""
     if product.inputs[2] is not None:
         return "the product already has a bias"
     if _is_left_to_bias_relu(match):
-        return "left to fuse_bias_relu"
+        return ""
     return _common_reason(match)
 
 
@@ -113,7 +114,7 @@ def _check_addend(match: Match) -> str | None:
     if product.inputs[3] is not None and _other_branch(match) is None:
         return "the product already has an addend"
     if _is_left_to_bias_relu(match) and _is_vector(match):
-        return "left to fuse_bias_relu"
+        return ""
     return _common_reason(match)
 
 

@@ -45,11 +45,9 @@ def _rewrite(match: Match) -> None:
 def _check_addend(match: Match) -> str | None:
     add, norm = match["add"], match["norm"]
     other = other_operand(add, norm.output)
-    if norm.inputs[2] is not None or other is norm.output:
-        return "the norm already has an addend" if other is not norm.output else ""
-    if other.shape != norm.output.shape:
+    if norm.inputs[2] is not None or other is norm.output or other.shape != norm.output.shape:
         return ""
-    return match.editor.other_readers(norm.output, add)
+    return "" if match.editor.other_readers(norm.output, add) else None
 
 
 def _rewrite_addend(match: Match) -> None:

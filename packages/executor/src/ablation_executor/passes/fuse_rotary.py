@@ -24,6 +24,8 @@ from ._rotation import FOLLOWED_OPS, LEAD, Follower, Table, is_table, repeats_ha
 
 #: Nodes between x and the end of a rotation.
 _MOST_NODES = 32
+_BY_BATCH = "the cosines and sines differ between the items of a batch"
+_NO_PAIRS = "the elements are not turned in pairs of halves or neighbours, by a cosine and a sine"
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,19 @@ def _take_apart(editor: Editor, end: Node) -> _Rotation | str:
         return reason
     for x in _origins(editor, end):
         follower = Follower(editor, x)
-        terms = follower.terms(end.output)
-        found = "" if terms is None else _pair_up(follower, terms)
+        found = _turned(follower, end)
         if isinstance(found, _Rotation):
             return found
         reason = reason or found
     return reason
+
+
+def _turned(follower: Follower, end: Node) -> _Rotation | str:
+    """The rotation of the follower's value that ends in a node, or why there is none."""
+    terms = follower.terms(end.output)
+    if terms is None:
+        return _BY_BATCH if follower.is_by_batch else ""
+    return _pair_up(follower, terms)
 
 
 def _pair_up(follower: Follower, terms: Array) -> _Rotation | str:
@@ -98,22 +107,22 @@ def _pair_up(follower: Follower, terms: Array) -> _Rotation | str:
     if turned == 0:
         return ""
     if np.any(itself.sum(axis=0) != 1) or np.any(count[:turned] != 2):
-        return "an element is not made of itself and one other"
+        return _NO_PAIRS
     columns = np.arange(len(count))
     straight = terms[itself.argmax(axis=0), columns]
     across = terms[(is_there & ~itself).argmax(axis=0), columns][:turned]
     straight, rest = straight[:turned], straight[turned:]
     if np.any(count[turned:] != 1) or np.any(rest["table"] >= 0) or np.any(rest["sign"] != 1):
-        return "the rest of a head is not left as it is"
+        return _NO_PAIRS
     if np.any(straight["table"] < 0) or np.any(across["table"] < 0):
-        return "an element is not multiplied by a table"
+        return _NO_PAIRS
     if np.any(np.abs(straight["sign"]) != 1) or np.any(np.abs(across["sign"]) != 1):
-        return "an element is scaled"
+        return _NO_PAIRS
     index = np.arange(turned)
     for pairs, partner in (("interleaved", index ^ 1), ("halves", (index + turned // 2) % turned)):
         if turned % 2 == 0 and np.array_equal(across["place"], partner):
             return _Rotation(follower, straight, across, pairs)
-    return "the elements are neither paired with neighbours nor with the other half"
+    return _NO_PAIRS
 
 
 def _factors(tables: list[Table], terms: Array) -> Array | None:
@@ -170,10 +179,8 @@ def _angles(rotation: _Rotation) -> tuple[_Angles, _Angles] | str:
         value = _value(rotation, one, other)
         if value is not None:
             angles.append(value)
-        elif factors is None or others is None:
-            return f"the {name} are neither constants nor a table of (S, r / 2), once or twice"
-        elif not np.array_equal(factors, others):
-            return f"the two {name} of a pair differ"
+        elif factors is None or others is None or not np.array_equal(factors, others):
+            return f"the {name} are no table of (S, r / 2), and not known to be one twice"
         else:
             angles.append(factors)
     return angles[0], angles[1]
@@ -243,7 +250,7 @@ def _check_part(match: Match) -> str | None:
     if joined.attribute("axis") != last or any(value is not None for value in joined.inputs[2:]):
         return ""
     if part.inputs[0] is not rest.inputs[0] or part.inputs[0] is None:
-        return "what is turned and what is left are not of one head"
+        return ""
     size = part.inputs[0].shape[-1]
     places = [
         tuple(node.attribute(name) for name in ("axis", "start", "stop")) for node in (part, rest)
@@ -251,7 +258,7 @@ def _check_part(match: Match) -> str | None:
     turned = part.output.shape[-1]
     if places != [(last, 0, turned), (last, turned, size)]:
         return "what is turned is not the first part of a head, and what is left the rest"
-    return match.editor.other_readers(rotary.output, joined)
+    return "" if match.editor.other_readers(rotary.output, joined) else None
 
 
 def _rewrite_part(match: Match) -> None:

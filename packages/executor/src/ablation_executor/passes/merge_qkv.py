@@ -25,6 +25,7 @@ import numpy as np
 from ..constants import frozen
 from ..ir import Graph, Node, Shape, Value
 from ..rewrite import Editor, Match, RewriteLog, Rule, apply_rules, pattern
+from ._movements import SHORTER_MOVEMENTS, cheapest, steps_to
 from ._qkv_parts import (
     SWAP,
     Part,
@@ -36,7 +37,6 @@ from ._qkv_parts import (
     reason_of_readers,
     scales_weights,
 )
-from ._views import SHORTER_MOVEMENTS, cheapest, steps_to
 
 
 def _check(match: Match) -> str | None:

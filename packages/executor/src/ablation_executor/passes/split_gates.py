@@ -28,7 +28,7 @@ def _slice_of_product(editor: Editor, value: Value | None) -> tuple[Node, Node] 
     return (piece, product) if is_last else None
 
 
-def _parts(match: Match) -> tuple[Node, list[Node]] | None:
+def find_parts(match: Match) -> tuple[Node, list[Node]] | None:
     """The product and its two slices."""
     found = [_slice_of_product(match.editor, value) for value in match["gated"].inputs]
     if found[0] is None or found[1] is None or found[0][1] is not found[1][1]:
@@ -37,24 +37,21 @@ def _parts(match: Match) -> tuple[Node, list[Node]] | None:
 
 
 def _check(match: Match) -> str | None:
-    editor, parts = match.editor, _parts(match)
+    editor, parts = match.editor, find_parts(match)
     if parts is None:
         return ""
     product, slices = parts
     weight, bias = product.inputs[1:3]
-    if weight is None or editor.constant(weight) is None or len(weight.shape) != 2:
-        return "the weight of the product is not a constant matrix"
-    if bias is not None and editor.constant(bias) is None:
-        return "the bias of the product is not a constant"
+    if slices[0] is slices[1]:
+        return ""
+    for value in (weight, bias):
+        if value is not None and editor.constant(value) is None:
+            return f"{value.name} of {product.name} is not a constant"
+    if weight is None or len(weight.shape) != 2:
+        return ""
     if product.inputs[3] is not None or product.attribute("activation") is not None:
         return "the product has an addend or an activation"
-    if slices[0] is slices[1]:
-        return "both parts are the same columns"
-    readers = editor.consumers[product.output]
-    names = [node.name for node in readers if node not in slices]
-    if product.output in editor.graph.outputs:
-        names.append("the graph's output")
-    return f"{product.output.name} is also read by {', '.join(names)}" if names else None
+    return editor.other_readers(product.output, *slices)
 
 
 def _columns(editor: Editor, value: Value, piece: Node, axis: int) -> Value:
@@ -70,7 +67,7 @@ def _columns(editor: Editor, value: Value, piece: Node, axis: int) -> Value:
 
 
 def _rewrite(match: Match) -> None:
-    editor, parts = match.editor, _parts(match)
+    editor, parts = match.editor, find_parts(match)
     assert parts is not None
     product, slices = parts
     a, weight, bias = product.inputs[:3]
@@ -84,7 +81,7 @@ def _rewrite(match: Match) -> None:
     editor.drop_unread([product])
 
 
-RULES = (Rule("split_gates", (pattern("gated", "mul"),), _check, _rewrite),)
+RULES = (Rule("split_gates", (pattern("gated", "mul|silu_mul"),), _check, _rewrite),)
 
 
 def split_gates(graph: Graph, log: RewriteLog) -> Graph:

@@ -22,6 +22,7 @@ from typing import Any
 from . import options as _options
 from .compiled import CompiledGraph
 from .counters import COUNTERS, Report
+from .registration import allow_again
 from .thread_count import THREADS
 
 __all__ = ["Report", "ablation", "report"]
@@ -53,3 +54,4 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+allow_again()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-from ..building import BUILDING
+from ..capturing import capturing
 from ..refusal import ExportError, Refusal, error_of
 from ..workspace import Workspace
 from . import cost, entry
@@ -91,7 +91,7 @@ class CompiledGraph:
         division = self._divisions.get(key)
         if division is not None:
             return division
-        with BUILDING:
+        with capturing():
             if key in self._divisions:
                 return self._divisions[key]
             if self._is_symbolic and not self._options.require_full:
@@ -140,7 +140,8 @@ class CompiledGraph:
         weights |= captured.held
         coverage = coverage_of(captured.module, weights)
         full = self._options.require_full
-        gains = bool if full else partial(cost.gains, costs=entry.costs())
+        costs = cost.FREE if self._options.every_part else entry.costs()
+        gains = bool if full else partial(cost.gains, costs=costs)
         plan = divide(captured.module.graph, coverage, gains)
         if self._options.require_full and any(map(_is_op, coverage.reasons)):
             return _Division(None, "", _not_full(coverage))

@@ -76,6 +76,10 @@ class Costs:
     dispatch_ns: float
 
 
+#: Every part with a product gains.
+FREE = Costs(0.0, 0.0)
+
+
 def gains(nodes: Iterable[torch.fx.Node], costs: Costs) -> bool:
     """Whether a part of these nodes is predicted to be faster here than in PyTorch."""
     computing = [node for node in nodes if is_computing(node)]

@@ -19,13 +19,15 @@ class Options:
     `require_full`: raise ExportError where PyTorch would have to run an op of a graph. `dryrun`:
     say what would run here, and let PyTorch run everything. `threads`: at most so many threads;
     None is what torch.get_num_threads() says. `kernels`: the kernel of an op by name, as
-    `ablation_executor.compile` takes it.
+    `ablation_executor.compile` takes it. `every_part`: also run here the parts with a product that
+    are predicted to be slower than in PyTorch.
     """
 
     require_full: bool = False
     dryrun: bool = False
     threads: int | None = None
     kernels: Mapping[str, str] = field(default_factory=dict)
+    every_part: bool = False
 
 
 def parse(options: Any) -> Options:
@@ -42,7 +44,7 @@ def parse(options: Any) -> Options:
                 f"{_WHERE}: unknown option {name!r}; did you mean {near!r}? Accepted:"
                 f" {', '.join(names)}"
             )
-    for name in ("require_full", "dryrun"):
+    for name in ("require_full", "dryrun", "every_part"):
         if not isinstance(options.get(name, False), bool):
             raise _wrong(TypeError, name, options[name], "True or False")
     threads = options.get("threads")

@@ -74,7 +74,8 @@ def test_names_of_points_come_back() -> None:
 def test_orders_of_more_than_ten_factors_come_back() -> None:
     lattice = Lattice.of(toy())
     assert len(lattice.factors) > 10
-    points, at, order = set(lattice.points()), lattice.base, []
+    points, at = set(lattice.points()), lattice.base
+    order: list[int] = []
     while at != lattice.top:
         raised = [(*at[:i], at[i] + 1, *at[i + 1 :]) for i in range(len(at))]
         # The last factors first, whose digits are letters

@@ -14,49 +14,37 @@ import torch
 from torch import fx, nn
 
 from ..suite import Profile
-from . import adapter
+from . import adapter, torch_parts
 from .adapter import Model, Runner, as_arrays, as_tensors, clock_read_ns
-
-MOVEMENT = {"view", "reshape", "transpose", "permute", "contiguous"}
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One traced node, ready to be called on the environment of results."""
+    """One traced node, ready to be called on the environment of results.
+
+    `category` is None for one that gives no tensor, as the size of one: it is not timed.
+    """
 
     name: str
     op: str
-    category: str
+    category: str | None
     call: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     last_uses: tuple[str, ...]
 
 
-def _category(node: fx.Node, module: nn.Module | None, op: str) -> str:
-    """The part of the breakdown of one node; a Linear's bias cannot be told from its product."""
-    if isinstance(module, nn.LayerNorm):
-        return "layer_norm"
-    if isinstance(module, nn.Linear):
-        return "linear"
-    if op in MOVEMENT:
-        return "movement"
-    if op in ("matmul", "softmax", "truediv", "scaled_dot_product_attention"):
-        return "attention"
-    mask = [part for part in node.all_input_nodes if part.op == "get_attr"]
-    return "attention" if mask else "element_wise"
-
-
 def _method(name: str) -> Callable[..., Any]:
     return lambda value, *args, **kwargs: getattr(value, name)(*args, **kwargs)
 
 
-def _steps(traced: fx.GraphModule) -> list[_Step]:
-    """The nodes that compute something, in order, each with the results it is the last to use."""
-    modules = dict(traced.named_modules())
-    nodes = [
-        node for node in traced.graph.nodes if node.op not in ("placeholder", "output", "get_attr")
-    ]
+def _steps(graph: fx.Graph, root: nn.Module) -> list[_Step] | None:
+    """The nodes that compute something, in order, each with the results it is the last to use; None
+    where the part of one of them cannot be told."""
+    found = torch_parts.categories(graph, root)
+    if found is None:
+        return None
+    nodes = [node for node in graph.nodes if node.op not in ("placeholder", "output", "get_attr")]
     last: dict[str, str] = {}
     for node in nodes:
         for used in node.all_input_nodes:
@@ -64,20 +52,33 @@ def _steps(traced: fx.GraphModule) -> list[_Step]:
                 last[used.name] = node.name
     steps = []
     for node in nodes:
-        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        module = root.get_submodule(str(node.target)) if node.op == "call_module" else None
+        op = torch_parts.op_name(node, module)
         call: Callable[..., Any]
         if module is not None:
-            call, op = module, type(module).__name__
-        elif node.op == "call_method":
-            call, op = _method(str(node.target)), str(node.target)
+            call = module
         else:
-            call, op = node.target, node.target.__name__
-            if call is operator.truediv:
-                op = "truediv"
+            call = _method(str(node.target)) if node.op == "call_method" else node.target
         used_last = tuple(name for name, user in last.items() if user == node.name)
-        category = _category(node, module, op)
-        steps.append(_Step(node.name, op, category, call, node.args, node.kwargs, used_last))
+        steps.append(_Step(node.name, op, found.get(node), call, node.args, node.kwargs, used_last))
     return steps
+
+
+class _Tracer(fx.Tracer):
+    """Trace a call with so many tensors by position, in which every other argument has its default:
+    what a stand-in for a tensor does in the place of None would be another path."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._count = count
+
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        """Return the function to trace, and the module with stand-ins for its inputs."""
+        inputs = (f"input_{number}" for number in range(self._count))
+        proxies = [self.create_proxy("placeholder", name, (), {}) for name in inputs]
+        return root_fn, [self.root, *proxies]
 
 
 class TorchRunner(Runner):
@@ -98,21 +99,23 @@ class TorchRunner(Runner):
         self._input_names: list[str] = []
 
     def _trace(self) -> list[_Step] | None:
-        """Return the steps of the module; None where its path depends on the inputs' values."""
+        """Return the steps of the module; None where its path depends on the inputs' values, or the
+        part of a step cannot be told: a wrong breakdown is worse than none."""
         if self._steps is None and self._is_traceable:
             try:
-                traced = fx.symbolic_trace(self._module)
+                graph = _Tracer(len(self._inputs)).trace(self._module)
             except Exception:
                 # Whatever forward does with a stand-in for a tensor: the module runs without a
                 # breakdown
                 self._is_traceable = False
                 return None
-            for node in traced.graph.nodes:
+            self._steps = _steps(graph, self._module)
+            self._is_traceable = self._steps is not None
+            for node in graph.nodes:
                 if node.op == "placeholder":
                     self._input_names.append(node.name)
                 elif node.op == "get_attr":
-                    self._constants[node.name] = operator.attrgetter(str(node.target))(traced)
-            self._steps = _steps(traced)
+                    self._constants[node.name] = operator.attrgetter(str(node.target))(self._module)
         return self._steps
 
     def profile(self, repeat: int) -> Profile | None:
@@ -121,13 +124,14 @@ class TorchRunner(Runner):
         steps = self._trace()
         if steps is None:
             return None
-        times = np.zeros((repeat, len(steps)), dtype=np.int64)
+        timed = [step for step in steps if step.category is not None]
+        times = np.zeros((repeat, len(timed)), dtype=np.int64)
         totals = []
         for row in times:
             start = perf_counter_ns()
             self._run(steps, row)
             totals.append(perf_counter_ns() - start)
-        ops = [{"name": s.name, "op": s.op, "category": s.category, "kernel": None} for s in steps]
+        ops = [{"name": s.name, "op": s.op, "category": s.category, "kernel": None} for s in timed]
         return Profile(ops, times.tolist(), totals)
 
     def _run(self, steps: list[_Step], row: npt.NDArray[np.int64]) -> None:
@@ -137,12 +141,14 @@ class TorchRunner(Runner):
         def find(node: fx.Node) -> Any:
             return values[node.name]
 
-        for index, step in enumerate(steps):
+        taken = iter(range(len(row)))
+        for step in steps:
             args = fx.map_arg(step.args, find)
             kwargs = fx.map_arg(step.kwargs, find)
             start = perf_counter_ns()
             result = step.call(*args, **kwargs)
-            row[index] = perf_counter_ns() - start
+            if step.category is not None:
+                row[next(taken)] = perf_counter_ns() - start
             values[step.name] = result
             del args, kwargs, result
             for name in step.last_uses:
@@ -153,7 +159,7 @@ class TorchRunner(Runner):
         steps = self._trace()
         if steps is None:
             return {}
-        n_calls = len(steps)
+        n_calls = sum(step.category is not None for step in steps)
         return {"n_calls": n_calls, "timing_overhead_ns": n_calls * clock_read_ns() * 2}
 
 

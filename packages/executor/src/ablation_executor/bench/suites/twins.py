@@ -31,7 +31,7 @@ def with_twins(
 
 
 def _again(variant: Variant, twin: str) -> Variant:
-    what = f"{variant.name} once more: what the two differ by is noise"
+    what = f"{variant.name} once more: their difference is noise"
     # An empty worker and printed name become the twin's own.
     return replace(
         variant,

@@ -119,7 +119,7 @@ def test_what_a_factory_may_give(given: Any, expected: Any) -> None:
     ("source", "text"),
     [
         ("make = 3", "make is a int, not a function"),
-        ("def make(): return 3", "the factory gives a int; accepted: (module"),
+        ("def make(): return 3", "the factory returns a int; accepted: (module"),
         ("def make(): raise OSError('no')", "OSError: no (own.py:1)"),
         ("import torch\ndef make(): return torch.nn.ReLU().double(), (3,)", "have no tensor"),
         ("import torch\ndef make(): return torch.nn.ReLU(), (torch.ones(2).half(),)", "float16"),

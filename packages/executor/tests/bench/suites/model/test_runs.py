@@ -117,12 +117,12 @@ def test_the_others_are_measured_where_ours_is_not(folder: Path) -> None:
     ("words", "source", "texts"),
     [
         (["--module", "own.py"], "", ["path.py:factory"]),
-        (["--module", "none.py:make"], "", ["no file none.py"]),
+        (["--module", "none.py:make"], "", ["no such file none.py"]),
         (["--module", "own.py:mak"], "def make(): ...", ["no 'mak'", "did you mean 'make'"]),
-        (["--module", "own.py:make", "--seq", "3"], "", ["--seq shape a model"]),
-        (["--module", "own.py:make", "--model", "gpt2"], "", ["exclude each other"]),
+        (["--module", "own.py:make", "--seq", "3"], "", ["--seq: options of --model"]),
+        (["--module", "own.py:make", "--model", "gpt2"], "", ["give one of them"]),
         (["--model", "nanogtp"], "", ["did you mean 'nanogpt'"]),
-        (["--model", "encoder-pre-norm", "--attention", "eager"], "", ["has sdpa"]),
+        (["--model", "encoder-pre-norm", "--attention", "eager"], "", ["accepts sdpa"]),
     ],
 )
 def test_bad_requests_are_refused_with_status_2(

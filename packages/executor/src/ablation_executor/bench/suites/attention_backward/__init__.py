@@ -49,7 +49,7 @@ class AttentionBackward(Suite):
     """The suite; see the module."""
 
     name = NAME
-    what = "attention forward, backward and the memory between them"
+    what = "attention forward, backward, and the memory kept between them"
     baseline = SDPA
     twins = TWINS
     tiers: Mapping[str, str] = {

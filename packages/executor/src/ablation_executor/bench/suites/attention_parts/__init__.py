@@ -75,7 +75,7 @@ class AttentionParts(Suite):
         """The forms have as many keys as queries; PyTorch's softmax is always safe."""
         if program_name(variant.name) in FORMS:
             if case.Nq != case.Nk:
-                text = f"as many keys as queries; {case.Nq} queries, {case.Nk} keys"
+                text = f"needs as many keys as queries; {case.Nq} queries, {case.Nk} keys"
                 return Refusal("unsupported", "shape", text)
             return None
         if case.get("softmax") == UNSAFE:

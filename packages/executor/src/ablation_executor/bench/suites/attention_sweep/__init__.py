@@ -34,7 +34,7 @@ class AttentionSweep(Suite):
     """The suite; see the module."""
 
     name = cases.NAME
-    what = "the forward of attention over lengths, heads, masks and threads"
+    what = "forward attention over lengths, heads, masks and threads"
     baseline = SDPA_FLASH
     tiers = cases.TIERS
     twins = TWINS
@@ -73,7 +73,7 @@ class AttentionSweep(Suite):
         """To build takes seconds a case, and a scalar kernel is slow: one case of each is enough
         to see that they run."""
         if variant.name in RUNTIME_NAMES:
-            text = "quick runs leave out the runtimes of others"
+            text = "quick runs leave out other runtimes"
             return Refusal("skipped", "policy", text)
         if variant.origin == "inductor" and not cases.is_main(case):
             text = f"quick runs compile only for N {cases.QUICK_LENGTH} causal"

@@ -19,7 +19,7 @@ TIERS: Mapping[str, str] = {
     "paper": "the published sizes: B4 H12 d64 causal, N from 2048 to 16384",
     "cpu": "B1 H12 d64, causal and full, N from 256 to 4096",
     "rect": "B1 H12 d64, fewer or more queries than keys, one query among them",
-    "odd": "N 1000, d 80: what no block divides",
+    "odd": "N 1000, d 80: sizes that no tile divides",
     "half": "B1 H12 d64 in 16 bits: bfloat16 at N 1024 full and causal and 4096 causal, float16 at "
     "N 1024 causal",
     "crossover": "B1 d64, N from 128 to 8192 by 1, 4 and 12 heads: where tiles win over scores",

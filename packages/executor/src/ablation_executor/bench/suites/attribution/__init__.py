@@ -40,7 +40,7 @@ class AttributionSuite(Suite):
     """The block of each config, or a module, under every program of its factors."""
 
     name = SUITE_NAME
-    what = "what each optimization is worth, whatever the order: all programs of its factors"
+    what = "worth of each optimization over all orders: every program of its factors"
     baseline = BASE
     tiers: Mapping[str, str] = {**BLOCK.tiers, **MODEL.tiers}
     twins = tuple((name, name + SUFFIX) for name in (BASE, TOP))
@@ -60,14 +60,14 @@ class AttributionSuite(Suite):
         add_case_options(parser)
         add_model_options(parser, has_sizes=True)
         add = parser.add_argument
-        others = "factors that vary; the others are on (default: all)"
+        others = "factors to vary; the others are on (default: all)"
         add("--factors", metavar="A,B", help=others)
         limit = (
-            "programs of a case above which orders are drawn, four or more"
-            f" ({LIMIT}, quick {QUICK_LIMIT})"
+            "most programs of a case; above it, four or more orders are sampled"
+            f" (default: {LIMIT}, with --quick {QUICK_LIMIT})"
         )
         add("--limit", type=whole_number(2, MAX_LIMIT), metavar="N", help=limit)
-        counters = "count what each program does in a call, and time nothing"
+        counters = "count the work of each program, and time nothing"
         add("--counters-only", action="store_true", help=counters)
 
     def default_tiers(self, device: str) -> Sequence[str]:
@@ -96,7 +96,7 @@ class AttributionSuite(Suite):
         their programs are planned here."""
         if is_asked_for(options, [name for name in SHAPING if name not in BLOCK.case_options]):
             if options.configs is not None or options.skip_large:
-                raise UsageError("--module and --model exclude --configs and --skip-large")
+                raise UsageError("--module and --model: leave out --configs and --skip-large")
             cases = named_cases(options, threads)
             MODEL.plan_all(cases, options.seed or 0)
         elif all(suite_of(case) is BLOCK for case in cases):
@@ -207,7 +207,7 @@ class AttributionSuite(Suite):
         """Nothing is run where only counters are asked for; what stands outside the lattice is of
         configs or of modules."""
         if self._counters_only:
-            return Refusal("skipped", "selection", "--counters-only: counted, and not timed")
+            return Refusal("skipped", "selection", "--counters-only: counted, not timed")
         if variant.name not in REFERENCES:
             return None
         if variant.name not in references_of(case):
@@ -294,7 +294,7 @@ def _variant(name: str) -> Variant:
     of = program_name(name)
     what = {BASE: "everything off", TOP: "everything on"}.get(name, f"on: {name}")
     if of != name:
-        what = f"{of} once more: what the two differ by is noise"
+        what = f"{of} once more: their difference is noise"
     return Variant(name, "ablation", what=what, worker="kernels", group="Programs")
 
 

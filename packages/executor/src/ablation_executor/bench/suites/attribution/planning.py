@@ -191,7 +191,7 @@ def plans_of(cases: Sequence[Case], limit: int, seed: int) -> dict[str, CasePlan
     variables = thread_variables(max(case.threads for case in cases))
     arguments = ["--limit", str(limit), "--seed", str(seed), *labels]
     try:
-        told = children.json_of(__package__, arguments, variables)
+        found = children.json_of(__package__, arguments, variables)
     except children.ChildFailed as failed:
         raise UsageError(f"the programs cannot be planned ({failed})") from None
     return {
@@ -203,5 +203,5 @@ def plans_of(cases: Sequence[Case], limit: int, seed: int) -> dict[str, CasePlan
             plan["n_programs"],
             None if plan["orders"] is None else tuple(plan["orders"]),
         )
-        for label, plan in told.items()
+        for label, plan in found.items()
     }

@@ -62,10 +62,15 @@ def add_case_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose cases: sizes, layers and batch."""
     add = parser.add_argument
     add("--configs", metavar="A,B", help="model sizes (default: all nine)")
-    layers = f"blocks one after another, each with weights of its own, 1 to {MAX_LAYERS} (1)"
+    layers = f"blocks in sequence, each with its own weights, 1 to {MAX_LAYERS} (default: 1)"
     add("--layers", type=whole_number(1, MAX_LAYERS), metavar="N", help=layers)
-    add("--batch", type=whole_number(1, MAX_BATCH), metavar="N", help="sequences at once (1)")
-    add("--skip-large", action="store_true", help="leave out seq_len of 4096 and more")
+    add(
+        "--batch",
+        type=whole_number(1, MAX_BATCH),
+        metavar="N",
+        help="sequences per call (default: 1)",
+    )
+    add("--skip-large", action="store_true", help="leave out seq_len of 4096 or more")
 
 
 class BlockSuite(Suite):
@@ -89,12 +94,12 @@ class BlockSuite(Suite):
         """Add the options of the published interface."""
         add_case_options(parser)
         add = parser.add_argument
-        add("--all-variants", action="store_true", help="all variants for large sizes too")
+        add("--all-variants", action="store_true", help="measure all variants at large sizes, too")
         add(
             "--baselines",
             metavar="A,B",
-            help="other runtimes to run besides, all or none (default: all; one that is not "
-            "installed says how). --variants league is what their table compares",
+            help="other runtimes to measure, all or none (default: all; one that is not installed "
+            "has a row with the command that installs it)",
         )
 
     def cases(self, tier: str, threads: Sequence[int], device: str) -> list[Case]:
@@ -124,13 +129,13 @@ class BlockSuite(Suite):
         if options.skip_large:
             cases = [case for case in cases if not config_of(case).is_long]
             if not cases:
-                raise UsageError("--skip-large leaves none of the named configs")
+                raise UsageError("--skip-large leaves out all named configs")
         return cases
 
     def chosen_variants(self, options: argparse.Namespace, given: list[str] | None) -> list[str]:
         """The rungs named, all, or `league`, and the other runtimes of `--baselines`."""
         if given is not None and options.all_variants:
-            raise UsageError("--variants and --all-variants exclude each other")
+            raise UsageError("--variants and --all-variants: give one of them")
         names = LADDER_NAMES
         if given is not None and [name.lower() for name in given] == ["league"]:
             names = [name for name in LADDER_NAMES if name in LEAGUE_SELECTION]
@@ -237,7 +242,7 @@ def gains_by_strassen(config: Config) -> bool:
 
 
 def _chosen_baselines(text: str | None) -> list[str]:
-    """Return the other runtimes that run besides the rungs: all without the option."""
+    """Return the other runtimes to run with the rungs: all without the option."""
     given = "all" if text is None else text.strip().lower()
     if given in ("all", "none"):
         return LEAGUE_NAMES if given == "all" else []

@@ -67,13 +67,13 @@ class Config:
     def stacked(self, layers: int) -> Config:
         """This config with some number of layers; ValueError below 1."""
         if layers < 1:
-            raise ValueError(f"layers is {layers}; accepted: 1 and more")
+            raise ValueError(f"layers is {layers}; accepted: 1 or more")
         return replace(self, layers=layers)
 
     def batched(self, batch: int) -> Config:
         """This config with some number of sequences; ValueError below 1."""
         if batch < 1:
-            raise ValueError(f"batch is {batch}; accepted: 1 and more")
+            raise ValueError(f"batch is {batch}; accepted: 1 or more")
         return replace(self, batch=batch)
 
     def case(self, threads: int, layers: int | None = None) -> Case:

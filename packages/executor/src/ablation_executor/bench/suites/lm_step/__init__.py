@@ -27,7 +27,7 @@ class LanguageModelStep(Suite):
     """The suite; see the module."""
 
     name = NAME
-    what = "a step of training a decoder-only language model: forward, backward, optimizer"
+    what = "a training step of a decoder-only language model: forward, backward, optimizer"
     baseline = SDPA
     twins = TWINS
     tiers = TIERS
@@ -59,10 +59,10 @@ class LanguageModelStep(Suite):
         name = program_name(variant.name)
         world_size = world_size_of(name)
         if (world_size is not None) != (case.tier == PARALLEL):
-            text = f"data parallel training is measured in tier {PARALLEL}, and nothing else is"
+            text = f"tier {PARALLEL} measures data parallel training, and nothing else"
             return Refusal("skipped", "policy", text)
         if case.tier == WARM_UP and name != SDPA:
-            return Refusal("skipped", "policy", f"the study of warm-up is made with {SDPA}")
+            return Refusal("skipped", "policy", f"the study of warm-up measures {SDPA} alone")
         if world_size is not None and case.device == "cpu":
             used, there = world_size * case.threads, default_threads()
             if used > there:

@@ -47,8 +47,8 @@ def unlikely_start(loss: float, vocab: int) -> str | None:
     if abs(loss - equal) < FIRST_LOSS_LIMIT:
         return None
     return (
-        f"the first loss is {loss:.3f}, that of equal probabilities {equal:.3f}, "
-        f"allowed apart {FIRST_LOSS_LIMIT}"
+        f"the first loss is {loss:.3f}; equal probabilities give {equal:.3f}, "
+        f"and {FIRST_LOSS_LIMIT} is the largest difference allowed"
     )
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 import ablation_kernels
+from ablation_kernels.machine import isa_flags
 
 from ...case import Case
-from ...machine import isa_flags
 from ...suite import Verdict
 from ...worker import is_out_of_memory
 from ..pytorch.program import TorchProgram

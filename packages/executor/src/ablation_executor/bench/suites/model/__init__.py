@@ -36,7 +36,7 @@ class ModelSuite(Suite):
     """Modules of `--module` and `--model`; what a case is, a process of its own finds out first."""
 
     name = SUITE_NAME
-    what = "a module of yours or a named model: PyTorch, other runtimes, and our ladder on it"
+    what = "your module or a named model: PyTorch, other runtimes, and our ladder"
     baseline = EAGER
     tiers: Mapping[str, str] = TIERS
     twins = TWINS
@@ -53,7 +53,7 @@ class ModelSuite(Suite):
     def add_options(self, parser: argparse.ArgumentParser) -> None:
         """Add the options that name modules and models."""
         add_options(parser)
-        keep = "measure the other runtimes where our runtime does not cover a module"
+        keep = "measure the other runtimes, too, if ours does not cover a module"
         parser.add_argument(OPTION, action="store_true", help=keep)
 
     def chosen_cases(
@@ -141,11 +141,11 @@ class ModelSuite(Suite):
         plan, name = self.plan(case), program_name(variant.name)
         if name not in BY_NAME or plan.passes is None:
             return {}
-        told = {"exported_calls": plan.exported_calls} if name == DEFAULT else {}
+        facts = {"exported_calls": plan.exported_calls} if name == DEFAULT else {}
         return {
             "parent": variant.parent and ladder.parent_of(name, plan.passes),
             "passes": list(BY_NAME[name].passes(plan.passes)),
-            "details": {key: value for key, value in told.items() if value is not None},
+            "details": {key: value for key, value in facts.items() if value is not None},
         }
 
     def supports(self, variant: Variant, case: Case) -> Refusal | None:

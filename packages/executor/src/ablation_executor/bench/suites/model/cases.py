@@ -19,9 +19,9 @@ from .architectures import ATTENTIONS, BY_NAME, DEFAULT_LENGTH, MAX_LENGTH, REAL
 SUITE_NAME = "model"
 LAYER, WHOLE, MODULE = "layer", "whole", "module"
 TIERS = {
-    LAYER: "layers of a named model, without what is before and behind them",
+    LAYER: "layers of a named model, without embedding and head",
     WHOLE: "a named model from its token ids, image or sound to its result",
-    MODULE: "a module of yours: --module path.py:factory",
+    MODULE: "your module: --module path.py:factory",
 }
 # What a run without names measures: it needs PyTorch alone.
 DEFAULT_MODELS = ("encoder-pre-norm", "nanogpt")
@@ -33,20 +33,25 @@ CASE_OPTIONS = ("module", "model", *SHAPING)
 def add_options(parser: argparse.ArgumentParser, *, has_sizes: bool = False) -> None:
     """Add the options that choose cases; `has_sizes` where `--layers` and `--batch` are there."""
     add = parser.add_argument
-    factory = "a function of a file that returns a module and its example inputs"
-    add("--module", metavar="PATH:NAME", help=f"{factory}: block.py:make")
-    add("--model", metavar="A,B", help="models by name, or all: see --list-models")
-    add("--list-models", action="store_true", help="print the models by name, and end")
-    add("--whole", action="store_true", help="the whole model, not its layers alone")
+    factory = "a function that returns a module and its example inputs"
+    add("--module", metavar="PATH:NAME", help=f"{factory}, as in block.py:make")
+    add("--model", metavar="A,B", help="models by name, or all")
+    add("--list-models", action="store_true", help="list the models and exit")
+    add("--whole", action="store_true", help="the whole model, not only its layers")
     if not has_sizes:
-        layers = "layers of a named model (1, of a whole model all)"
+        layers = "layers of a named model (default: 1, with --whole all)"
         add("--layers", type=whole_number(1, MAX_LAYERS), metavar="N", help=layers)
-        add("--batch", type=whole_number(1, MAX_BATCH), metavar="N", help="of a named model (1)")
-    length = f"length of the sequence of a named model ({DEFAULT_LENGTH})"
+        add(
+            "--batch",
+            type=whole_number(1, MAX_BATCH),
+            metavar="N",
+            help="batch of a named model (default: 1)",
+        )
+    length = f"sequence length of a named model (default: {DEFAULT_LENGTH})"
     add("--seq", type=whole_number(1, MAX_LENGTH), metavar="N", help=length)
-    attention = f"attention of a named model: {' or '.join(ATTENTIONS)} ({SDPA})"
+    attention = f"attention of a named model (default: {SDPA})"
     add("--attention", choices=ATTENTIONS, help=attention)
-    size = f"{' or '.join(architectures.SIZES)}: a model of the same structure, 128 wide ({REAL})"
+    size = f"the real model, or one of its structure that is 128 wide (default: {REAL})"
     add("--size", choices=architectures.SIZES, help=size)
 
 
@@ -56,18 +61,18 @@ def is_asked_for(options: argparse.Namespace, shaping: Sequence[str] = SHAPING) 
     if options.module is not None or options.model is not None:
         return True
     if given := [name for name in shaping if getattr(options, name)]:
-        raise UsageError(f"--{given[0]} shapes a model: name it by --model")
+        raise UsageError(f"--{given[0]} needs --model")
     return False
 
 
 def named_cases(options: argparse.Namespace, threads: Sequence[int]) -> list[Case]:
     """Return the cases of `--module` and `--model`; UsageError for what they cannot be."""
     if options.module is not None and options.model is not None:
-        raise UsageError("--module and --model exclude each other")
+        raise UsageError("--module and --model: give one of them")
     if options.module is not None:
         if shaping := [name for name in SHAPING if getattr(options, name)]:
-            told = ", ".join(f"--{name}" for name in shaping)
-            raise UsageError(f"{told} shape a model of --model; the factory of --module shapes its")
+            given = ", ".join(f"--{name}" for name in shaping)
+            raise UsageError(f"{given}: options of --model; --module takes them from its factory")
         return [module_case(options.module, count) for count in threads]
     names: Sequence[str] = architectures.NAMES
     if options.model.strip().lower() != "all":
@@ -82,7 +87,7 @@ def module_case(text: str, threads: int) -> Case:
     if not colon or not name.isidentifier() or not place.endswith(".py"):
         raise UsageError(f"--module {text!r}; accepted: path.py:factory, as in block.py:make")
     if not Path(place).is_file():
-        raise UsageError(f"--module {text!r}: there is no file {place}")
+        raise UsageError(f"--module {text!r}: no such file {place}")
     return make_case(SUITE_NAME, MODULE, threads=threads, module=quote(text, safe="/:.~"))
 
 
@@ -101,11 +106,11 @@ def _model_case(name: str, options: argparse.Namespace, threads: int) -> Case:
     """Return the case of a named model by the options; UsageError for what the model has not."""
     model = BY_NAME[name]
     if options.seq is not None and not model.has_length:
-        raise UsageError(f"--seq: {name} has a length of its own")
+        raise UsageError(f"--seq: {name} has a fixed length")
     attention = options.attention or model.attentions[0]
     if attention not in model.attentions:
-        told = ", ".join(model.attentions)
-        raise UsageError(f"--attention {attention}: {name} has {told}")
+        accepted = ", ".join(model.attentions)
+        raise UsageError(f"--attention {attention}: {name} accepts {accepted}")
     layers = options.layers or (model.n_layers if options.whole else 1)
     return model_case(
         name,

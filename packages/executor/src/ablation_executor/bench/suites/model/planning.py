@@ -123,7 +123,7 @@ def plans_of(cases: Sequence[Case], seed: int) -> dict[str, Plan]:
     try:
         told = children.json_of(__package__, ["--seed", str(seed), *labels], variables)
     except children.ChildFailed as failed:
-        raise UsageError(f"the modules cannot be looked at ({failed})") from None
+        raise UsageError(f"the modules cannot be inspected ({failed})") from None
     for label in labels:
         if failure := told[label].get("failure"):
             raise UsageError(f"{case_of(label).name}: {failure}")

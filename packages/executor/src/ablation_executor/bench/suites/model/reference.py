@@ -187,8 +187,8 @@ def compare(
     limits = {name: reference.limit(index) for index, name in enumerate(names)}
     if fingerprint is not None and fingerprint() != reference.fingerprint:
         reason = (
-            "the factory gives other weights or inputs in another process: seed what it draws, or"
-            " load it from a file"
+            "the factory returns other weights or inputs in another process: seed its random"
+            " numbers, or load them from a file"
         )
         return Verdict({}, limits, reason, 0)
     if len(results) != len(names):

@@ -81,7 +81,7 @@ def subject_of(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, An
         result = module(*args, **kwargs)
     names = tuple(name for name, _ in named_tensors(result))
     if not names:
-        raise UsageError("the module gives no tensor")
+        raise UsageError("the module returns no tensor")
     is_plain = not kwargs and all(map(_is_tensor, args)) and _is_tensor(result)
     # Copies: what changes an input must not change a weight
     dense = torch.contiguous_format
@@ -132,10 +132,10 @@ def unpacked(found: Any) -> tuple[nn.Module, tuple[Any, ...], Mapping[str, Any]]
     """Return the module, the arguments and the keyword arguments of what a factory gave;
     UsageError for anything else."""
     if not isinstance(found, tuple) or not 2 <= len(found) <= 3:
-        raise UsageError(f"the factory gives a {type(found).__name__}; {ACCEPTED}")
+        raise UsageError(f"the factory returns a {type(found).__name__}; {ACCEPTED}")
     module, *given = found
     if not isinstance(module, nn.Module):
-        raise UsageError(f"the factory gives a {type(module).__name__} first; {ACCEPTED}")
+        raise UsageError(f"the factory returns a {type(module).__name__} first; {ACCEPTED}")
     kinds = [type(part) for part in given]
     if kinds == [dict]:
         return module, (), given[0]
@@ -143,8 +143,8 @@ def unpacked(found: Any) -> tuple[nn.Module, tuple[Any, ...], Mapping[str, Any]]
         return module, given[0], {}
     if kinds == [tuple, dict]:
         return module, given[0], given[1]
-    told = ", ".join(kind.__name__ for kind in kinds)
-    raise UsageError(f"the factory gives a module with inputs of type {told}; {ACCEPTED}")
+    types = ", ".join(kind.__name__ for kind in kinds)
+    raise UsageError(f"the factory returns a module with inputs of type {types}; {ACCEPTED}")
 
 
 def _check(module: nn.Module, args: Any, kwargs: Any) -> None:

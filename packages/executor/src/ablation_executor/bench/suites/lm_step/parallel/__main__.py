@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from ablation_kernels.machine import cpu_model
 from ablation_report.rows import DEVICES, Row, row_faults
 from ablation_report.stats import row_time
 
 from ....case import Case
 from ....interrupt import EXIT_FAILED
-from ....machine import cpu_model, cuda_name
+from ....machine import cuda_name
 from ....measurement import NO_DEVICE, Settings, make_measurement, to_row
 from ....options import MAX_SEED, whole_number
 from ....run_writing import append_rows, new_run_id
@@ -109,17 +110,25 @@ def make_parser() -> argparse.ArgumentParser:
         type=whole_number(1, 1024),
         default=2,
         metavar="N",
-        help="how many, on this machine (2)",
+        help="processes on this machine (2)",
     )
     add("--size", choices=list(sizes_), default="tiny", help="(tiny)")
-    add("--batch", type=whole_number(1, 4096), default=4, metavar="N", help="of a process (4)")
+    add(
+        "--batch", type=whole_number(1, 4096), default=4, metavar="N", help="batch of a process (4)"
+    )
     add("--context", type=whole_number(1, 1 << 20), default=128, metavar="N", help="(128)")
     add("--vocab", type=whole_number(2, 1 << 20), default=10_000, metavar="N", help="(10000)")
-    add("--threads", type=whole_number(1, 1024), default=1, metavar="N", help="of a process (1)")
+    add(
+        "--threads",
+        type=whole_number(1, 1024),
+        default=1,
+        metavar="N",
+        help="threads of a process (1)",
+    )
     add("--device", choices=DEVICES, default="cpu", help="(cpu)")
     add("--steps", type=whole_number(3, 10_000), default=10, metavar="N", help="timed steps (10)")
     add("--seed", type=whole_number(0, MAX_SEED), default=0, metavar="N", help="(0)")
-    add("--rows", type=Path, metavar="FILE", help="append a row of each of the two to this file")
+    add("--rows", type=Path, metavar="FILE", help="append both rows to this file")
     # How the suite asks
     add("--case", type=json.loads, help=argparse.SUPPRESS)
     add("--control", type=Path, help=argparse.SUPPRESS)
