@@ -55,7 +55,7 @@ def points_of(
 
 
 def usual_value(point: Mapping[str, int]) -> float:
-    """ln(time of base / time): each level with a worth of its own, and two that buy the same."""
+    """ln(time of base / time): each level with a worth of its own, and two that save the same."""
     worths = {"folding": 0.3, "attention": 0.1, "simd": 0.2, "threads": 0.4, "packed_weights": 0.15}
     value = math.fsum(worth * point.get(name, 0) for name, worth in worths.items())
     both = min(point.get("folding", 0), point.get("threads", 0))

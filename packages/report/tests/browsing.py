@@ -7,9 +7,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 SITE = os.environ.get("ABLATION_SITE")
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 BROWSER = next((path for name in NAMES if (path := shutil.which(name))), None)
+# For tests that open the built site
+NEEDS_SITE = [
+    pytest.mark.skipif(BROWSER is None, reason=f"none of {', '.join(NAMES)} is installed"),
+    pytest.mark.skipif(SITE is None, reason="ABLATION_SITE is not set; nox -s site_tests sets it"),
+]
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",

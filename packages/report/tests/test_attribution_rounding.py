@@ -6,14 +6,17 @@ import math
 from decimal import ROUND_HALF_UP, Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablation_report.attribution.rounding import shares, times, worths
 
 LOGS = st.lists(st.floats(-2.5, 2.5), min_size=1, max_size=12)
+# However busy the machine
+any_time = settings(deadline=None)
 
 
+@any_time
 @given(LOGS)
 def test_printed_worths_multiply_to_the_printed_total(logs: list[float]) -> None:
     texts, total = worths(logs)
@@ -26,6 +29,7 @@ def test_printed_worths_multiply_to_the_printed_total(logs: list[float]) -> None
         assert abs(float(text) - math.exp(log)) <= last * (1 + 1e-9)
 
 
+@any_time
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=12))
 def test_shares_sum_to_the_total_and_stay_next_to_their_parts(parts: list[float]) -> None:
     total = round(math.fsum(parts))
@@ -34,6 +38,7 @@ def test_shares_sum_to_the_total_and_stay_next_to_their_parts(parts: list[float]
     assert all(abs(share - part) < 2 for share, part in zip(found, parts, strict=True))
 
 
+@any_time
 @given(LOGS, st.floats(1e3, 1e12))
 def test_printed_times_sum_to_the_printed_difference(logs: list[float], base: float) -> None:
     total = math.fsum(logs)

@@ -21,6 +21,7 @@ from attribution_samples import (
     run_of,
 )
 from samples import write_run
+from test_charts_attribution import sampled_run
 
 from ablation_report.__main__ import main
 from ablation_report.attribution import attributions
@@ -57,15 +58,25 @@ def counted(counters: Any = usual_counters, **options: Any) -> Run:
     return make_attribution_run(factors=FACTORS, counters=counters, **options)
 
 
+def test_columns_that_sampled_orders_cannot_fill_are_left_out() -> None:
+    """Their points are no part of the orders; the error of sampling is a column instead."""
+    early_and_late = {"first-in", "last-in"}
+    sampled, *_ = run_tables(sampled_run())
+    whole, *_ = run_tables(make_attribution_run(factors=FACTORS))
+    assert early_and_late < set(whole.header) and "sampling" not in whole.header
+    assert early_and_late.isdisjoint(sampled.header) and "sampling" in sampled.header
+    assert "first-in" not in sampled.text(70)
+
+
 def test_show_prints_worths_and_no_programs() -> None:
     run = make_attribution_run(noise=0.01, others={"torch-naive": 1.2, "beyond-default": 0.4})
     text = show(run, "text")
-    assert "what each factor is worth, whatever the order" in text
+    assert "worth of each factor, the mean over all orders" in text
     assert re.search(r"^Threads +1\.\d{3}x +\d\.\d{3} ms +1\.\d{3}-1\.\d{3} ", text, re.MULTILINE)
     assert "p-0100" not in text
     assert re.search(r"torch-naive: \d+\.\d\d ms, 1\.\d\dx the time of base", text)
     assert "Noise floor" in text and "mean over all orders" in text
-    assert legend(run)[0].startswith("worth: time without over time with")
+    assert legend(run)[0].startswith("worth: time without the factor over")
     assert "### " in show(run, "md")
 
 
@@ -270,7 +281,7 @@ def test_counters_of_a_run_without_points_are_refused(
         row["details"] = None
     path = written(tmp_path / "a", run_of(rows, FACTORS))
     assert main(["counters", str(path), str(path)]) == 2
-    assert "expected suite attribution" in capsys.readouterr().err
+    assert "accepted: runs of suite attribution" in capsys.readouterr().err
 
 
 def test_export_has_a_row_for_each_figure(

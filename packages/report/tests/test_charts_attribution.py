@@ -113,7 +113,7 @@ def test_interactions_have_every_pair_once() -> None:
     both = frame["Folding", "Threads"]
     assert both["interaction"] == pytest.approx(-0.1, abs=1e-5)
     assert both["together"] == pytest.approx(math.exp(-0.1), rel=1e-5)
-    assert (both["verdict"], both["text"]) == ("they buy the same time", "0.90")
+    assert (both["verdict"], both["text"]) == ("they save the same time", "0.90")
     noisy = make_attribution_run(usual_value, FEW, noise=0.2)
     (both,) = (
         row
@@ -175,7 +175,7 @@ def test_counters_alone_draw_nothing_and_say_so() -> None:
     run = run_of([row for row in rows if row["details"]], FEW)
     for key in KEYS:
         why_not = charts.needs(spec(key), run, run.cases[0])
-        assert why_not == "No worth at Toy: counters alone were recorded, and no time."
+        assert why_not == "No worth at Toy: only counters were recorded, no time."
         assert charts.rows(spec(key), run, run.cases[0]).is_empty()
 
 

@@ -14,8 +14,10 @@ from ablation_report.__main__ import main
 from ablation_report.command_line import EXPORT_FORMATS, FRAME_FORMATS
 from ablation_report.export import FORMATS, export_text
 from ablation_report.export.spans import REST
-from ablation_report.run import Run
+from ablation_report.load import read_one
+from ablation_report.run import Run, detail
 
+RUNS = Path(__file__).parents[3] / "data/runs"
 OPS = [
     ("layers.0.norm", "layer_norm", 100),
     ("layers.0.attention.query", "linear", 300),
@@ -111,6 +113,51 @@ def test_a_chrome_trace_nests_and_sums_to_the_rows() -> None:
     assert sum(e["args"]["ns"] for e in scaled if "measured_ns" in e["args"]) == row_ns(run)[1]
     assert {e["name"]: e["args"]["ns"] for e in left_over}["query"] == 300
     assert len(plain) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "2026-11-30-zen4-attribution-quick",
+        "2026-11-30-zen4-layers-4",
+        "2026-11-30-zen4-lm-step-quick",
+    ],
+)
+def test_traces_of_recorded_runs_nest_and_sum_to_the_rows(name: str) -> None:
+    (run,) = read_one(RUNS / name)
+    trace = document(run, "chrome")
+    tracks = chrome_tracks(trace)
+    assert [events[0]["args"]["ns"] for events in tracks.values()] == row_ns(run)
+    for events in tracks.values():
+        assert_nested(events)
+    # A track is a thread with a name, below a process with the name of the case
+    named = {(e["pid"], e.get("tid")): e["name"] for e in trace["traceEvents"] if e["ph"] == "M"}
+    processes = {(pid, None): "process_name" for pid, _ in tracks}
+    assert {place: what for place, what in named.items() if None in place} == processes
+    assert {place for place, what in named.items() if what == "thread_name"} == set(tracks)
+    # Rows that were profiled have the spans of their operations, or of the parts of a step
+    profiled = [row for row in run.select(timed=True) if row["ops"] or detail(row, "parts_ns")]
+    assert profiled
+    assert sum(len(events) > 1 for events in tracks.values()) == len(profiled)
+
+
+def test_a_trace_of_a_model_nests_by_its_modules() -> None:
+    names = [f"node_{i}" for i in range(6)]
+    modules = ["model.layers.0.attention", "model.layers.0.attention", "model.layers.0.mlp"]
+    modules += ["model.layers.1.mlp", "model.norm", ""]
+    profile = [
+        {"name": name, "op": "matmul", "category": "linear", "kernel": None, "median_ns": 100}
+        for name in names
+    ]
+    details = {"module_paths": dict(zip(names, modules, strict=True))}
+    rows = [make_timed("default", [700] * 6, suite="model", ops=profile, details=details)]
+    (events,) = chrome_tracks(document(make_run(rows), "chrome")).values()
+    assert_nested(events)
+    spans = {(e["name"], e["args"]["start_ns"]): e["args"]["ns"] for e in events}
+    assert spans["model", 0] == 500 and spans["layers", 0] == 400
+    assert (spans["0", 0], spans["1", 300]) == (300, 100)
+    assert (spans["attention", 0], spans["mlp", 200]) == (200, 100)
+    assert (spans["node_5", 500], spans[REST, 600]) == (100, 100)
 
 
 def test_a_chrome_trace_names_its_processes_and_threads() -> None:
@@ -216,7 +263,7 @@ def test_a_file_of_its_own_kind_is_written_anew_and_no_other(
     for other in ("{}x", '{"name": "a package"}', "[1]"):
         (place / "out.json").write_text(other)
         assert main(command) == 2
-        assert "exists and is no summary or export" in capsys.readouterr().err
+        assert "exists, and ablation-report did not write it" in capsys.readouterr().err
         assert (place / "out.json").read_text() == other
 
 

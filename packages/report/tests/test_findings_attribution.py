@@ -99,7 +99,7 @@ def test_a_run_leads_to_the_verdict(key: str, verdict: str) -> None:
 def test_counters_alone_measure_no_finding(key: str) -> None:
     outcome = ask(key, counters_only())
     assert outcome.verdict == "not measured" and not outcome.rows
-    assert outcome.sentence == "Not measured: Toy (counters alone were recorded, and no time)."
+    assert outcome.sentence == "Not measured: Toy (only counters were recorded, no time)."
 
 
 @pytest.mark.parametrize("key", CASES)
@@ -138,7 +138,7 @@ def test_factors_that_cost_or_do_nothing_are_named() -> None:
 def test_the_factor_that_depends_most_has_its_range() -> None:
     outcome = ask("order_matters", few(usual_value, noise=0.0))
     assert outcome.sentence.startswith("Toy: ")
-    assert "depends on it most, 1.22x in one order and 1.35x in another" in outcome.sentence
+    assert "depends on the order most: 1.22x in one order, 1.35x in another" in outcome.sentence
     assert "a factor of 1.11" in outcome.sentence
 
 
@@ -173,7 +173,7 @@ def test_a_step_that_costs_in_one_context_alone_is_named() -> None:
         "Toy: over all orders SIMD 0.82x; in some contexts SIMD: simd 0.82x."
     )
     outcome = ask("costs_time", few(usual_value, noise=0.0))
-    assert "the least that a step gains anywhere is" in outcome.sentence
+    assert "the smallest gain of a step is" in outcome.sentence
 
 
 def test_a_case_that_is_too_noisy_says_so() -> None:

@@ -82,7 +82,7 @@ def test_dispatch_is_inside_the_range_at_toy_only(published: Run) -> None:
         assert f"{best}x at {config} (" in sentence
         assert f"{plain}x at {config}" in sentence.split("as it is:")[1]
     assert BY_KEY["dispatch_overhead"].evaluate(published).verdict == "does not hold"
-    assert "the best one is inside at Toy, outside at Small." in sentence
+    assert "The claimed range is 0.10x to 0.14x: inside at Toy, outside at Small." in sentence
 
 
 @pytest.mark.parametrize(

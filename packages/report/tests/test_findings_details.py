@@ -102,7 +102,7 @@ def test_a_profile_of_few_or_spread_calls_rules_no_shift_out() -> None:
         rows = [make("passes-none", 1000, **profile(0)), make("passes-fold", 1000, **child)]
         outcome = BY_KEY["shifts"].evaluate(block_run([*rows, *floor_of_flash()]))
         assert outcome.verdict == "not resolved"
-        assert "At 1 of these the profile is too spread, or too short" in outcome.sentence
+        assert "At 1 of these the profile is too noisy or too short" in outcome.sentence
 
 
 def test_one_small_loss_does_not_carry_a_claim_of_never() -> None:
@@ -176,7 +176,7 @@ def test_steps_without_a_floor_are_counted_apart() -> None:
     rows = [*no_floor(1001), make("passes-none", 1000, "Small"), make("passes-fold", 900, "Small")]
     sentence = BY_KEY["published_noise"].evaluate(block_run(rows)).sentence
     assert sentence.startswith("1 of 1 steps are within the noise (floor 1.0%)")
-    assert sentence.endswith("1 more cannot be set against it.")
+    assert sentence.endswith("1 more cannot be compared with the floor.")
     assert "At every config" not in sentence
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from samples import make_header, make_timed, write_run
+from samples import make_header, make_noisy_samples, make_timed, write_run
 
 from ablation_report.__main__ import main
 from ablation_report.latest import nearest_run, run_path
@@ -14,9 +14,12 @@ from ablation_report.output import UsageError
 
 
 def write(folder: Path, name: str, hour: int, **changes: Any) -> Path:
-    """Write a run of the Toy config that began at an hour."""
+    """Write a run of the Toy config that began at an hour; one with `seeds` has noisy times."""
     run_id = f"run-{name}"
-    rows = [make_timed("torch-naive", [1000] * 6, run_id=run_id)]
+    names = ("torch-naive", "torch-sdpa")
+    noisy = [make_noisy_samples(2000, 12, seed) for seed in changes.pop("seeds", ())]
+    samples = dict(zip(names, noisy or [[1000] * 6], strict=False))
+    rows = [make_timed(variant, times, run_id=run_id) for variant, times in samples.items()]
     known = {"created_utc": f"2026-01-02T{hour:02}:00:00Z", "run_id": run_id}
     return write_run(folder / "data/runs" / name, rows, make_header(rows, **{**known, **changes}))
 
@@ -47,7 +50,7 @@ def test_a_name_is_a_run_of_the_folder_and_a_path_comes_first(place: Path) -> No
 
 def test_a_wrong_name_tells_those_that_are_like_it(place: Path) -> None:
     write(place, "2026-11-30-zen4-attribution", 0)
-    like = "no such file or folder; runs with a name like it: 2026-11-30-zen4-attribution"
+    like = "no such file or folder; runs with a similar name: 2026-11-30-zen4-attribution"
     with pytest.raises(FileNotFoundError, match=like):
         run_path(Path("2026-11-30-zen4-atribution"))
     with pytest.raises(FileNotFoundError, match=r"nowhere: no such file or folder$"):
@@ -56,7 +59,7 @@ def test_a_wrong_name_tells_those_that_are_like_it(place: Path) -> None:
 
 def test_without_runs_there_is_no_latest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="latest: no run in data/runs; name a run folder"):
+    with pytest.raises(UsageError, match="latest: no run in data/runs; accepted: a run folder"):
         run_path(Path("latest"))
 
 
@@ -98,6 +101,15 @@ def test_of_several_the_nearest_has_the_most_cases_then_is_the_newest(place: Pat
     write(place, "own", 5, cases=[*cases, "another"])
     write(place, "d", 0, cases=[*cases, "another"])
     assert nearest_run(own) == Path("data/runs/d")
+
+
+def test_a_run_that_is_too_noisy_is_the_nearest_only_without_a_calm_one(place: Path) -> None:
+    own = write(place, "own", 5)
+    write(place, "b", 4, seeds=(1, 2))
+    assert nearest_run(own) == Path("data/runs/c")
+    for name, hour in (("a", 1), ("c", 2)):
+        write(place, name, hour, seeds=(1, 2))
+    assert nearest_run(own) == Path("data/runs/b")
 
 
 def test_a_run_in_another_folder_has_its_neighbors(place: Path) -> None:

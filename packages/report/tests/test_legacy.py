@@ -162,4 +162,4 @@ def test_a_row_may_not_stand_twice(tmp_path: Path) -> None:
     for name, column in ((BLOCK, "variant"), (SUITE, "impl"), (ATTENTION, "impl")):
         first = lines_of(RUNS / name)[0]
         (found,) = spoiled(tmp_path, name, **first)
-        assert found.startswith(f"column {column}: ") and "stands in line 1 already" in found
+        assert found.startswith(f"column {column}: ") and "is already in line 1" in found

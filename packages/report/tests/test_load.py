@@ -44,7 +44,7 @@ def test_runs_below_a_folder_are_read_together(tmp_path: Path) -> None:
     assert [run.name for run in gathered.runs[-2:]] == recorded
     assert [run.name for run in gathered.of_suite("block")] == ["block_ablation_m4max", "a"]
     assert gathered.run("b").suite == "attention-sweep"
-    with pytest.raises(KeyError, match="c: no such run; there are"):
+    with pytest.raises(KeyError, match="c: no such run; the runs are"):
         gathered.run("c")
 
 
@@ -54,7 +54,7 @@ def test_runs_of_one_name_are_told_apart_and_copies_are_noted(tmp_path: Path) ->
     gathered = gather(tmp_path / "x", tmp_path / "y", tmp_path / "x/run")
     assert [run.name for run in gathered.runs] == ["x/run", "y/run"]
     (note,) = gathered.notes
-    assert "is that of" in note.message and "one run, copied" in note.message
+    assert "is also that of" in note.message and "a copy of one run" in note.message
 
 
 def test_a_damaged_run_is_named_and_the_others_are_read(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_line_separator_inside_text_does_not_end_the_line(tmp_path: Path) -> N
 def test_a_row_may_not_stand_twice_and_has_to_be_of_the_run(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [make_row(), make_row(session=2)])
     assert problems_of(folder) == [
-        ("rows.jsonl", 2, "variant", "passes-none, fwd of this case stands in line 1 already")
+        ("rows.jsonl", 2, "variant", "passes-none, fwd of this case is already in line 1")
     ]
     other = write_run(tmp_path / "other", [make_row(run_id="x")], make_header())
     ((_, line, column, message),) = problems_of(other)
@@ -142,7 +142,7 @@ def test_missing_paths_are_named(tmp_path: Path) -> None:
     (write_run(tmp_path / "run", [make_row()]) / "run.json").unlink()
     assert problems_of(tmp_path / "run") == [("run.json", None, None, "missing")]
     write_run(tmp_path / "second", [make_row()])
-    with pytest.raises(FileNotFoundError, match="holds 2 runs, name one"):
+    with pytest.raises(FileNotFoundError, match="holds 2 runs; name one of them"):
         read_one(tmp_path)
 
 

@@ -21,7 +21,7 @@ def test_a_mean_is_of_what_is_known_and_names_the_rest() -> None:
 def test_no_ratio_has_no_mean() -> None:
     mean = geometric_mean({"Toy": None})
     assert mean.value is None and mean.text() == "-"
-    assert "nothing was measured" in mean.sentence("a / b")
+    assert "no geometric mean" in mean.sentence("a / b")
 
 
 @pytest.mark.parametrize("bad", [0.0, -1.0, float("nan")])

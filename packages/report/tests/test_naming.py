@@ -137,11 +137,11 @@ def test_a_run_that_was_copied_is_told(tmp_path: Path) -> None:
     first, second = (make_run(tmp_path / name, "one-id") for name in ("first", "second"))
     gathered = gather(first, second)
     assert len(gathered.runs) == 2 and not gathered.problems
-    told = f"{second}: run_id 'one-id' is that of {first} too: one run, copied"
+    told = f"{second}: run_id 'one-id' is also that of {first}: a copy of one run"
     assert list(map(str, gathered.notes)) == [told]
     assert told in check(first, second)[0]
     write(tmp_path / "out", first, second)
-    assert "one run, copied" in (tmp_path / "out/index.md").read_text("utf-8")
+    assert "a copy of one run" in (tmp_path / "out/index.md").read_text("utf-8")
 
 
 def test_summaries_tell_runs_of_one_name_apart(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_published_figures_become_a_run_of_each_suite_and_source() -> None:
     ("line", "old", "new", "column", "message"),
     [
         (1, "total_ns", "total_ms", "total_ns", "missing"),
-        (1, "seq_len,batch", "seq_len,seq_len,batch", "seq_len", "stands in the header twice"),
+        (1, "seq_len,batch", "seq_len,seq_len,batch", "seq_len", "appears twice in the header"),
         (1, "config,", "config,extra,", "extra", "unknown column"),
         (3, "158700", "fast", "total_ns", "'fast', expected an integer from 1 to 10^18"),
         (3, "158700", "0", "total_ns", "'0', expected an integer from 1 to 10^18"),
@@ -115,7 +115,7 @@ def test_published_figures_become_a_run_of_each_suite_and_source() -> None:
         ),
         (3, ",0.80", ",0.70", "ratio_vs_torch_naive", "0.7, the times give 0.804"),
         (3, ",0.80", "", None, "damaged, 15 fields where the header has 16"),
-        (4, "percall-numpy", "torch-sdpa", "variant", "Toy torch-sdpa stands in line 3 already"),
+        (4, "percall-numpy", "torch-sdpa", "variant", "Toy torch-sdpa is already in line 3"),
         (4, "Toy", "Tiny", "config", "Tiny has no row torch-naive"),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_spoiled_block_ablation_is_named(
         (2, "14.0893", "", "value", "null, but status is ok"),
         (4, ",,,,oom", ",1.5,,,oom", "value", "not null, but status is oom"),
         (4, "oom", "out", "status", "'out', expected one of ok, oom, timeout, incorrect, "),
-        (3, "P-0002", "P-0001", "row_id", "P-0001 stands in line 2 already"),
+        (3, "P-0002", "P-0001", "row_id", "P-0001 is already in line 2"),
         (2, ",1,,none,time", ",2,,none,time", "causal", "'2', expected 0 or 1"),
         (2, ",0.151,", ",-0.151,", "std", "'-0.151', expected a number from 0 to 10^18"),
     ],

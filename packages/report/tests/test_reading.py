@@ -55,7 +55,7 @@ def row_with(text: str, **changes: Any) -> str:
         (row_with("[" * 900 + "]" * 900), "nested deeper than 32 levels"),
         (row_with("[" * 40 + "]" * 40), "nested deeper than 32 levels"),
         (row_with("1" * 5000), "an integer of thousands of digits, expected at most 64 bits"),
-        (row_with('"x", "seed": 1'), "column seed: stands in one object twice"),
+        (row_with('"x", "seed": 1'), "column seed: appears twice in one object"),
         (
             row_with(r'"\ud800"'),
             "column reason_text: half of a surrogate pair, which is no character",
@@ -107,7 +107,7 @@ def test_a_spoiled_line_is_told_by_all(
         ),
         (lambda data: data.decode().encode("utf-16"), ": UTF-16, expected UTF-8 without a byte"),
         (lambda data: b"\xfe\xff" + data, ": UTF-16, expected UTF-8"),
-        (lambda data: data.replace(b"Toy", b"T\xf6y"), "byte {at} is 0xf6: no UTF-8 from there on"),
+        (lambda data: data.replace(b"Toy", b"T\xf6y"), "byte {at} is 0xf6, which is not UTF-8"),
         (lambda data: data + b"\x00" * 512, "damaged, no JSON from character 1"),
         (lambda data: data[:-9], "damaged, no JSON from"),
         (lambda data: data.replace(b"\n", b"\n\n"), "damaged, no JSON from"),
@@ -157,7 +157,7 @@ def listening(path: Path) -> None:
         (folder, "a folder, expected a regular file"),
         (os.mkfifo, "a named pipe, expected a regular file"),
         (listening, "a socket, expected a regular file"),
-        (nowhere, "a symbolic link that leads nowhere"),
+        (nowhere, "a broken symbolic link"),
         (itself, "a symbolic link to itself"),
     ],
 )
@@ -215,7 +215,7 @@ def test_faults_are_listed_up_to_a_bound(
     run = write_run(tmp_path / "run", [make_row(seed="x")] * 5000, make_header())
     lines = told(run, capsys).splitlines()
     assert len(lines) == MOST_FAULTS + 1
-    assert f"{MOST_FAULTS} faults up to here: the lines below were not read" in lines[-1]
+    assert f"{MOST_FAULTS} faults up to here: the next lines were not read" in lines[-1]
     figures = tmp_path / "figures.csv"
     figures.write_text("\n".join([BLOCK, *[ROW.replace("1000", "x")] * 5000]) + "\n")
     lines = told(figures, capsys).splitlines()
@@ -349,7 +349,7 @@ def test_a_quoted_line_break_does_not_shift_the_lines(
     path = tmp_path / "figures.csv"
     path.write_text("\n".join([BLOCK, ROW.replace("PT naive", '"PT\nnaive"'), TWO, TWO]) + "\n")
     assert told(path, capsys) == (
-        f"{path}:5: column variant: Tiny torch-sdpa stands in line 4 already\n"
+        f"{path}:5: column variant: Tiny torch-sdpa is already in line 4\n"
     )
 
 
@@ -359,7 +359,7 @@ def test_a_quoted_line_break_does_not_shift_the_lines(
         (f"{BLOCK}\n{ROW}".encode("utf-16"), ": UTF-16, expected UTF-8 without a byte order mark"),
         (
             f"{BLOCK}\n{ROW.replace('naive', 'naïve', 1)}".encode("latin-1"),
-            ":2: byte 29 is 0xef: no UTF-8 from there on",
+            ":2: byte 29 is 0xef, which is not UTF-8",
         ),
         (f"{BLOCK}\n{ROW}".replace(",", ";").encode(), ":1: separated by semicolons, expected"),
         (f"{BLOCK}\n{ROW}".replace(",", "\t").encode(), ":1: separated by tabs, expected commas"),

@@ -108,9 +108,11 @@ def test_the_best_is_of_those_that_are_wanted() -> None:
         make_timed("percall-numpy", [50] * 4, origin="numpy"),
         make_timed("a", [800] * 4),
         make_timed("b", [700] * 4),
+        # The second name of a program is its luck, not a program
+        make_timed("b_again", [690] * 4),
         make_timed("other", [600] * 4, factors={"executor": "compiled", "arithmetic": "other"}),
     ]
-    run = make_run(rows)
+    run = make_run(rows, twins=[["b", "b_again"]])
     (case,) = run.cases
     ours, other = run.best(case, is_ours), run.best(case, is_other)
     assert ours is not None and ours["variant"] == "b"

@@ -134,7 +134,7 @@ def test_nothing_is_loaded_from_another_host(good_site: tuple[Path, list[str]]) 
 
 DEGENERATE = {
     "no_twins": (timed_rows("torch-naive", "passes-none"), "No A/A pair was measured"),
-    "one_variant": (timed_rows("passes-none"), "One variant alone has a time"),
+    "one_variant": (timed_rows("passes-none"), "Only one variant has a time"),
     "one_round": (
         [row | {"sample_rounds": [0] * 8} for row in timed_rows("torch-naive", *AA)],
         "One round was measured",
@@ -166,8 +166,8 @@ def test_without_any_source_every_page_says_so(tmp_path: Path) -> None:
     write_pages(Inputs(Gathered(())), DOCS, tmp_path / "pages", ROOT)
     for page, sentence in {
         "index.md": "No recorded run compares ours",
-        "findings.md": "No recorded run can be asked",
-        "ladder.md": "No quiet run has been recorded",
+        "findings.md": "No run has been recorded",
+        "ladder.md": "No usable run has been recorded",
         "league.md": "No recorded run compares ours",
         "runs.md": "No run has been recorded",
         "configs.md": "No source has a config",

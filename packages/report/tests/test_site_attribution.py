@@ -71,7 +71,7 @@ def test_a_machine_has_a_page_with_its_cases() -> None:
         ", top ",
         "### What each optimization is worth",
         "<summary>Where the time went</summary>",
-        "<summary>Which two buy the same time</summary>",
+        "<summary>Which two save the same time</summary>",
         "<summary>Every program by its time</summary>",
     ):
         assert told in text, told
@@ -144,7 +144,7 @@ def test_of_two_runs_the_one_that_resolves_more_is_shown() -> None:
 SAID: Mapping[str, tuple[Callable[[], Run], str]] = {
     "counters alone": (
         counters_only,
-        "*No worth at Toy: counters alone were recorded, and no time",
+        "*No worth at Toy: only counters were recorded, no time",
     ),
     "no base": (
         lambda: make_attribution_run(usual_value, FEW, missing={(0, 0, 0): "oom"}),
@@ -157,7 +157,7 @@ SAID: Mapping[str, tuple[Callable[[], Run], str]] = {
     ),
     "noisy": (
         lambda: make_attribution_run(usual_value, FEW, noise=0.4),
-        '!!! warning "run: a noisy run"',
+        '!!! warning "run: too noisy"',
     ),
     "no effect": (
         lambda: make_attribution_run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import statistics
 from collections.abc import Iterable
@@ -46,11 +47,12 @@ def write(folder: Path, rows: list[dict[str, Any]], day: int = 1, **changes: Any
 
 
 def ladder_rows(*variants: str, spread: int = 0, **changes: Any) -> list[dict[str, Any]]:
-    """Rows over each other's parent, a tenth apart, whose rounds differ by a spread."""
+    """Rows over each other's parent, a tenth apart, whose rounds differ by up to a spread."""
+    draw = random.Random(1)
     return [
         make_timed(
             name,
-            [1000 + 100 * i + spread * (round_ % 2) for round_ in range(8)],
+            [1000 + 100 * i + draw.randint(0, spread) for _ in range(8)],
             parent=variants[i - 1] if i else None,
             **changes,
         )
@@ -69,7 +71,7 @@ def test_the_run_that_resolves_most_is_shown(tmp_path: Path) -> None:
     write(tmp_path / "old", ladder_rows(*LADDER), day=1)
     write(tmp_path / "new", ladder_rows(*LADDER), day=2)
     write(tmp_path / "newest-but-two-rungs", ladder_rows(*OURS[:2]), day=3)
-    write(tmp_path / "newest-but-noisy", ladder_rows(*LADDER, spread=400), day=4)
+    write(tmp_path / "newest-but-noisy", ladder_rows(*LADDER, spread=2000), day=4)
     forced = WHOLE | {"isa_used": "baseline"}
     write(tmp_path / "newest-but-forced", ladder_rows(*LADDER), day=5, build_info=forced)
     runs = Inputs(gather(tmp_path)).recorded(BLOCK)
@@ -90,14 +92,14 @@ def test_of_runs_that_resolve_as_much_the_lowest_floor_is_first(tmp_path: Path) 
 
 
 def test_a_noisy_run_leads_nothing_and_has_a_banner(tmp_path: Path) -> None:
-    write(tmp_path / "noisy", ladder_rows(*LADDER, spread=400))
+    write(tmp_path / "noisy", ladder_rows(*LADDER, spread=2000))
     inputs = Inputs(gather(tmp_path))
     assert main_run(inputs.recorded()) is None
     place = shown(inputs.recorded(), "Toy")
     assert place and place.run.name == "noisy"
     noisy = [row | {"samples_ns": [900, 1500] * 4} for row in league_rows(2000)]
     write(tmp_path / "league", noisy)
-    assert '!!! warning "league: a noisy run"' in league_block(Inputs(gather(tmp_path)))
+    assert '!!! warning "league: too noisy"' in league_block(Inputs(gather(tmp_path)))
 
 
 def rows_of(block: str) -> dict[str, list[str]]:
@@ -140,7 +142,7 @@ def test_the_matrix_has_a_column_for_each_machine_and_number_of_threads(tmp_path
     }
     marks = {line[0]: marks for line, marks in zip(matrix.lines, matrix.marks, strict=True)}
     assert set(marks["Toy"]) == {"", "better", "worse"}
-    # A noisy run resolves nothing
+    # A run that is too noisy resolves nothing
     assert set(marks["Medium"]) == {"", "unresolved"}
     anchors = re.findall(r'<a href="#([^"]+)">', block)
     assert anchors and all(f"{{ #{anchor} }}" in block for anchor in anchors)

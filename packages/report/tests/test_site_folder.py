@@ -147,7 +147,7 @@ def test_a_folder_that_is_not_the_sites_is_left_as_it_is(
     assert main(["site", "rows", "--out", out]) == 2
     said = capsys.readouterr().err
     assert f"--out {out}: " in said and told in said
-    assert "name a folder that is missing, empty, or was written by ablation-report site" in said
+    assert "accepted: a new or empty folder, or one that ablation-report site wrote" in said
     assert everything(place) == before
 
 
@@ -271,7 +271,9 @@ def test_a_summary_replaces_a_summary_alone(
     for path in ("rows/small/rows.jsonl", "docs/index.md"):
         kept = (place / path).read_bytes()
         assert main(["export", "rows", "--out", path]) == 2
-        assert f"--out {path}: exists and is no summary" in capsys.readouterr().err
+        assert (
+            f"--out {path}: exists, and ablation-report did not write it" in capsys.readouterr().err
+        )
         assert (place / path).read_bytes() == kept
     assert main(["export", "rows", "--out", "docs"]) == 2
     assert main(["export", "rows", "--out", "nowhere/s.csv"]) == 1

@@ -74,7 +74,7 @@ def test_a_noisy_run_leads_no_machine_and_no_page(tmp_path: Path) -> None:
     block = home_block(inputs)
     assert SECTION.findall(block) == ["Other CPU, 2 cores", "Test CPU, 2 cores"]
     first, second = block.split("</section>")[:2]
-    assert "a noisy run" not in first and '!!! warning "alone: a noisy run"' in second
+    assert "too noisy" not in first and '!!! warning "alone: too noisy"' in second
 
 
 def test_machines_of_one_name_are_numbered(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_what_each_optimization_saves_is_of_the_machine_or_says_of_which(tmp_pat
     assert f"Toy](attribution/test-cpu-2-cores-2-threads-avx2.md), {texts.base} to" in here
     assert f" to {texts.top} {texts.unit}" in here
     elsewhere = home_block(Inputs(Gathered((*league, attributed(machine=OTHER)))))
-    assert "Recorded on Other CPU, 2 cores only." in elsewhere
+    assert ", recorded on Other CPU, 2 cores only" in elsewhere
     assert NO_WORTH in home_block(Inputs(Gathered(league)))
 
 
@@ -185,7 +185,7 @@ def test_the_first_page_of_the_committed_runs_begins_with_a_quiet_machine() -> N
     assert len(found) > 1
     block = home_block(inputs)
     assert SECTION.findall(block) == [name for name, _, _ in found]
-    assert "a noisy run" not in block.partition("</section>")[0]
+    assert "too noisy" not in block.partition("</section>")[0]
     machines: dict[tuple[str, str, str], set[float]] = {}
     for run in inputs.recorded():
         for threads, rates in run.ceilings.items():

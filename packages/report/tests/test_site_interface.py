@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from html.parser import HTMLParser
@@ -15,8 +16,8 @@ from ablation_report.compare import compare_runs
 from ablation_report.compare.tables import compare_tables
 from ablation_report.load import gather
 from ablation_report.site.cards import MOST_LETTERS, description, with_front
-from ablation_report.site.data_table import Cell, Column, data_table, markdown_table
-from ablation_report.site.figures import packed, unpacked
+from ablation_report.site.data_table import Cell, Column, data_table, markdown_table, stored_table
+from ablation_report.site.figures import packed, shared_looks, unpacked
 from ablation_report.site.inputs import Inputs
 from ablation_report.site.navigation import project_facts
 from ablation_report.site.pages.compare import FOLDER, PAGE, compare_files
@@ -181,16 +182,67 @@ def test_one_run_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
 
 def test_a_chart_stands_in_its_page_in_short_and_comes_back() -> None:
     rows: list[dict[str, Any]]
-    rows = [{"case": "Toy", "ns": 1.23456789, "n": 3}, {"case": "GPT-2", "ns": None, "n": 4}]
-    drawn = {"mark": "bar", "data": {"name": "x"}, "datasets": {"x": rows, "none": []}}
+    rows = [
+        {"case": "Toy", "ns": 1.23456789, "phase": "fwd"},
+        {"case": "GPT-2", "ns": None, "phase": "fwd"},
+        {"case": "Toy", "ns": 2, "phase": "fwd"},
+        {"case": "Toy", "ns": 3, "phase": "fwd"},
+    ]
+    looks = shared_looks()
+    drawn = {"mark": "bar", "config": looks, "datasets": {"x": rows, "none": [], "one": rows[:1]}}
     short = packed(drawn)
-    assert short["datasets"] == {
-        "x": {"names": ["case", "ns", "n"], "rows": [["Toy", 1.23457, 3], ["GPT-2", None, 4]]},
-        "none": {"names": [], "rows": []},
+    assert short == {
+        "mark": "bar",
+        "datasets": {
+            "x": {
+                "n": 4,
+                "columns": {
+                    "case": [["Toy", "GPT-2"], [0, 1, 0, 0]],
+                    "ns": [[1.23457, None, 2, 3]],
+                    "phase": [["fwd"]],
+                },
+            },
+            "none": {"n": 0, "columns": {}},
+            "one": {"n": 1, "columns": {"case": [["Toy"]], "ns": [[1.23457]], "phase": [["fwd"]]}},
+        },
     }
-    back = unpacked(short)
-    assert back["datasets"] == {"x": [rows[0] | {"ns": 1.23457}, rows[1]], "none": []}
-    assert packed({"mark": "bar"}) == unpacked({"mark": "bar"}) == {"mark": "bar"}
+    first = rows[0] | {"ns": 1.23457}
+    assert unpacked(short) == drawn | {
+        "datasets": {"x": [first, *rows[1:]], "none": [], "one": [first]}
+    }
+    assert packed({"mark": "bar"}) == {"mark": "bar"}
+    own = {"mark": "bar", "config": {"font": "x"}}
+    assert unpacked(packed(own)) == own
+
+
+def test_a_folded_table_is_stored_as_json() -> None:
+    html = stored_table(COLUMNS, {"half": LINES})
+    (content,) = re.findall(r"<script [^>]*data-table>(.*)</script>", html)
+    assert "\n\n" not in html and "<" not in content
+    assert json.loads(content) == {
+        "columns": [
+            {"title": "Case", "class": "left"},
+            {"title": "Ours", "name": "ours_ns", "tip": "time of a call"},
+            {"title": "Ratio", "name": "ratio"},
+            {"title": "Run", "hidden": True},
+        ],
+        "groups": [
+            [
+                "half",
+                [
+                    [
+                        ["a|b <i>", "a|b <i>", None, "../runs/a.html#x"],
+                        ["1.25 ms", 1.25e6],
+                        ["0.50x", 0.5, "better"],
+                        "first",
+                    ],
+                    ["Toy", ["0.9 µs (default)", 900], None, 'say "x"'],
+                ],
+            ]
+        ],
+    }
+    with pytest.raises(ValueError, match="a line of 1 values"):
+        stored_table(COLUMNS, [["Toy"]])
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,10 @@ def test_a_run_that_stopped_early_and_a_damaged_one_are_told(tmp_path: Path) -> 
     write_suite(tmp_path / "runs" / "good", rows)
     write_suite(tmp_path / "runs" / "bad", [rows[0] | {"samples_ns": [0] * 6}])
     build(tmp_path / "pages", tmp_path / "runs")
-    assert "It was stopped before its first case" in (tmp_path / "pages/runs/empty.md").read_text()
+    assert (
+        "The run was stopped before its first case"
+        in (tmp_path / "pages/runs/empty.md").read_text()
+    )
     text = (tmp_path / "pages/runs.md").read_text("utf-8")
     box = text.partition("!!! failure")[2].partition("!!! note")[0]
     assert "runs/bad/rows.jsonl:1" in box and "runs/good" not in box

@@ -182,7 +182,7 @@ def test_export_keeps_a_file_that_is_no_summary(
     run, out = write_run(tmp_path / "run", [make_row()]), tmp_path / "notes.csv"
     out.write_text("run,config,variant\n")
     assert main(["export", str(run), "--out", str(out)]) == 2
-    assert "exists and is no summary" in capsys.readouterr().err
+    assert "exists, and ablation-report did not write it" in capsys.readouterr().err
     assert out.read_text() == "run,config,variant\n"
 
 

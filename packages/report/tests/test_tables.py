@@ -321,7 +321,7 @@ def test_show_wants_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     for name in ("a", "b"):
         write_run(tmp_path / name, sample_rows())
     assert main(["show", str(tmp_path)]) == 1
-    assert "holds 2 runs, name one" in capsys.readouterr().err
+    assert "holds 2 runs; name one of them" in capsys.readouterr().err
     assert main(["check", str(tmp_path)]) == 0
 
 

@@ -1,11 +1,11 @@
-"""The command line: `show` prints a run, `findings` what the rows say of each claim, `compare` two
-runs row by row, `agree` their orders, `evidence` how often verdicts are wrong, `counters` what
-programs count, `export` a summary of many runs, `site` writes the pages of the site; `check`
-validates files.
+"""The command line: `show` prints the tables of a run, `findings` the verdict of each claim,
+`compare` two runs row by row, `agree` their orders, `evidence` the error rates of verdicts,
+`counters` the counters of two runs. `export` writes rows in formats of other tools, `site` the
+pages of the site; `check` validates files.
 
-Exit status: 0, all was read and done; 1, a path is missing, holds nothing to read, a file breaks a
-rule, or `counters` found a change; 2, what was asked for cannot be done; 3 and 4, what `compare
---fail-on` looks for; 130 after Ctrl-C; 141 where the reader of the output went away.
+Exit status: 0: success; 1: a path is missing or holds nothing to read, a file breaks a rule, or
+`counters` found a change; 2: bad request; 3 and 4: `compare --fail-on` found a row, or a process;
+130: Ctrl-C; 141: the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _guarded(options: argparse.Namespace) -> int:
-    """Run a command to its end, what it prints included; tell an error in words."""
+    """Run a command to its end, with all output; print an error in words."""
     try:
         status = _run(options)
         output.flush()
@@ -114,37 +114,37 @@ def _pair(options: argparse.Namespace) -> tuple[Run, Run]:
 
 def _recorded(path: Path, command: str) -> Run:
     runs = read_one(run_path(path))
-    told = "published figures"
+    given = "published figures"
     if runs and not runs[0].is_published:
         if runs[0].rows:
             return runs[0]
-        told = without_rows(runs[0])
-    raise UsageError(f"{path}: {told}; {command} takes recorded runs with rows")
+        given = without_rows(runs[0])
+    raise UsageError(f"{path}: {given}; {command} accepts recorded runs with rows")
 
 
 def _agree(options: argparse.Namespace) -> int:
     """Print how far two runs agree in the order of variants."""
-    print("\n".join(map(visible, agree(*_pair(options)))))
+    told, width = agree(*_pair(options)), output.width()
+    print("\n".join(line for text in told for line in filled(visible(text), width, "    ")))
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
-    """Print two runs beside each other.
+    """Print what changed between two runs, row by row.
 
-    Returns 2 if they differ in more than they may; as `--fail-on` asks, 3 at such a row, and 4
-    where no row, but a process as a whole is such: it may be the state of that process alone, and
-    a third run tells.
+    Returns 2 if they differ in more than they may. With `--fail-on`, returns 3 if a row is so, and
+    4 if no row is, but a process as a whole: its state may be the reason, and a third run decides.
     """
     first, second = _pair(options)
     found = differences(first, second)
     if found and not options.force:
-        message = f"the runs differ in {'; '.join(found)}\n--force compares them all the same"
+        message = f"the runs differ in {'; '.join(found)}\n--force compares them anyway"
         raise UsageError(message)
     changes = compare_runs(first, second, options.margin / 100)
     tables = compare_tables(first, second, changes)
     print("\n\n".join(table.text(output.width()) for table in tables))
     if found:
-        print("\nForced; the runs differ in", "; ".join(found))
+        print("\nCompared with --force; the runs differ in", "; ".join(found))
     failing = {"slower": ("slower",), "different": ("slower", "faster")}.get(options.fail_on, ())
     if any(change.verdict in failing for change in changes.rows):
         return 3
@@ -162,7 +162,7 @@ def _counters(options: argparse.Namespace) -> int:
     for run in (first, second):
         if not places_of(run):
             raise UsageError(
-                f"{run.path}: no program with points of factors; expected suite attribution"
+                f"{run.path}: no programs of factors; accepted: runs of suite attribution"
             )
     changes = counter_changes(first, second)
     print(changes_text(first, second, changes, output.width()))
@@ -175,16 +175,18 @@ def _counters(options: argparse.Namespace) -> int:
 
 
 def _findings(options: argparse.Namespace) -> int:
-    """Print what every run says of every claim; 1 if one could not be read."""
+    """Print the verdict of every claim on every run; 1 if one could not be read."""
     from ablation_report.findings.text import findings_text
 
     gathered = _gather(options)
     text, width = findings_text(gathered, options.format), output.width()
     if options.format == "text":
-        text = "\n".join(line for told in text.split("\n") for line in filled(told, width, "  "))
+        # A rule below a heading is as wide as the terminal at most
+        lines = (line if line.strip("-") else line[:width] for line in text.split("\n"))
+        text = "\n".join(part for line in lines for part in filled(line, width, "  "))
     print(text)
-    for told in (*gathered.problems, *gathered.notes):
-        print(told, file=sys.stderr)
+    for line in (*gathered.problems, *gathered.notes):
+        print(line, file=sys.stderr)
     return EXIT_REFUSED if gathered.problems else 0
 
 
@@ -197,20 +199,20 @@ def _evidence(options: argparse.Namespace) -> int:
     gathered = _gather(options)
     tables = evidence_tables(evidence(gathered.runs))
     text = "\n\n".join(table.text(output.width()) for table in tables)
-    print(text or "no recorded run has a program under two names")
-    for told in (*gathered.problems, *gathered.notes):
-        print(told, file=sys.stderr)
+    print(text or "no recorded run has one program under two names")
+    for line in (*gathered.problems, *gathered.notes):
+        print(line, file=sys.stderr)
     return EXIT_REFUSED if gathered.problems else 0
 
 
 def _export(options: argparse.Namespace) -> int:
     """Write the rows of runs, or their attribution, in a format of another tool."""
     if options.out is None and options.format == "parquet":
-        raise UsageError("argument --out is missing: Parquet goes into a file")
+        raise UsageError("argument --out is missing: --format parquet needs a file")
     is_frame = options.format in FRAME_FORMATS
     if options.attribution and not is_frame:
         accepted = ", ".join(FRAME_FORMATS)
-        raise UsageError(f"--attribution --format {options.format}: accepted: {accepted}")
+        raise UsageError(f"--attribution: --format is {options.format}; accepted: {accepted}")
     gathered = _gather(options)
     if gathered.problems:
         raise SchemaError(gathered.problems)
@@ -251,7 +253,7 @@ def _site(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    """Print what is sound; 1 if a file is not."""
+    """Print a line for each sound file and each fault; 1 if a file has one."""
     sound, problems = check(*map(run_path, options.paths))
     for sentence in sound:
         print(visible(sentence))

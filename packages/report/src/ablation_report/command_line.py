@@ -1,4 +1,4 @@
-"""The words of the command line: commands, options, and the help of each with examples."""
+"""The command line: commands, options, and the help of each with examples."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _EXAMPLES = """\
 examples (each takes a few seconds):
   ablation-report show latest          the tables of the newest run in data/runs
   ablation-report compare RUN latest   what changed since another run
-  ablation-report findings data/runs   what all runs say of each claim
+  ablation-report findings data/runs   the verdict of each claim on all runs
   ablation-report export latest --format chrome --out trace.json
-                                       a trace that ui.perfetto.dev opens
-  ablation-report check data/runs      whether all files can be read
+                                       a trace for ui.perfetto.dev
+  ablation-report check data/runs      the faults of all files
 
 ablation-report COMMAND --help lists the options of a command."""
 _EXPORT_EXAMPLES = """\
 formats:
-  csv, parquet, md  a table: a line for each row
-  json              the same as objects; what is not known is null
+  csv, parquet, md  a table with a line for each row
+  json              the same as objects; unknown values are null
   chrome            Chrome's trace events (ui.perfetto.dev): a thread for each
                     row, a span for each operation
   speedscope        speedscope.app: a profile for each row
@@ -75,40 +75,40 @@ def _add_readers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         printer.add_argument(
             "--format", choices=("text", "md"), default="text", help="default: %(default)s"
         )
-    evident = commands.add_parser("evidence", help="print how often verdicts are wrong")
+    evident = commands.add_parser("evidence", help="print the error rates of verdicts")
     evident.add_argument("paths", type=Path, nargs="+", help=_PATHS)
 
 
 def _add_pairs(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the commands on two runs."""
-    agreer = commands.add_parser("agree", help="print how far two runs agree in order")
-    comparer = commands.add_parser("compare", help="print row by row what changed between two runs")
-    counter = commands.add_parser("counters", help="print which counters of programs changed")
-    counter.add_argument("--out", type=Path, help="a file for the changes, as CSV")
+    agreer = commands.add_parser("agree", help="compare the order of variants in two runs")
+    comparer = commands.add_parser("compare", help="compare two runs row by row")
+    counter = commands.add_parser("counters", help="compare the counters of programs in two runs")
+    counter.add_argument("--out", type=Path, help="write the changes into this CSV file")
     for parser_of_two in (agreer, comparer, counter):
         parser_of_two.add_argument("first", type=Path, help=_RUN)
-        parser_of_two.add_argument("second", type=Path, help="the later one")
+        parser_of_two.add_argument("second", type=Path, help="the later run")
     comparer.add_argument(
-        "--force", action="store_true", help="compare runs of other machines or versions too"
+        "--force", action="store_true", help="also compare runs of different machines or versions"
     )
     comparer.add_argument(
         "--margin",
         type=_margin,
         default=100 * MARGIN,
         metavar="PERCENT",
-        help="two times within this part of each other are the same (default %(default)g)",
+        help="times within this percentage of each other are the same (default: %(default)g)",
     )
     comparer.add_argument(
         "--fail-on",
         choices=("slower", "different"),
-        help="exit 3 at such a row, 4 at a process that is such as a whole",
+        help="exit with 3 if a row is slower (different), with 4 if only a whole process is",
     )
 
 
 def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     exporter = commands.add_parser(
         "export",
-        help="write rows in the formats of other tools",
+        help="write rows in a format of another tool",
         epilog=_EXPORT_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -118,14 +118,16 @@ def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         choices=EXPORT_FORMATS,
         default="csv",
         metavar="NAME",
-        help="one of those below (default: %(default)s)",
+        help="a format listed below (default: %(default)s)",
     )
     exporter.add_argument(
         "--attribution",
         action="store_true",
-        help="what each factor is worth, instead of the rows (csv, parquet, md)",
+        help="write worths of factors instead of rows (csv, parquet, md)",
     )
-    exporter.add_argument("--out", type=Path, metavar="FILE", help="default: print")
+    exporter.add_argument(
+        "--out", type=Path, metavar="FILE", help="file to write (default: standard output)"
+    )
 
 
 def _margin(text: str) -> float:
@@ -133,4 +135,4 @@ def _margin(text: str) -> float:
     with contextlib.suppress(ValueError):
         if 0 < float(text) < 100:
             return float(text)
-    raise argparse.ArgumentTypeError(f"{text!r}, expected a percentage above 0 and below 100")
+    raise argparse.ArgumentTypeError(f"{text!r}; accepted: a percentage above 0 and below 100")

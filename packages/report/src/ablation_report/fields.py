@@ -152,7 +152,7 @@ def one_of(*words: str) -> Column:
 
 
 TEXT = Column("text", is_text)
-# What a platform does not tell is empty
+# Unknown facts of a platform are empty
 ANY_TEXT = Column("text", lambda value: isinstance(value, str))
 FLAG = Column("true or false", lambda value: isinstance(value, bool))
 COUNT = Column("an integer of 0 or more", is_count)

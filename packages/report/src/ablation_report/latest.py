@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation_report.compare.conditions import hardware
+from ablation_report.load import read_one
 from ablation_report.output import UsageError
 from ablation_report.reading import SchemaError, peek_header
 from ablation_report.rows import HEADER_NAME
@@ -16,6 +17,8 @@ from ablation_report.rows import HEADER_NAME
 LATEST = "latest"
 RUNS = Path("data") / "runs"
 _MOST_NAMES = 5
+# Of as many runs the rows are read to find one that is not too noisy
+_MOST_READ = 8
 
 
 def run_path(path: Path) -> Path:
@@ -33,14 +36,14 @@ def run_path(path: Path) -> Path:
     if text == LATEST:
         newest = max(_created(folder), default=None) if folder is not None else None
         if newest is None:
-            raise UsageError(f"latest: no run in {folder or RUNS}; name a run folder")
+            raise UsageError(f"latest: no run in {folder or RUNS}; accepted: a run folder")
         return newest[1]
     if folder is not None and path.name == text and os.path.lexists(folder / text):
         return folder / text
     headers = () if folder is None else folder.glob(f"*/{HEADER_NAME}")
     known = sorted(header.parent.name for header in headers)
     close = difflib.get_close_matches(path.name, known, _MOST_NAMES)
-    like = f"; runs with a name like it: {', '.join(close)}" if close else ""
+    like = f"; runs with a similar name: {', '.join(close)}" if close else ""
     raise FileNotFoundError(f"{text}: no such file or folder{like}")
 
 
@@ -69,10 +72,11 @@ def _header(path: Path) -> Mapping[str, Any] | None:
 
 
 def nearest_run(path: Path) -> Path | None:
-    """Return the finished run that a run is best compared with: of its suite, machine, device and
-    threads, with the most cases in common, of these the newest before it; None without one.
+    """Return the finished run to compare a run with; None without one.
 
-    It is looked for beside the run and in data/runs.
+    It has the run's suite, machine, device and threads, and began before it. Of these runs it has
+    the most cases in common; of these it is the newest that is not too noisy, or the newest where
+    all are. The function looks in the folder that holds the run, and in data/runs.
     """
     own = _header(path)
     folders = {Path(os.path.abspath(path.parent))}
@@ -80,16 +84,28 @@ def nearest_run(path: Path) -> Path | None:
         folders.add(Path(os.path.abspath(found)))
     if own is None:
         return None
-    nearest: tuple[int, str, Path] | None = None
+    alike: list[tuple[int, str, Path]] = []
     for other in (entry for folder in folders for entry in folder.iterdir()):
         header = None if os.path.realpath(other) == os.path.realpath(path) else _header(other)
         if header is None or not _is_like(own, header):
             continue
         common = len(set(own["cases"]) & set(header["cases"]))
-        candidate = (common, str(header["created_utc"]), other)
-        if common and (nearest is None or candidate > nearest):
-            nearest = candidate
-    return None if nearest is None else Path(os.path.relpath(nearest[2]))
+        if common:
+            alike.append((common, str(header["created_utc"]), other))
+    if not alike:
+        return None
+    most = max(alike)[0]
+    newest = [other for common, _, other in sorted(alike, reverse=True) if common == most]
+    usable = (other for other in newest[:_MOST_READ] if _is_usable(other))
+    return Path(os.path.relpath(next(usable, newest[0])))
+
+
+def _is_usable(path: Path) -> bool:
+    """True for a run that can be read and is not too noisy."""
+    try:
+        return not any(run.is_too_noisy for run in read_one(path))
+    except (SchemaError, OSError):
+        return False
 
 
 def _is_like(own: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

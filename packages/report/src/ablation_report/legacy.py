@@ -206,7 +206,7 @@ def _lifted(row: Mapping[str, Any], places: Mapping[str, str]) -> Row:
 
 
 def _outcome(lifted: Row) -> None:
-    """Fill in what those files told in a sentence alone: reason code, check, attempted."""
+    """Fill in what those files say only in a sentence: reason code, check, attempted."""
     status, text = lifted["status"], lifted["reason_text"] or ""
     codes = {
         "oom": "predicted" if text.startswith("needs ") else "killed",
@@ -351,7 +351,7 @@ _ATTENTION_HEADER: Columns = {
 
 
 def _lifted_header(header: Header, found: Sequence[Row], **known: Any) -> Header:
-    """Return a header of v2 with what all three formats share, and what is known besides."""
+    """Return a header of v2 with what all three formats share, and other known facts."""
 
     def listed(name: str) -> list[Any]:
         return list(dict.fromkeys(row[name] for row in found))

@@ -46,15 +46,17 @@ class Gathered:
     @property
     def paths(self) -> list[Path]:
         """What was read, and what could not be."""
-        told = (*self.problems, *self.notes)
-        return [*(run.path for run in self.runs), *(each.path for each in told)]
+        faults = (*self.problems, *self.notes)
+        return [*(run.path for run in self.runs), *(each.path for each in faults)]
 
     def run(self, name: str) -> Run:
         """Return the run of this name; KeyError names those there are."""
         for run in self.runs:
             if run.name == name:
                 return run
-        raise KeyError(f"{name}: no such run; there are {', '.join(run.name for run in self.runs)}")
+        raise KeyError(
+            f"{name}: no such run; the runs are {', '.join(run.name for run in self.runs)}"
+        )
 
     def of_suite(self, suite: str) -> list[Run]:
         """Return the runs of a suite that have rows."""
@@ -87,7 +89,7 @@ def read_one(path: Path) -> list[Run]:
     """
     paths = list(found_paths([path]))
     if len(paths) > 1:
-        raise FileNotFoundError(f"{path}: holds {len(paths)} runs, name one")
+        raise FileNotFoundError(f"{path}: holds {len(paths)} runs; name one of them")
     return read(paths[0])
 
 
@@ -118,7 +120,7 @@ def gather(*paths: Path | str) -> Gathered:
                 earlier = first.setdefault(run.header["run_id"], path)
                 if earlier != path:
                     run_id = show(run.header["run_id"])
-                    message = f"run_id {run_id} is that of {earlier} too: one run, copied"
+                    message = f"run_id {run_id} is also that of {earlier}: a copy of one run"
                     notes.append(Problem(path, None, None, message))
     names = names_of({run.path for run in runs if run.name == name_of(run.path)})
     named = [replace(r, name=names[r.path]) if r.name == name_of(r.path) else r for r in runs]

@@ -1,4 +1,4 @@
-"""What a machine is called: by its microarchitecture, where family and model or flags tell it.
+"""Names of machines: by microarchitecture, where family and model, or flags, identify it.
 
 A cloud's virtual machine says "AMD EPYC" or "Intel(R) Xeon(R) Processor", whatever it runs on.
 Standard library only.
@@ -54,7 +54,7 @@ def machine_name(machine: Mapping[str, Any]) -> str:
     if plain.startswith("Apple"):
         return plain
     kind = microarchitecture(machine)
-    # A processor of its own number is known by it; what a virtual machine is told has none
+    # A processor of its own number is known by it; the name in a virtual machine has none
     has_number = any(map(str.isdigit, plain))
     is_virtual = machine.get("virtualization") or not has_number
     cores = machine["cores"]
@@ -72,7 +72,7 @@ def full_name(machine: Mapping[str, Any]) -> str:
 
 def microarchitecture(machine: Mapping[str, Any]) -> str | None:
     """Return what an x86 processor is of, by family and model or else by flags and caches; None
-    where neither tells."""
+    where neither identifies it."""
     text, flags = str(machine["cpu_model"]), machine["isa_flags"]
     is_amd = "AMD" in text
     family, model = machine.get("cpu_family"), machine.get("cpu_model_number")

@@ -32,7 +32,7 @@ class GeometricMean:
     def sentence(self, what: str) -> str:
         """Write the mean of `what` with its n and the missing cases."""
         if self.value is None:
-            return f"{what}: no geometric mean, nothing was measured"
+            return f"{what}: no geometric mean, since no config has both times"
         lacking = f"; missing: {', '.join(self.missing)}" if self.missing else ""
         return f"{what}: geometric mean {self.value_text()} over {self.n} configs{lacking}"
 

@@ -58,7 +58,7 @@ def names_of(paths: Iterable[Path]) -> dict[Path, str]:
     """What each of some runs and files is called, so that no two have the same slug.
 
     Those that share it are called by the folders around them too, and by numbers where that does
-    not tell them apart.
+    not distinguish them.
     """
     ordered = sorted(paths, key=lambda path: os.path.abspath(path))
     names = {path: name_of(path) for path in ordered}

@@ -76,7 +76,7 @@ def flush() -> None:
 
 
 def write_file(out: Path, data: bytes, is_own: Callable[[Path], bool]) -> None:
-    """Write a file whole or not at all, or into a device or pipe.
+    """Write a file in one step, so that it is never half written; or write into a device or pipe.
 
     Raises:
         UsageError: the file exists, is not empty, and is none that `is_own` knows.
@@ -84,13 +84,13 @@ def write_file(out: Path, data: bytes, is_own: Callable[[Path], bool]) -> None:
     """
     target = Path(os.path.realpath(out))
     if target.is_dir():
-        raise UsageError(f"--out {out}: a folder, expected a file")
+        raise UsageError(f"--out {out}: a folder; accepted: a file")
     if target.exists() and not target.is_file():
         target.write_bytes(data)
         return
     if target.exists() and target.stat().st_size > 0 and not is_own(target):
-        message = "exists and is no summary or export that ablation-report wrote"
-        raise UsageError(f"--out {out}: {message}; name a file that does not exist, or remove it")
+        message = "exists, and ablation-report did not write it"
+        raise UsageError(f"--out {out}: {message}; accepted: a new file, or an earlier export")
     written = target.with_name(f".{os.getpid()}.partial")
     try:
         with written.open("xb") as file:

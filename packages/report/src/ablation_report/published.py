@@ -101,7 +101,7 @@ BLOCK_ABLATION: Mapping[str, Field] = {
     "ratio_vs_torch_naive": MEASURED,
 }
 
-# The published file's name of a suite, and of figures that belong beside one
+# The published file's name of a suite, and of figures that belong to one
 PUBLISHED_SUITES: Mapping[str, str] = {
     "attention_sweep": "attention-sweep",
     "lm_step": "lm-step",
@@ -411,7 +411,7 @@ def _header_problem(path: Path, header: list[str], fields: Mapping[str, Field]) 
         if name not in fields:
             return Problem(path, 1, name, "unknown column")
         if header.count(name) > 1:
-            return Problem(path, 1, name, "stands in the header twice")
+            return Problem(path, 1, name, "appears twice in the header")
     return None
 
 
@@ -433,14 +433,14 @@ def _row(texts: Mapping[str, str], fields: Mapping[str, Field]) -> tuple[Row, di
 
 
 def _block_faults(rows: list[tuple[int, Row]]) -> list[Fault]:
-    """Check that no cell stands twice and that each ratio is that of the printed times."""
+    """Check that no row appears twice and that each ratio is that of the printed times."""
     faults: list[Fault] = []
     first_line: dict[tuple[str, str], int] = {}
     baselines = {row["config"]: row for _, row in rows if row["variant"] == "torch-naive"}
     for line, row in rows:
         earlier = first_line.setdefault((row["config"], row["variant"]), line)
         if earlier != line:
-            message = f"{row['config']} {row['variant']} stands in line {earlier} already"
+            message = f"{row['config']} {row['variant']} is already in line {earlier}"
             faults.append((line, "variant", message))
         baseline = baselines.get(row["config"])
         if baseline is None:
@@ -463,7 +463,7 @@ def _suites_faults(rows: list[tuple[int, Row]]) -> list[Fault]:
     for line, row in rows:
         earlier = first_line.setdefault(row["row_id"], line)
         if earlier != line:
-            faults.append((line, "row_id", f"{row['row_id']} stands in line {earlier} already"))
+            faults.append((line, "row_id", f"{row['row_id']} is already in line {earlier}"))
         if (row["status"] == "ok") != (row["value"] is not None):
             held = "null" if row["value"] is None else "not null"
             faults.append((line, "value", f"{held}, but status is {row['status']}"))

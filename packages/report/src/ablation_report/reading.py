@@ -1,4 +1,4 @@
-"""Reads the files of a run folder: headers and lines, each fault told with its place.
+"""Read the files of a run folder: headers and lines, each fault with its place.
 
 Nothing is trusted: not that a name is that of a regular file, not its encoding, its length, the
 depth of what it nests. The bench reads by this module what it goes on with, and the report what it
@@ -112,7 +112,7 @@ def open_regular(path: Path) -> BinaryIO:
             return path.open("rb")
         message = f"{_KINDS.get(stat.S_IFMT(mode), 'no file')}, expected a regular file"
     except FileNotFoundError:
-        message = "a symbolic link that leads nowhere" if path.is_symlink() else "missing"
+        message = "a broken symbolic link" if path.is_symlink() else "missing"
     except OSError as error:
         is_loop = error.errno == errno.ELOOP
         message = "a symbolic link to itself" if is_loop else f"cannot be read: {error.strerror}"
@@ -133,7 +133,7 @@ def decoded(path: Path, line: int | None, content: bytes) -> str:
             before = content[: error.start]
             line = before.count(b"\n") + 1
             place = len(before) - (before.rfind(b"\n") + 1) + 1
-        message = f"byte {place} is {content[error.start]:#04x}: no UTF-8 from there on"
+        message = f"byte {place} is {content[error.start]:#04x}, which is not UTF-8"
         raise SchemaError([Problem(path, line, None, message)]) from None
 
 
@@ -171,7 +171,7 @@ def read_object(path: Path, line: int | None, content: str) -> dict[str, Any]:
         place = f"character {error.pos + 1}" if line is not None else f"line {error.lineno}"
         raise refuse(f"damaged, no JSON from {place} on ({error.msg})") from None
     except _TwiceError as error:
-        raise refuse("stands in one object twice", str(error)) from None
+        raise refuse("appears twice in one object", str(error)) from None
     except RecursionError:
         raise refuse(f"nested deeper than {MOST_DEPTH} levels") from None
     except ValueError:
@@ -284,7 +284,7 @@ def read_run(folder: Path, kind: Format = FORMAT) -> tuple[Header, list[Row]]:
         faulty += len(line.problems)
         if faulty >= MOST_FAULTS:
             del problems[len(problems) - faulty + MOST_FAULTS :]
-            message = f"{MOST_FAULTS} faults up to here: the lines below were not read"
+            message = f"{MOST_FAULTS} faults up to here: the next lines were not read"
             problems.append(Problem(path, line.number, None, message))
             break
     if header is None or problems:
@@ -322,9 +322,9 @@ def read_lines(path: Path, header: Header | None, kind: Format = FORMAT) -> Iter
         if earlier == number:
             yield Line(number, content, row, ())
             continue
-        message = f"{row['phase']} of this case stands in line {earlier} already"
-        told = Problem(path, number, kind.name_of("variant"), f"{row['variant']}, {message}")
-        yield Line(number, content, None, (told,))
+        message = f"{row['phase']} of this case is already in line {earlier}"
+        fault = Problem(path, number, kind.name_of("variant"), f"{row['variant']}, {message}")
+        yield Line(number, content, None, (fault,))
 
 
 def _row(path: Path, line: int, content: bytes, kind: Format, header: Header | None) -> Row:
@@ -343,8 +343,8 @@ def _row(path: Path, line: int, content: bytes, kind: Format, header: Header | N
     if kind is FORMAT:
         return row
     lifted = kind.lift_row(row, header or {})
-    told = rows.relation_faults(lifted)
-    _refuse(path, line, {kind.name_of(name): fault for name, fault in told.items()})
+    lifted_faults = rows.relation_faults(lifted)
+    _refuse(path, line, {kind.name_of(name): fault for name, fault in lifted_faults.items()})
     return lifted
 
 

@@ -550,8 +550,8 @@ def _profile_faults(profile: Mapping[str, Any] | None) -> dict[str, str]:
     columns = [profile[name] for name in ("total", *PARTS)]
     for name, column in zip(PARTS, columns[1:], strict=True):
         if len(column) != len(columns[0]):
-            told = f"{len(column)} entries, profile.total has {len(columns[0])}"
-            return {f"profile.{name}": told}
+            limit_text = f"{len(column)} entries, profile.total has {len(columns[0])}"
+            return {f"profile.{name}": limit_text}
     for index, (total, *parts) in enumerate(zip(*columns, strict=True)):
         if sum(parts) != total:
             return {"profile.total": f"entry {index} is {total}, its parts sum to {sum(parts)}"}
@@ -662,5 +662,5 @@ def rate_faults(row: Mapping[str, Any], ceilings: Mapping[str, Any] | None) -> d
     rate = row["flops"] / row_time(row["samples_ns"], row["sample_rounds"]) * 1e9
     if rate <= RATE_SLACK * peak:
         return {}
-    told = f"the multiply-adds of {row['threads']} threads reach {peak / 1e9:.1f}"
-    return {"samples_ns": f"{rate / 1e9:.1f} GFLOP/s, {told}: an impossible rate"}
+    limit_text = f"the multiply-adds of {row['threads']} threads reach {peak / 1e9:.1f}"
+    return {"samples_ns": f"{rate / 1e9:.1f} GFLOP/s, {limit_text}: an impossible rate"}

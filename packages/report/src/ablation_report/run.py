@@ -30,7 +30,7 @@ FORWARD = "fwd"
 # Roles in the block's ladder; every other variant is known by its row alone.
 NAIVE, SDPA, DEFAULT = "torch-naive", "torch-sdpa", "beyond-default"
 LEAGUE = "League"
-# A published figure has no interval. Two of them are told apart from this difference on: several
+# A published figure has no interval. Two of them differ from this difference on: several
 # times the floor of a quiet run, and above the rounding of three digits.
 PUBLISHED_FLOOR = 0.05
 
@@ -111,15 +111,29 @@ class Run:
 
     @cached_property
     def noisy_times(self) -> tuple[int, int]:
-        """How many times are noisy, and how many have an interval that tells."""
-        told = [t.is_noisy for row in self.rows if (t := self.time(row)) and t.is_noisy is not None]
-        return sum(told), len(told)
+        """How many times are noisy, and how many have an interval."""
+        flags = [t.is_noisy for row in self.rows if (t := self.time(row)) is not None]
+        known = [flag for flag in flags if flag is not None]
+        return sum(known), len(known)
+
+    @cached_property
+    def open_ratios(self) -> tuple[int, int]:
+        """How many ratios to the baseline are not resolved, and how many there are; without those
+        of the baseline's own twins."""
+        same = {name for pair in self.twins if self.baseline in pair for name in pair}
+        rows = (row for row in self.rows if row["variant"] not in {self.baseline, *same})
+        found = [each for row in rows if (each := self.compare(row, self.baseline)) is not None]
+        return sum(not each.is_resolved for each in found), len(found)
 
     @property
     def is_too_noisy(self) -> bool:
-        """True where half of the times and more are noisy: the run is not to be used."""
+        """True where at least half of the times are noisy, and at least half of the ratios to the
+        baseline are not resolved: the run is not to be used."""
         noisy, timed = self.noisy_times
-        return timed > 0 and noisy >= MOST_NOISY * timed
+        if not timed or noisy < MOST_NOISY * timed:
+            return False
+        n_open, n_compared = self.open_ratios
+        return n_open >= MOST_NOISY * n_compared
 
     @property
     def ceilings(self) -> Mapping[str, Any]:
@@ -185,7 +199,7 @@ class Run:
         return None if row is None or not row["samples_ns"] else self._timed(row)[2]
 
     def median(self, row: Row | None) -> float | None:
-        """Return the median nanoseconds of a call, a second figure besides `time`; None where there
+        """Return the median nanoseconds of a call, a second figure next to `time`; None where there
         is no time."""
         if row is None or not row["samples_ns"]:
             return None
@@ -226,7 +240,7 @@ class Run:
     def twin_ratios(self, case: str) -> dict[tuple[str, str], Interval]:
         """Return the ratio of each pair of twins in a case, by the name of the first and the phase.
 
-        A pair is left out when it has fewer than two common rounds, which tell nothing of noise.
+        A pair is left out when it has fewer than two common rounds: they say nothing of noise.
         """
         ratios = {}
         phases = dict.fromkeys(row["phase"] for row in self.by_case.get(case, ()))
@@ -289,11 +303,17 @@ class Run:
         return {}
 
     def best(self, case: str, wanted: Callable[[Row], bool], phase: str = FORWARD) -> Row | None:
-        """Return the row with the smallest time of those that are wanted; None without a time."""
+        """Return the row with the smallest time of those that are wanted; None without a time.
+
+        A program that runs again as its own twin has one chance: the less of two times of one
+        program is luck.
+        """
+        again = {second for first, second in self.twins if second == f"{first}_again"}
         times = [
             (time.value, index, row)
             for index, row in enumerate(self.by_case.get(case, ()))
-            if row["phase"] == phase and wanted(row) and (time := self.time(row))
+            if row["phase"] == phase and row["variant"] not in again and wanted(row)
+            if (time := self.time(row))
         ]
         return min(times)[2] if times else None
 
@@ -351,7 +371,7 @@ def is_other_arithmetic(row: Row) -> bool:
 
 
 def is_other(row: Row) -> bool:
-    """True for what a user would run instead: PyTorch as it is, and the runtimes of the league."""
+    """True for the runtimes that a user would run instead: PyTorch as it is, and the league."""
     return row["origin"] not in ("ablation", "numpy")
 
 
@@ -361,5 +381,5 @@ def error_of(row: Row) -> float | None:
 
 
 def detail(row: Row, name: str) -> Any:
-    """Return what the suite recorded besides the columns; None where it did not."""
+    """Return a figure that the suite recorded in `details`; None where it did not."""
     return (row["details"] or {}).get(name)

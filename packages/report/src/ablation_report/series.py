@@ -46,7 +46,7 @@ class Series:
 
 
 def series_of(run: Run) -> list[Series]:
-    """Group the square cases of a run by what they have in common besides the length.
+    """Group the square cases of a run by what they have in common, without the length.
 
     Of several rows of one length (a published case that was run twice) the first counts.
     """
@@ -65,7 +65,7 @@ def series_of(run: Run) -> list[Series]:
 
 
 def where(row: Row) -> str:
-    """Write what a case has besides its length: tier, mask, batch, heads, head size, dtype."""
+    """Write a case without its length: tier, mask, batch, heads, head size, dtype."""
     words = [str(row["tier"]), *_mask(row), *_shape(row), str(row["dtype"])]
     if row["threads"] is not None:
         words.append("1 thread" if row["threads"] == 1 else f"{row['threads']} threads")
@@ -138,7 +138,7 @@ def _shape(row: Row) -> list[str]:
 
 
 def _others(row: Row) -> dict[str, object]:
-    """The sizes besides the shape of attention and the name of the case."""
+    """The sizes that are neither the shape of attention nor the name of the case."""
     named = (*SHAPE, "config")
     return {name: value for name, value in row["sizes"].items() if name not in named}
 

@@ -39,7 +39,7 @@ MARGIN = 0.02
 # A case whose twins differ by more is too noisy to compare anything in it.
 MOST_FLOOR = 0.10
 
-# A run in which this share of the times is noisy is not to be used.
+# A run is too noisy where this share of its times is noisy and of its ratios not resolved.
 MOST_NOISY = 0.5
 
 Verdict = Literal["faster", "slower", "same", "not resolved"]
@@ -199,8 +199,10 @@ def row_time(samples: Sequence[int], rounds: Sequence[int]) -> float:
 
 
 def median_time(samples: Sequence[int], rounds: Sequence[int]) -> float:
-    """Return the median over rounds of each round's median, which a reader may know from elsewhere
-    and no ratio or verdict is of; ValueError for no samples."""
+    """Return the median over rounds of each round's median; ValueError for no samples.
+
+    Ratios and verdicts do not use it.
+    """
     return median([median(values) for values in _by_round(samples, rounds).values()])
 
 
@@ -240,7 +242,7 @@ def floor_of(twins: Iterable[Interval | None]) -> float | None:
 
     It is the largest distance of a ratio from 1: by that much two names of one program differ,
     however often they are timed. The spread of the rounds is in every interval already. A pair of
-    fewer than `MIN_ROUNDS` rounds counts with the further end of its interval. None without a pair
+    fewer than `MIN_ROUNDS` rounds counts with the farther end of its interval. None without a pair
     that has two rounds: one round says nothing of noise.
     """
     floors = []
@@ -252,10 +254,10 @@ def floor_of(twins: Iterable[Interval | None]) -> float | None:
 
 
 def verdict(ratio: Interval | None, floor: float | None, margin: float = MARGIN) -> Verdict:
-    """Say "faster", "slower", "same" or "not resolved" of a paired ratio of times.
+    """Return the verdict of a paired ratio of times: faster, slower, same or not resolved.
 
-    A difference counts when the whole interval lies further from 1 than the floor. Fewer than
-    `MIN_ROUNDS` rounds, no floor, or one above `MOST_FLOOR` resolve nothing.
+    A difference counts when the whole interval lies beyond the floor. Fewer than `MIN_ROUNDS`
+    rounds, no floor, or a floor above `MOST_FLOOR` resolve nothing.
     """
     if ratio is not None and floor is not None and ratio.n >= MIN_ROUNDS and floor <= MOST_FLOOR:
         if ratio.high < 1 - floor:

@@ -21,7 +21,7 @@ from ablation_report.attribution.lattice_steps import (
 from ablation_report.run import BLOCK, Comparison, Row, Run
 from ablation_report.stats import Interval
 
-# The size that a case of attribution has besides those of the block: the factors that were chosen.
+# The size that a case of attribution adds to those of the block: the factors that were chosen.
 CHOSEN = "factors"
 INSIDE, NEAR, OUTSIDE = "inside", "inside within the noise", "outside"
 
@@ -31,7 +31,7 @@ class Rung:
     """A rung of a ladder, and the step of a factor that it is.
 
     `name` and `over_name` are the same in all ladders, whose platforms print them differently.
-    `over` is the row that its time is compared with: its parent, or a row further down where
+    `over` is the row that its time is compared with: its parent, or a row below it where
     several rungs together are the step. `figure` is ln(time without the step / time with it), also
     of a rung that takes the step back; None without a time of both. `said` is "inside", "inside
     within the noise", "outside", or None of a rung that is no step; `why` says why, in words.
@@ -67,19 +67,19 @@ def rungs(
     the ladder; without those that have no such case.
 
     `shapes` has rows by variant that say what a rung consists of where the ladder's own do not: as
-    a published file, and as runs from before rows told of shared fork-joins.
+    a published file, and as runs of before rows recorded shared fork-joins.
     """
     places = [
         (ladder, case)
         for ladder in ladders
         if ladder.suite == BLOCK and (case := case_in(ladder, found)) is not None
     ]
-    told = {ladder.label: _told(ladder, case, shapes) for ladder, case in places}
-    names = names_of(row for known in told.values() for row in known.values())
+    rungs = {ladder.label: _described(ladder, case, shapes) for ladder, case in places}
+    names = names_of(row for known in rungs.values() for row in known.values())
     lattice = LatticeSteps(run, found, names)
     return {
         ladder.label: [
-            _named(_rung(lattice, ladder, row, told[ladder.label]), told[ladder.label])
+            _named(_rung(lattice, ladder, row, rungs[ladder.label]), rungs[ladder.label])
             for row in ladder.by_case[case]
             if row["origin"] == OURS and row["parent"]
         ]
@@ -87,10 +87,10 @@ def rungs(
     }
 
 
-def _told(ladder: Run, case: str, shapes: Mapping[str, Row]) -> dict[str, Row]:
+def _described(ladder: Run, case: str, shapes: Mapping[str, Row]) -> dict[str, Row]:
     """Return the rows by variant that say what the rungs of a ladder consist of."""
     own = {row["variant"]: row for row in ladder.by_case[case]}
-    return {**shapes, **{n: row for n, row in own.items() if n not in shapes or _is_told(row)}}
+    return {**shapes, **{n: row for n, row in own.items() if n not in shapes or _is_described(row)}}
 
 
 def shapes_of(ladders: Iterable[Run]) -> dict[str, Row]:
@@ -99,12 +99,12 @@ def shapes_of(ladders: Iterable[Run]) -> dict[str, Row]:
     found: dict[str, Row] = {}
     recorded = (run for run in ladders if not run.is_published and run.suite == BLOCK)
     for run in sorted(recorded, key=lambda run: str(run.header["created_utc"]), reverse=True):
-        for row in filter(_is_told, run.rows):
+        for row in filter(_is_described, run.rows):
             found.setdefault(row["variant"], row)
     return found
 
 
-def _is_told(row: Row) -> bool:
+def _is_described(row: Row) -> bool:
     """True for a row that says of each of `AXES` what it is on it."""
     return row["origin"] != OURS or all(axis in row["factors"] for axis in AXES)
 
@@ -175,7 +175,7 @@ def _why_no_step(lattice: LatticeSteps, changed: Change) -> str:
 
 
 def _own_change(ladder: Run, row: Row, over: Row) -> str | None:
-    """Name the kernel besides that of attention that differs in the rows of a published rung.
+    """Name the kernel, other than that of attention, that differs in the rows of a published rung.
 
     What a published rung consists of is taken from recorded ones, and its rows may say otherwise.
     """

@@ -227,8 +227,8 @@ def _sum(values: Sequence[float | None]) -> float | None:
 def _verdict(phi: Interval, floor: float | None) -> str:
     """Say "worth", "costs" or "not resolved".
 
-    A contribution counts when its whole interval lies further from 0 than ln(1 + floor). Fewer than
-    `MIN_ROUNDS` rounds, no floor, or one of a case that is too noisy to compare resolve nothing.
+    A contribution counts when its whole interval lies beyond ln(1 + floor) on one side of 0.
+    Fewer than `MIN_ROUNDS` rounds, no floor, or a case that is too noisy resolve nothing.
     """
     if phi.n >= MIN_ROUNDS and floor is not None and not is_too_noisy(floor):
         least = math.log1p(floor)

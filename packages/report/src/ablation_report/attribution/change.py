@@ -137,11 +137,11 @@ class _Pair:
         """Say what changed in the lowest point: all others are counted from it."""
         point = lattice.points[lattice.base]
         before, after = self.before[point], self.after[point]
-        told = _differences(
+        differing = _differences(
             {name: counter_of(before, name) for name in self.counters},
             {name: counter_of(after, name) for name in self.counters},
         )
-        return [f"{before['printed_name']}: {told}"] if told else []
+        return [f"{before['printed_name']}: {differing}"] if differing else []
 
     def _factor_sentences(self, lattice: Lattice) -> list[str]:
         """Name the factors of the lowest points that changed by themselves."""
@@ -151,12 +151,12 @@ class _Pair:
         into: dict[int, list[Edge]] = {}
         for edge in lattice.edges:
             into.setdefault(edge.upper, []).append(edge)
-        told: dict[int, str] = {}
+        differing: dict[int, str] = {}
         for upper in _lowest(lattice, changed):
             own = [edge for edge in into[upper] if edge in turned] or into[upper]
             for edge in own:
-                told.setdefault(edge.step, self._sentence(lattice, edge, joins))
-        return [told[step] for step in sorted(told)]
+                differing.setdefault(edge.step, self._sentence(lattice, edge, joins))
+        return [differing[step] for step in sorted(differing)]
 
     def _joins(self, lattice: Lattice, edge: Edge) -> tuple[bool, bool]:
         """Whether both ends of an edge are one program, in either run."""

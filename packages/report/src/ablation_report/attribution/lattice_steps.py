@@ -30,13 +30,13 @@ Place = tuple[int, int]
 
 def aspects(row: Row) -> dict[str, Any]:
     """Return what a row of the block says that its program consists of, by name."""
-    told: dict[str, Any] = {f"{PASS}{name}": True for name in row["passes"] or ()}
+    aspect_values: dict[str, Any] = {f"{PASS}{name}": True for name in row["passes"] or ()}
     for op, kernel in (row["kernels"] or {}).items():
         # Attention as separate calls has no kernel
-        told[f"{KERNEL}{op}"] = None if kernel == "unfused" else kernel
+        aspect_values[f"{KERNEL}{op}"] = None if kernel == "unfused" else kernel
     for axis, (factor, levels) in AXES.items():
-        told[factor] = levels.get(row["factors"].get(axis))
-    return told
+        aspect_values[factor] = levels.get(row["factors"].get(axis))
+    return aspect_values
 
 
 def names_of(rows: Iterable[Row]) -> set[str]:
@@ -68,9 +68,13 @@ class LatticeSteps:
         """What a program of the lattice consists of: passes and kernels by its row, the rest by its
         point; what is no factor of this run is on in all its programs."""
         own = (PASS, KERNEL)
-        told = {name: told for name, told in aspects(row).items() if name.startswith(own)}
+        aspect_values = {
+            name: aspect_values
+            for name, aspect_values in aspects(row).items()
+            if name.startswith(own)
+        }
         axes = [factor for factor, _ in AXES.values()]
-        return told | {
+        return aspect_values | {
             factor: point[self.places[factor]] if factor in self.places else 1 for factor in axes
         }
 
@@ -97,9 +101,11 @@ class LatticeSteps:
                 of_name.setdefault(after, {})[before] = i
         return links
 
-    def has(self, told: Mapping[str, Any]) -> bool:
+    def has(self, aspect_values: Mapping[str, Any]) -> bool:
         """True where a program of the lattice consists of this, by the names that both know."""
-        return any(not change(told, program, self.names) for program in self._programs.values())
+        return any(
+            not change(aspect_values, program, self.names) for program in self._programs.values()
+        )
 
     def step(self, changed: Change) -> tuple[Place, bool] | None:
         """Return the step that is this change, and whether it is taken back; None for none."""

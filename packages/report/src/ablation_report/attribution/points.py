@@ -12,7 +12,7 @@ from ablation_report.attribution.lattice import Lattice, Order, Point
 from ablation_report.fields import show
 from ablation_report.run import Row, Run, detail
 
-# Two antithetic pairs: fewer tell nothing of the error of sampling.
+# Two antithetic pairs: fewer say nothing of the error of sampling.
 LEAST_ORDERS = 3
 MOST_NAMED = 3
 
@@ -167,10 +167,10 @@ def usable(points: CasePoints, has_figure: Callable[[Row], bool]) -> Usable:
         raise UnansweredError(str(error)) from None
     orders = [order for pair in _pairs(points.orders) for order in pair if _stay(lattice, pair)]
     if len(orders) < LEAST_ORDERS:
-        told = f"{len(points.orders)} sampled orders"
+        available = f"{len(points.orders)} sampled orders"
         if len(orders) < len(points.orders):
-            told = f"{len(orders)} of {told} avoid {_lacking(points, has_figure)}"
-        raise UnansweredError(f"{told}, expected {LEAST_ORDERS} or more")
+            available = f"{len(orders)} of {available} avoid {_lacking(points, has_figure)}"
+        raise UnansweredError(f"{available}, expected {LEAST_ORDERS} or more")
     return Usable(lattice, order_weights(lattice, orders), tuple(orders), False)
 
 

@@ -30,7 +30,7 @@ def why_none(run: Run, case: str) -> str:
     if not rows:
         return "it was not measured"
     if not any(run.time(row) for row in rows) and any(row.get("counters") for row in rows):
-        return "counters alone were recorded, and no time"
+        return "only counters were recorded, no time"
     return str(why_not(run, case, rows[0]["phase"]))
 
 

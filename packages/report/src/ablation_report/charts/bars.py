@@ -11,8 +11,8 @@ from ablation_report.tables.layout import tier_title
 
 TITLE = "Times"
 CAPTION = (
-    "Time of a call with its 95% interval; of a published source the figure that it prints. What "
-    "has no time is named at the axis."
+    "Time of a call with its 95% interval; of a published source the figure that it prints. The "
+    "axis names variants without a time."
 )
 # More panels than this are a wall; the map and the lines show those tiers
 MOST_PANELS = 16
@@ -105,7 +105,7 @@ def chart(run: Run, group: Group) -> alt.FacetChart:
     intervals = (
         timed.transform_filter("isValid(datum.low_ms)")
         .mark_rule(color=theme.GRAY, strokeWidth=1.5)
-        .encode(x=alt.X("low_ms:Q", scale=scale, axis=axis), x2="high_ms:Q")
+        .encode(x=alt.X("low_ms:Q", scale=scale, axis=axis), x2=alt.X2("high_ms:Q"))
     )
     absent = theme.status_text(base, size=10)
     layers = panels.layered(frame, ("time_ms", bars), ("low_ms", intervals), ("panel", absent))

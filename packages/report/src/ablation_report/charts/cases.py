@@ -128,12 +128,15 @@ def chart(run: Run) -> alt.LayerChart:
     squares = known.mark_rect(stroke=theme.GRAY, strokeOpacity=0.25).encode(
         color=color, tooltip=tips
     )
-    figures = known.mark_text(fontSize=9, color="black").encode(text="text:N", tooltip=tips)
+    figures = known.mark_text(fontSize=9, color="black").encode(
+        text=alt.Text("text:N"), tooltip=tips
+    )
     missing = (
         base.transform_filter("!isValid(datum.over_best)")
         .mark_text(fontSize=9, fontStyle="italic", color=theme.GRAY)
         .encode(
-            text="text:N", tooltip=panels.tooltips(alt.Tooltip("status:N"), alt.Tooltip("reason:N"))
+            text=alt.Text("text:N"),
+            tooltip=panels.tooltips(alt.Tooltip("status:N"), alt.Tooltip("reason:N")),
         )
     )
     layers = alt.LayerChart(layer=[squares, figures, missing])
@@ -142,7 +145,7 @@ def chart(run: Run) -> alt.LayerChart:
     everywhere = f"; {', '.join(shared)}" if shared else ""
     notes = [
         f"On {panels.device_of(run)}{everywhere}; times in ms",
-        "none: unsupported; late: timeout; wrong: incorrect; an empty place was not asked for",
+        "none: unsupported; late: timeout; wrong: incorrect; an empty place was not measured",
     ]
     # The last of the slanted names reaches beyond the squares
     return theme.finish(sized, run.label, notes).properties(padding=PADDING)

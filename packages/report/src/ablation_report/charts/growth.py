@@ -98,7 +98,7 @@ def chart(run: Run) -> alt.FacetChart:
     intervals = (
         timed.transform_filter("isValid(datum.low_ms)")
         .mark_rule(color=theme.GRAY)
-        .encode(y=y("low_ms"), y2="high_ms:Q")
+        .encode(y=y("low_ms"), y2=alt.Y2("high_ms:Q"))
     )
     dots = timed.mark_point(filled=not run.is_published, size=40, opacity=1).encode(
         y=y("time_ms"),

@@ -12,7 +12,7 @@ from ablation_report.run import Run
 from ablation_report.series import series_of
 
 TITLE = "Memory over length"
-CAPTION = "Bytes of one call above what was there before, its result included."
+CAPTION = "Bytes that one call adds, its result included."
 MOST_PANELS = 8
 # An x, which Vega has no name for
 CROSS = "M-0.7,-0.7L0.7,0.7M0.7,-0.7L-0.7,0.7"

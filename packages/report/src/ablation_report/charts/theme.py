@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 import altair as alt
@@ -171,7 +172,7 @@ def status_text(base: alt.Chart, size: int = 11) -> alt.Chart:
         .mark_text(align="left", dx=4, fontSize=size, fontStyle="italic", color=GRAY)
         .encode(
             x=alt.value(0),
-            text="status:N",
+            text=alt.Text("status:N"),
             tooltip=tooltips(alt.Tooltip("status:N"), alt.Tooltip("reason:N")),
         )
     )
@@ -179,12 +180,20 @@ def status_text(base: alt.Chart, size: int = 11) -> alt.Chart:
 
 
 def finish(chart: AnyChart, headline: str, notes: Sequence[str] = ()) -> AnyChart:
-    """Give a chart its headline, what it cannot say, and the looks of all charts.
+    """Give a chart its headline, what it cannot say, and the looks of all charts; return it.
 
     The ink of text is left to the page, which knows whether it is light or dark.
     """
-    subtitle = list(notes) if notes else alt.Undefined
-    styled: AnyChart = chart.properties(title=alt.Title(headline, subtitle=subtitle)).configure(
+    # Set in place: a method of Altair would copy each layer twice
+    chart.title = alt.Title(headline, subtitle=list(notes) if notes else alt.Undefined)
+    chart.config = looks()
+    return chart
+
+
+@cache
+def looks() -> alt.Config:
+    """Return what all charts say of fonts, axes and legends."""
+    return alt.Config(
         background="transparent",
         font=FONT,
         axis=alt.AxisConfig(
@@ -217,7 +226,6 @@ def finish(chart: AnyChart, headline: str, notes: Sequence[str] = ()) -> AnyChar
         ),
         view=alt.ViewConfig(stroke=None),
     )
-    return styled
 
 
 def panel_room(count: int, aside: int, each: int, least: int) -> dict[str, dict[str, int]]:
@@ -241,5 +249,5 @@ def sentence_chart(sentence: str) -> alt.Chart:
     """Return a picture of one sentence, which stands where a chart cannot be drawn."""
     frame = pl.DataFrame({"sentence": [sentence]})
     mark = alt.Chart(frame).mark_text(align="left", color=GRAY, fontSize=13)
-    chart: alt.Chart = mark.encode(text="sentence:N", x=alt.value(0), y=alt.value(12))
+    chart: alt.Chart = mark.encode(text=alt.Text("sentence:N"), x=alt.value(0), y=alt.value(12))
     return finish(chart.properties(width="container", height=24), "")

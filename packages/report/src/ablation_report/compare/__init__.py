@@ -1,8 +1,8 @@
-"""Sets two runs of the same work beside each other, row by row, and says what has changed.
+"""Compare two runs of the same work row by row, and report what changed.
 
-Two runs share no round. What may differ between them besides the code is the machine's speed and
-the state of each worker process. Both are estimated from what many rows have in common, and taken
-out of the single row:
+Two runs share no round. The machine's speed and the state of each worker process may differ between
+them, not only the code. Both are estimated from what many rows have in common, and taken out of the
+single row:
 
 - the machine, by the median change of the controls of a case: the rows that run code of others
   (PyTorch, NumPy, other runtimes). A machine that changed does not change all rows alike, so its
@@ -24,8 +24,8 @@ from ablation_report.stats import MARGIN
 
 @dataclass(frozen=True)
 class Changes:
-    """Two runs beside each other: every row, every process that has a row in both, and by how much
-    slower the machine was in the second run, by case."""
+    """Two runs compared: every row, every process that has a row in both, and by how much slower
+    the machine was in the second run, by case."""
 
     rows: tuple[Change, ...]
     processes: tuple[ProcessChange, ...]

@@ -12,7 +12,7 @@ from ablation_report.run import Row, Run
 from ablation_report.stats import MIN_ROUNDS, Interval, Verdict, is_different, median
 from ablation_report.tables.layout import status_text
 
-# Of fewer rows of a process none can be told from what they all have in common.
+# With fewer rows of a process, a change of one looks like a change of all.
 MIN_ROWS = 5
 # Fewer processes of controls do not say by how much the states of processes differ.
 MIN_CONTROLS = 2

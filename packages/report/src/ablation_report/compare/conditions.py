@@ -23,7 +23,7 @@ class Conditions:
     `threads` are the numbers of threads: two runs need only one of them in common.
     """
 
-    told: Mapping[str, str]
+    facts: Mapping[str, str]
     hardware: str
     threads: frozenset[int]
 
@@ -38,7 +38,7 @@ def conditions_of(run: Run) -> Conditions:
 
 def _conditions(run: Run) -> Conditions:
     header = run.header
-    told = {
+    facts = {
         "suite": run.suite,
         "device": header["device"],
         "machine": full_name(header["machine"]),
@@ -46,7 +46,7 @@ def _conditions(run: Run) -> Conditions:
         **{f"version of {name}": header["versions"][name] for name in VERSIONS},
         "instruction set used": header["providers"].get("simd"),
     }
-    texts = {what: visible(value) for what, value in told.items()}
+    texts = {what: visible(value) for what, value in facts.items()}
     return Conditions(texts, hardware(header), frozenset(header["threads"]))
 
 
@@ -54,9 +54,9 @@ def differences(first: Run, second: Run) -> list[str]:
     """Say in which respects two runs are not of the same work, machine, threads and versions."""
     here, there = conditions_of(first), conditions_of(second)
     found = [
-        f"{what}: {told} and {there.told[what]}"
-        for what, told in here.told.items()
-        if told != there.told[what] and not (what == THREADS and here.threads & there.threads)
+        f"{what}: {facts} and {there.facts[what]}"
+        for what, facts in here.facts.items()
+        if facts != there.facts[what] and not (what == THREADS and here.threads & there.threads)
     ]
     if here.hardware != there.hardware:
         found.append("instruction sets, caches and quota")
@@ -66,6 +66,6 @@ def differences(first: Run, second: Run) -> list[str]:
 def hardware(header: Mapping[str, Any]) -> str:
     """Return what distinguishes machines, processors of one name too, as one text to group by."""
     machine = header["machine"]
-    told = ("cpu_model", "cores", "arch", "isa_flags", "caches")
+    facts = ("cpu_model", "cores", "arch", "isa_flags", "caches")
     quota = machine.get("processor_quota")
-    return json.dumps([*(machine[name] for name in told), quota], sort_keys=True)
+    return json.dumps([*(machine[name] for name in facts), quota], sort_keys=True)

@@ -1,4 +1,4 @@
-"""The tables of two runs beside each other: what each process changed by, then every row."""
+"""The tables of two runs compared: what each process changed by, then every row."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def _processes_table(second: Run, processes: Sequence[ProcessChange]) -> Table:
     """Lay out what each process changed by as a whole, and say what the resolved ones mean."""
     names = _names(second, second.rows)
     groups: dict[str, list[Sequence[str]]] = {}
-    notes = ["half of the rows: the ends of the half that agrees best, corrected for the machine"]
+    notes = ["half of the rows: lowest and highest of the half that agrees best, machine corrected"]
     if any(process.ratio is None for process in processes):
-        notes.append(f"with fewer than {MIN_ROWS} rows none is told from what all have in common")
+        notes.append(f"a process is judged as a whole only with {MIN_ROWS} rows or more")
     for process in processes:
         ratio, common, half = process.ratio, NOTHING, NOTHING
         name = names.get(process.case, process.case)
@@ -46,8 +46,8 @@ def _processes_table(second: Run, processes: Sequence[ProcessChange]) -> Table:
         if is_different(process.verdict) and ratio is not None:
             notes.append(
                 f"{name}: the {process.worker} process of {second.name} as a whole: "
-                f"{ratio.value:.2f}x, {process.verdict}; a state of the process or a change to all"
-                " of its rows: a third run tells, since a state does not come back"
+                f"{ratio.value:.2f}x, {process.verdict}. Either the process was in another state,"
+                " or all of its rows changed. A third run decides: a state does not repeat"
             )
     header = ("Process", "rows", "second / first", "half of the rows", "floor", "verdict")
     least = ("half of the rows", "rows")
@@ -79,8 +79,8 @@ def _rows_table(first: Run, second: Run, changes: Changes) -> Table:
     notes = [", ".join(f"{count} {said}" for said, count in counts.most_common())]
     notes += _machine_note(changes.machine)
     notes.append(
-        "second / first is corrected for the machine, by the median change of the rows that run"
-        " code of others, and for what the row's process changed by as a whole"
+        "second / first is corrected for the machine (the median change of the rows that run code"
+        " of others) and for the change of the row's process as a whole"
     )
     title = f"First {first.name}, second {second.name}"
     heads = [*header, "verdict", "kernels"]
@@ -92,8 +92,8 @@ def _machine_note(machine: Mapping[str, float]) -> list[str]:
     values = list(machine.values())
     if not values:
         return []
-    told = f"{median(values):.2f}x in the median of the cases, {min(values):.2f} to"
-    return [f"the machine, second over first: {told} {max(values):.2f}"]
+    span = f"median {median(values):.2f}x, from {min(values):.2f}x to {max(values):.2f}x by case"
+    return [f"the machine, second / first: {span}"]
 
 
 def _three(ratio: float | None) -> str:

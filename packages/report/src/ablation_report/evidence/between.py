@@ -29,6 +29,8 @@ from ablation_report.stats import (
 )
 
 Estimate = Callable[[Samples], float]
+# Case, variant, phase and hash
+Program = tuple[str, str, str, str | None]
 
 
 def _low(share: float, of_round: Callable[[Sequence[int]], float]) -> Estimate:
@@ -88,10 +90,14 @@ def time_spreads(runs: Sequence[Run]) -> tuple[TimeSpread, ...]:
     """Return how far each estimate repeats over all rows that two runs have of one program; none
     where no row ran twice."""
     found: dict[str, list[float]] = {title: [] for title in TIMES}
-    for one, other in _rows_twice(runs):
-        for title, estimate in TIMES.items():
-            first, second = estimate(one), estimate(other)
-            found[title].append(max(first, second) / min(first, second) - 1)
+    # A row is one of many pairs
+    known = {id(run): _estimates(run) for run in runs}
+    for one, other in alike(runs):
+        theirs = known[id(other)]
+        for place, estimates in known[id(one)].items():
+            if place in theirs:
+                for apart, *times in zip(found.values(), estimates, theirs[place], strict=True):
+                    apart.append(max(times) / min(times) - 1)
     return tuple(
         TimeSpread(title, median(apart), percentile(apart, 0.9), len(apart))
         for title, apart in found.items()
@@ -99,16 +105,18 @@ def time_spreads(runs: Sequence[Run]) -> tuple[TimeSpread, ...]:
     )
 
 
-def _rows_twice(runs: Sequence[Run]) -> Iterator[tuple[Samples, Samples]]:
-    for first, second in alike(runs):
-        for row in first.rows:
-            other = second.row(row["case"], row["variant"], row["phase"])
-            if other is None or not row["samples_ns"] or not other["samples_ns"]:
-                continue
-            sides = samples_of(row), samples_of(other)
-            is_one_program = row["program_hash"] == other["program_hash"]
-            if is_one_program and min(map(len, sides)) >= MIN_ROUNDS:
-                yield sides
+def _estimates(run: Run) -> dict[Program, tuple[float, ...]]:
+    """Return each estimate of the time of each row that has enough rounds."""
+    samples = {
+        (row["case"], row["variant"], row["phase"], row["program_hash"]): samples_of(row)
+        for row in reversed(run.rows)
+        if row["samples_ns"]
+    }
+    return {
+        place: tuple(estimate(rounds) for estimate in TIMES.values())
+        for place, rounds in samples.items()
+        if len(rounds) >= MIN_ROUNDS
+    }
 
 
 def run_pairs(runs: Sequence[Run]) -> tuple[RunPair, ...]:
@@ -147,26 +155,26 @@ def _run_pair(first: Run, second: Run) -> RunPair | None:
     common = [key for key in now[0] if key in now[1]]
     if not common:
         return None
-    told: Counter[str] = Counter()
+    tally: Counter[str] = Counter()
     for key in common:
         verdicts = [said[key][0] for said in now]
         for earlier, verdict in zip(before, verdicts, strict=True):
             is_open = earlier[key][0] == "not resolved"
-            told["open before"] += is_open
-            told["called"] += is_open and verdict != "not resolved"
-            told["open now"] += verdict == "not resolved"
+            tally["open before"] += is_open
+            tally["called"] += is_open and verdict != "not resolved"
+            tally["open now"] += verdict == "not resolved"
         if "not resolved" not in verdicts:
-            told["both"] += 1
-            told["contradicted"] += set(verdicts) == {"faster", "slower"}
+            tally["both"] += 1
+            tally["contradicted"] += set(verdicts) == {"faster", "slower"}
             ratios = [said[key][1] for said in now]
-            told["unlike"] += "same" in verdicts and any(map(_is_beyond_margin, ratios))
+            tally["unlike"] += "same" in verdicts and any(map(_is_beyond_margin, ratios))
     return RunPair(
         first.name,
         second.name,
-        Counted(told["called"], told["open before"]),
-        Counted(told["open now"], 2 * len(common)),
-        Counted(told["contradicted"], told["both"]),
-        Counted(told["unlike"], told["both"]),
+        Counted(tally["called"], tally["open before"]),
+        Counted(tally["open now"], 2 * len(common)),
+        Counted(tally["contradicted"], tally["both"]),
+        Counted(tally["unlike"], tally["both"]),
     )
 
 

@@ -41,14 +41,13 @@ def candidates_table(found: Evidence) -> Table:
                 ]
             )
     notes = (
-        "twins: one program under two names, called different by the floor of the other twins of "
-        "its case. exchanged: the same, the times of each round exchanged at random. dealt: the "
-        "rounds of one row, dealt to two names at random",
-        f"same at {SIZES[1]}: twins of which one was made that much slower, or more, and that are "
-        "called the same",
-        f"{', '.join(SIZES)}: exchanged twins of which one was made that much slower, and that are "
-        "called slower",
-        "resolved: of all rows over their parents and over the baseline",
+        "False calls: twins: one program under two names that is called different by the floor of "
+        "the other twins. exchanged: twins whose times change places at random in each round. "
+        "dealt: the rounds of one row, dealt to two names at random",
+        f"same at {SIZES[1]}: twins that are called the same though one was made that much slower",
+        f"{', '.join(SIZES)}: exchanged twins that are called slower after one was made that much "
+        "slower",
+        "resolved: share of all ratios of rows to their parents and to the baseline",
     )
     return Table("Candidates for ratio and verdict", header, [("", rows)], notes)
 
@@ -63,7 +62,9 @@ def power_table(found: Evidence) -> Table:
             name = f"above {low:.0%}" if high is None else f"up to {high:.0%}"
             shares = [percent(count.share, digits=0) for count in counts]
             rows.append([name, *shares, f"{counts[0].n:,}"])
-    return Table("Slow-downs that are called, by floor", ("Floor", *SIZES, "pairs"), [("", rows)])
+    return Table(
+        "Power: slow-downs that are called, by floor", ("Floor", *SIZES, "pairs"), [("", rows)]
+    )
 
 
 def times_table(found: Evidence) -> Table:
@@ -78,7 +79,7 @@ def times_table(found: Evidence) -> Table:
         for time in found.times
     ]
     header = ("Time", "median", "90th percentile", "rows")
-    return Table("What the time of a row differs by between two runs", header, [("", rows)])
+    return Table("Difference of a row's time between two runs", header, [("", rows)])
 
 
 def pairs_table(found: Evidence) -> Table:
@@ -97,9 +98,9 @@ def pairs_table(found: Evidence) -> Table:
         "same and beyond 2%",
     )
     note = (
-        "open before: not resolved by the first of the candidates, in either run. contradicted: "
-        "faster in one and slower in the other, of those resolved in both; the last column: the "
-        "same in one, and in the other different by more than the margin of that"
+        "open before: not resolved by the first candidate, in either run. contradicted: faster in "
+        "one run and slower in the other, of those resolved in both. same and beyond 2%: the same "
+        "in one run, and different by more than that margin in the other"
     )
     return Table("Two runs of one tree", header, [("", rows)], [note])
 

@@ -72,6 +72,15 @@ class Pair:
     second: Samples
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A case: its twins, its rows that took turns, and each with what it is compared with."""
+
+    twins: Sequence[Pair]
+    rows: Sequence[Samples]
+    compared: Sequence[Pair]
+
+
 @dataclass
 class Tally:
     """Verdicts by what was asked."""
@@ -138,28 +147,30 @@ def floor_of_case(candidate: Candidate, twins: Sequence[Pair]) -> float | None:
 def qualities(runs: Sequence[Run], candidates: Sequence[Candidate]) -> tuple[Quality, ...]:
     """Return what each candidate says of the same pairs, drawn alike."""
     cases = [
-        (run, case, twins) for run in runs for case in run.cases if (twins := twins_of(run, case))
+        Asked(
+            twins,
+            [samples_of(r) for r in run.by_case[case] if r["samples_ns"] and r["interleaved"]],
+            [pair for _, pair in comparisons_of(run, case)],
+        )
+        for run in runs
+        for case in run.cases
+        if (twins := twins_of(run, case))
     ]
-    compared = [[p for _, p in comparisons_of(run, case)] for run, case, _ in cases]
-    return tuple(_quality(candidate, cases, compared) for candidate in candidates)
+    return tuple(_quality(candidate, cases) for candidate in candidates)
 
 
-def _quality(
-    candidate: Candidate,
-    cases: Sequence[tuple[Run, str, list[Pair]]],
-    compared: Sequence[Sequence[Pair]],
-) -> Quality:
+def _quality(candidate: Candidate, cases: Sequence[Asked]) -> Quality:
     tally, draw = Tally(), random.Random(SEED)
-    for (run, case, twins), pairs in zip(cases, compared, strict=True):
+    for case in cases:
+        twins = case.twins
         for pair in twins:
             others = [each for each in twins if each.names != pair.names]
             if others:
                 _ask_twins(candidate, tally, draw, pair, floor_of_case(candidate, others))
         floor = floor_of_case(candidate, twins)
-        for row in run.by_case[case]:
-            if row["samples_ns"] and row["interleaved"]:
-                _ask_row(candidate, tally, draw, samples_of(row), floor)
-        for pair in pairs:
+        for row in case.rows:
+            _ask_row(candidate, tally, draw, row, floor)
+        for pair in case.compared:
             ratio = ratio_of(candidate, pair)
             said = candidate.said(ratio, floor) if ratio else "not resolved"
             tally.add("resolved", said != "not resolved")

@@ -56,7 +56,7 @@ def export_text(runs: Sequence[Run], name: str) -> str:
 
 
 def write_export(runs: Sequence[Run], name: str, out: Path) -> None:
-    """Write runs into a file, whole or not at all.
+    """Write runs into a file, never a part of it.
 
     Raises:
         UsageError: the file exists and is no document of this format.

@@ -20,7 +20,7 @@ def rows_json(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def bmf(runs: Sequence[Run]) -> dict[str, Any]:
     """Return Bencher Metric Format: the latency of each row in nanoseconds with its 95 % interval.
 
-    Rows with operations have their throughput in operations per second besides.
+    Rows with operations also have their throughput in operations per second.
     """
     found: dict[str, Any] = {}
     for run in runs:
@@ -68,7 +68,7 @@ def _about(run: Run, row: Row) -> dict[str, Any]:
     """Return what pyperf's metadata have of a row and its run; names that it does not know are
     texts or numbers."""
     header = run.header
-    told = {
+    known_facts = {
         "cpu_model_name": header["machine"]["cpu_model"],
         "cpu_count": header["machine"]["cores"],
         "platform": f"{header['machine']['os']} {header['machine']['arch']}",
@@ -80,7 +80,7 @@ def _about(run: Run, row: Row) -> dict[str, Any]:
         "phase": row["phase"],
         "threads": row["threads"],
     }
-    return {name: value for name, value in told.items() if value not in (None, "")}
+    return {name: value for name, value in known_facts.items() if value not in (None, "")}
 
 
 def _name(run: Run, row: Row, with_run: bool) -> str:

@@ -92,8 +92,8 @@ def _root(run: Run, row: Row) -> Span:
     lengths = rounding.shares([total * weight / sum(weights) for weight in weights], total)
     spans, start = [], 0
     for leaf, length in zip(shown, lengths, strict=True):
-        told = {**leaf.facts, "measured_ns": leaf.measured_ns}
-        spans.append((leaf.path, Span(leaf.name, start, length, leaf.category, told)))
+        all_facts = {**leaf.facts, "measured_ns": leaf.measured_ns}
+        spans.append((leaf.path, Span(leaf.name, start, length, leaf.category, all_facts)))
         start += length
     return Span(row["printed_name"], 0, total, None, facts, _nested(spans))
 

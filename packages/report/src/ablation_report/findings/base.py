@@ -51,8 +51,7 @@ class Finding:
 
 
 def not_measured(what: str, rows: Iterable[Row] = ()) -> Outcome:
-    """Return the outcome of a run that lacks the rows: `what` names them, and may tell of other
-    rows."""
+    """Return the outcome of a run that lacks the rows: `what` names them."""
     return Outcome("not measured", f"{NOT_MEASURED}{what}.", unique(rows))
 
 

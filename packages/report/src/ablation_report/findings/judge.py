@@ -66,10 +66,10 @@ def twins(run: Run, case: str) -> list[tuple[str, str]]:
     programs = [
         (row["variant"], (row["kernels"], row["passes"])) for row in run.by_case.get(case, ())
     ]
-    told = [(variant, program) for variant, program in programs if None not in program]
+    known = [(variant, program) for variant, program in programs if None not in program]
     return [
         (first, second)
-        for (first, mine), (second, theirs) in itertools.combinations(told, 2)
+        for (first, mine), (second, theirs) in itertools.combinations(known, 2)
         if mine == theirs
     ]
 
@@ -81,7 +81,7 @@ def is_twin(run: Run, case: str, first: str, second: str) -> bool:
 
 
 def resolves(run: Run, comparison: Comparison) -> bool:
-    """True where a comparison could tell its two sides apart, if they were far enough apart."""
+    """True where a comparison can resolve a difference, if it is large enough."""
     is_enough = run.is_published or comparison.ratio.n >= MIN_ROUNDS
     return is_enough and comparison.floor is not None and not is_too_noisy(comparison.floor)
 
@@ -127,7 +127,7 @@ def why_not(run: Run, case: str, *variants: str) -> str:
             lacking.append(f"{name_of(run, variant)} not run")
         elif row["status"] != "ok":
             lacking.append(f"{name_of(run, variant)} {row['status']}")
-    return ", ".join(lacking) or "no round in common"
+    return ", ".join(lacking) or "no common round"
 
 
 def gaps_text(gaps: Iterable[Gap]) -> str:

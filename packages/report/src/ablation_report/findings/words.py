@@ -10,7 +10,7 @@ from ablation_report.run import Comparison, Row, Run
 from ablation_report.series import short_case
 from ablation_report.stats import Verdict
 
-# A change is told in the order in which a reader asks for it.
+# The order in which a reader asks for them.
 _SAID: dict[Verdict, str] = {
     "faster": "faster at",
     "slower": "slower at",
@@ -18,7 +18,7 @@ _SAID: dict[Verdict, str] = {
     "not resolved": "not resolved at",
 }
 _MARKS: dict[Verdict, str] = {"faster": "", "slower": "", "same": " =", "not resolved": " ~"}
-MARKS_NOTE = "~ not resolved from 1; = the same within the practical margin"
+MARKS_NOTE = "~ not resolved; = the same within the practical margin"
 # From here to its reciprocal, two digits of a ratio would leave one of its distance from 1.
 NEAR = 0.9
 # Below a tenth of a percent a second digit would be noise itself.
@@ -131,6 +131,6 @@ def said(
     """Group cases by verdict, each with a figure: faster at Toy (-12%); not resolved at ..."""
     groups: dict[Verdict, list[str]] = {verdict: [] for verdict in _SAID}
     for comparison in comparisons:
-        told = f"{place_of(run, comparison.row)} ({write(comparison)})"
-        groups[comparison.verdict].append(told)
+        text = f"{place_of(run, comparison.row)} ({write(comparison)})"
+        groups[comparison.verdict].append(text)
     return "; ".join(f"{_SAID[key]} {', '.join(group)}" for key, group in groups.items() if group)

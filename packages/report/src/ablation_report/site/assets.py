@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 from collections.abc import Mapping
 from importlib import resources
@@ -11,9 +12,11 @@ from pathlib import Path
 import altair as alt
 
 from ablation_report.charts.theme import BETTER, SAME, WORSE
+from ablation_report.site.figures import shared_looks
 from ablation_report.site.folder import claim
 
-OWN = ("charts.js", "tables.js", "choices.js", "compare.js", "iframe-worker.js", "favicon.svg")
+CHARTS = "charts.js"
+OWN = ("tables.js", "choices.js", "compare.js", "iframe-worker.js", "favicon.svg")
 # Templates that replace those of the theme; the folder is hidden: it is no part of the site
 THEME = ".theme"
 TEMPLATES = ("main.html", "partials/copyright.html")
@@ -33,7 +36,7 @@ def write_assets(out: Path) -> None:
     """
     converter = importlib.import_module("vl_convert")
 
-    claim(out, [f"{FOLDER}/{name}" for name in (*OWN, STYLES, BUNDLE)])
+    claim(out, [f"{FOLDER}/{name}" for name in (*OWN, CHARTS, STYLES, BUNDLE)])
     claim(out, [f"{THEME}/{name}" for name in TEMPLATES])
     folder = out / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,6 +50,9 @@ def write_assets(out: Path) -> None:
     colors = "".join(f"--{name}:{color};" for name, color in COLORS.items())
     styles = (assets / STYLES).read_text(encoding="utf-8")
     (folder / STYLES).write_text(f":root{{{colors}}}\n{styles}", encoding="utf-8")
+    driver = (assets / CHARTS).read_text(encoding="utf-8")
+    looks = json.dumps(shared_looks(), separators=(",", ":"))
+    (folder / CHARTS).write_text(f"window.ablationChartConfig={looks};\n{driver}", encoding="utf-8")
     version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
     bundle = converter.javascript_bundle(vl_version=version)
     # Its top-level names would clash with those of the theme's script

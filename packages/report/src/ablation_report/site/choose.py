@@ -29,9 +29,6 @@ from ablation_report.run import (
 )
 from ablation_report.stats import is_too_noisy, median
 
-# A run with more noisy rows than this part of those that have an interval leads no page
-MOST_NOISY = 0.5
-
 
 @dataclass(frozen=True)
 class Place:
@@ -123,14 +120,13 @@ def places(runs: Iterable[Run], config: str | None = None) -> list[Place]:
 
 def noisy_share(run: Run) -> float:
     """Return the part of a run's rows with an interval whose interval is too wide; 0 of none."""
-    noisy = [time.is_noisy for row in run.rows if (time := run.time(row))]
-    known = [flag for flag in noisy if flag is not None]
-    return sum(known) / len(known) if known else 0.0
+    noisy, known = run.noisy_times
+    return noisy / known if known else 0.0
 
 
 def is_noisy(run: Run) -> bool:
-    """True for a run that leads no page."""
-    return not run.is_published and noisy_share(run) > MOST_NOISY
+    """True for a run that is too noisy to use: it leads no page."""
+    return run.is_too_noisy
 
 
 def is_quick(run: Run) -> bool:

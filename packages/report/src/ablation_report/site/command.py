@@ -17,12 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="*",
         default=(),
-        help="runs of your machine, which are shown as your own",
+        help="runs of your machine; pages mark them as yours",
     )
-    parser.add_argument("--root", type=Path, default=Path(), help="the repository")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="the hand-written pages")
-    parser.add_argument("--readme", type=Path, help="a README whose blocks are written anew")
-    parser.add_argument("--out", type=Path, default=Path("build/docs/pages"))
+    parser.add_argument("--root", type=Path, default=Path(), help="the repository's root folder")
+    parser.add_argument(
+        "--docs", type=Path, default=Path("docs"), help="folder of the hand-written pages"
+    )
+    parser.add_argument("--readme", type=Path, help="README whose generated blocks are updated")
+    out = Path("build/docs/pages")
+    parser.add_argument(
+        "--out", type=Path, default=out, help="folder to write (default: %(default)s)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ablation_report.escaping import attribute, escape
+from ablation_report.escaping import all_visible, attribute, escape
 from ablation_report.tables.layout import NOTHING
 
 # A missing value is None, never zero
@@ -19,6 +19,7 @@ Value = float | int | str | None
 # Classes of a cell, which `assets/site.css` colors
 Mark = Literal["better", "worse", "same", "unresolved"]
 PAGE_ENDING, HTML_ENDING = ".md", ".html"
+NO_SCRIPT = "JavaScript shows this table."
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,58 @@ def data_table(columns: Sequence[Column], lines: Lines) -> str:
     return f"{begin}\n<thead>\n<tr>{head}</tr>\n</thead>\n{body}\n</table>\n</div>"
 
 
+def stored_table(columns: Sequence[Column], lines: Lines) -> str:
+    """Lay out the same table as JSON, of which `assets/tables.js` makes a table.
+
+    It has half as many bytes, but is not shown without scripts: it is for tables that are folded.
+    A cell is its text where it has no more, else text, raw value, mark, page and tip, as far as it
+    has them. Raw numbers have nine digits.
+
+    Raises:
+        ValueError: a line has not one value for each column.
+    """
+    told = {
+        "columns": [_stored_column(column) for column in columns],
+        "groups": [
+            [name, [[_stored(*pair) for pair in _pairs(columns, line, True)] for line in group]]
+            for name, group in _groups(lines)
+        ],
+    }
+    return (
+        '<div class="data-table" data-search-exclude>\n'
+        f'<script type="application/json" data-table>{script_json(told)}</script>\n'
+        f"<noscript>{NO_SCRIPT}</noscript>\n</div>"
+    )
+
+
+def script_json(value: Any) -> str:
+    """Write JSON for a script of a page: without "<" none of it can end one."""
+    text = json.dumps(all_visible(value), separators=(",", ":"), ensure_ascii=False)
+    return text.replace("<", "\\u003c")
+
+
+def _stored_column(column: Column) -> dict[str, Any]:
+    told: dict[str, str | bool]
+    told = {"title": column.title, "name": column.name, "tip": column.tip}
+    told |= {"class": _classes(column), "hidden": column.is_hidden}
+    return {name: value for name, value in told.items() if value}
+
+
+def _stored(column: Column, cell: Cell) -> Any:
+    text = _text(column, cell)
+    if cell.value is None and cell == Cell(None):
+        return None
+    page = _address(cell.page) if cell.page is not None else None
+    told = [text, _rounded(cell.value), cell.mark, page, cell.tip or None]
+    while told[-1] is None and len(told) > 2:
+        told.pop()
+    return text if told == [text, text] else told
+
+
+def _rounded(value: Value) -> Value:
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
 def markdown_table(columns: Sequence[Column], lines: Lines) -> str:
     """Lay out the same table as Markdown, for a text that no script reads, such as a README.
 
@@ -108,9 +161,13 @@ def _title(column: Column) -> str:
 
 def _place(column: Column, mark: str | None = None) -> str:
     """The attributes of a cell that come from its column; figures are the rule in a table."""
-    named = ("left" if column.is_left else None, "prose" if column.is_prose else None)
-    classes = " ".join(filter(None, (mark, *named)))
+    classes = " ".join(filter(None, (mark, _classes(column))))
     return (f' class="{classes}"' if classes else "") + (" hidden" if column.is_hidden else "")
+
+
+def _classes(column: Column) -> str:
+    named = ("left" if column.is_left else None, "prose" if column.is_prose else None)
+    return " ".join(filter(None, named))
 
 
 def _pairs(

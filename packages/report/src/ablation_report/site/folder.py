@@ -28,7 +28,7 @@ def refuse(out: Path, apart: Iterable[Path]) -> None:
     """
 
     def refusal(why: str) -> UsageError:
-        accepted = "name a folder that is missing, empty, or was written by ablation-report site"
+        accepted = "accepted: a new or empty folder, or one that ablation-report site wrote"
         return UsageError(f"--out {out}: {why}; {accepted}")
 
     if out.is_symlink():

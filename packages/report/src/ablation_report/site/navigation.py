@@ -136,7 +136,7 @@ def refuse_config(base: Path, out: Path) -> None:
     if out.exists() and not out.read_bytes().startswith(CONFIG_OPENING.encode()):
         raise UsageError(
             f"{out}: exists and was not written by ablation-report site, which writes its "
-            "configuration there; give --out another folder to lie in"
+            "configuration there; --out takes a folder elsewhere"
         )
 
 

@@ -19,12 +19,12 @@ class Name:
 SUITES: Mapping[str, str] = {
     "block": "The forward of one transformer block: the ladder of optimizations, and other "
     "runtimes.",
-    "attribution": "Every program that switching optimizations on and off makes of a block: what "
-    "each is worth, whatever the order.",
-    "model": "A module of your own or a named model: PyTorch, other runtimes, and our ladder.",
-    "attention-sweep": "The forward of attention over lengths, heads, masks and threads.",
-    "lm-step": "A step of training a decoder-only language model: forward, backward, optimizer.",
-    "attention-backward": "Attention forward, backward, and the memory between them.",
+    "attribution": "Every program of a block that the optimizations make, switched on and off: the "
+    "worth of each optimization over all orders.",
+    "model": "Your module or a named model: PyTorch, other runtimes, and our ladder.",
+    "attention-sweep": "Forward attention over lengths, heads, masks and threads.",
+    "lm-step": "A training step of a decoder-only language model: forward, backward, optimizer.",
+    "attention-backward": "Attention forward, backward, and the memory kept between them.",
     "attention-parts": "Four teaching forms of attention on a CPU: time, scratch, and where the "
     "time goes.",
 }

@@ -10,10 +10,9 @@ from ablation_report.findings.text import label_of as label_of
 from ablation_report.machines import machine_of
 from ablation_report.naming import slug as slug
 from ablation_report.run import Run
-from ablation_report.site.choose import Setting, created, is_noisy, noisy_share
-from ablation_report.site.data_table import Column, data_table
-from ablation_report.stats import NOISY_WIDTH
-from ablation_report.tables import Table, percent, threads_text
+from ablation_report.site.choose import Setting, created, is_noisy
+from ablation_report.site.data_table import Column, data_table, stored_table
+from ablation_report.tables import Table, run_warning, threads_text, times_note
 from ablation_report.tables import legend as legend_of
 
 # A longer name of a row, as of two runs, may go on in a second line
@@ -37,10 +36,16 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], n_left: int = 1)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, marks, *rows))
 
 
-def measures(found: Table, title: str | None = None) -> str:
+def folded(found: Table) -> str:
+    """Lay out a table of figures in a box that shows it when its title is clicked."""
+    return details(found.title, measures(found, is_folded=True))
+
+
+def measures(found: Table, title: str | None = None, is_folded: bool = False) -> str:
     """Lay out a table of figures, its warnings above, its groups under headings, its notes below.
 
-    `title` is a Markdown heading; without it there is none.
+    `title` is a Markdown heading; without it there is none. A table that is folded is stored in
+    fewer bytes.
     """
     is_long = any(len(row[0]) > LONG_NAME for row in found.rows)
     columns = [
@@ -52,7 +57,7 @@ def measures(found: Table, title: str | None = None) -> str:
         groups.setdefault(name, []).extend(group)
     parts = [title] if title else []
     parts += [f"**{escape(warning)}**" for warning in found.warnings]
-    parts.append(data_table(columns, groups))
+    parts.append((stored_table if is_folded else data_table)(columns, groups))
     parts += ["\n".join(map(list_item, found.notes))] if found.notes else []
     return "\n\n".join(parts)
 
@@ -89,15 +94,16 @@ def origin(run: Run, root: str = "") -> str:
 
 
 def banners(runs: Iterable[Run]) -> str:
-    """A box for each run of which most rows are noisy."""
-    width = percent(NOISY_WIDTH, digits=0)
-    return "\n\n".join(
-        f'!!! warning "{attribute(run.name)}: a noisy run"\n'
-        f"    {percent(noisy_share(run), digits=0)} of its rows have an interval wider than "
-        f"{width} of the time."
-        for run in once(runs)
-        if is_noisy(run)
-    )
+    """A box for each run that is too noisy to use, or of which many times are noisy."""
+    boxes = []
+    for run in once(runs):
+        for kind, text in (("warning", run_warning(run)), ("note", times_note(run))):
+            if text is not None:
+                title, _, body = text.partition(": ")
+                boxes.append(
+                    f'!!! {kind} "{attribute(run.name)}: {title.lower()}"\n    {escape(body)}.'
+                )
+    return "\n\n".join(boxes)
 
 
 def once(runs: Iterable[Run]) -> list[Run]:

@@ -2,7 +2,7 @@
 
 `run_tables` chooses by what the rows have: points of factors have a table of worths; a ladder has
 the published columns, a summary and its rungs; every other run has a table of its rows for each
-tier, growth and means. What a suite records besides follows. Light to import: the bench prints
+tier, growth and means. Tables of a suite's own figures follow. Light to import: the bench prints
 through it.
 """
 
@@ -29,7 +29,7 @@ from ablation_report.tables.layout import (
     percent,
     threads_text,
 )
-from ablation_report.tables.noise import run_warning, trusted
+from ablation_report.tables.noise import run_warning, times_note, trusted
 
 __all__ = [
     "NOTHING",
@@ -46,6 +46,7 @@ __all__ = [
     "run_warning",
     "show",
     "threads_text",
+    "times_note",
 ]
 
 
@@ -111,8 +112,8 @@ def facts(run: Run) -> dict[str, str]:
         found["Limit"] = f"{limit / 2**30:.1f} GiB of memory for a worker"
     measured = len(run.select(timed=True))
     found["Rows"] = f"{measured} of {len(run.rows)} timed, {len(run.cases)} cases"
-    if (warning := run_warning(run)) is not None:
-        found["Noise"] = warning
+    if (noise := run_warning(run) or times_note(run)) is not None:
+        found["Noise"] = noise
     return found
 
 
@@ -141,9 +142,9 @@ def _ceilings(header: Mapping[str, Any]) -> str:
     """Write what the machine can do at most on each number of threads, as the run measured it."""
     refuted = header.get("refuted_ceilings")
     parts: Sequence[str] = [
-        f"{', '.join(told)} on {threads} thread{'s' if threads != '1' else ''}"
+        f"{', '.join(rates_text)} on {threads} thread{'s' if threads != '1' else ''}"
         for threads, rates in (header["ceilings"] or refuted or {}).items()
-        if (told := _rates(rates or {}))
+        if (rates_text := _rates(rates or {}))
     ]
     text = "; ".join(parts) or "not measured"
     return f"{text}; not used: rows of this run exceed it" if refuted else text
@@ -155,6 +156,6 @@ def _rates(rates: Mapping[str, Any]) -> list[str]:
         for name in ("multiply_add_flops_per_s", "sgemm_1024_flops_per_s", "memory_bytes_per_s")
     )
     provider = f" ({rates['provider']})" if rates.get("provider") else ""
-    told = [f"{flops / 1e9:.0f} GFLOP/s{provider}"] if flops else []
-    told += [f"{sgemm / 1e9:.0f} by PyTorch's product"] if sgemm else []
-    return told + ([f"{memory / 1e9:.0f} GB/s"] if memory else [])
+    rates_text = [f"{flops / 1e9:.0f} GFLOP/s{provider}"] if flops else []
+    rates_text += [f"{sgemm / 1e9:.0f} by PyTorch's product"] if sgemm else []
+    return rates_text + ([f"{memory / 1e9:.0f} GB/s"] if memory else [])

@@ -27,12 +27,13 @@ from ablation_report.tables.model import DEFAULT as MODULE_DEFAULT
 from ablation_report.tables.model import EAGER
 
 LEGEND = (
-    "worth: time without over time with, the mean over all orders in which the factors can be",
-    "switched on; the worths multiply to the total. saved: the same as time of a call; these sum",
-    "to base minus top. interval: of the worth, by drawing rounds anew, 95% for all factors of a",
-    "case at once. first-in, last-in: switched on as early and as late as can be. range: the",
-    "smallest and the largest worth in any order. worth or costs something: the whole interval is",
-    "further from 1 than the noise floor. Counters: what each factor adds, the mean over orders.",
+    "worth: time without the factor over time with it, the mean over all orders; worths multiply",
+    "to the total. saved: the worth as time of a call; these sum to base minus top. interval: 95%",
+    "of the worth, for all factors of a case together, by resampling rounds. first-in, last-in:",
+    "worth when switched on as early, or as late, as possible; not in runs of sampled orders.",
+    "range: smallest and largest worth in any order. worth something, costs something: the whole",
+    "interval lies beyond the noise floor. Counters: what each factor adds to them, the mean over",
+    "all orders.",
 )
 HEADER = ("Factor", "worth", "saved", "interval", "first-in", "last-in", "range")
 # What a narrow terminal does without, the first to go first.
@@ -68,14 +69,16 @@ def worth_table(run: Run, found: Attribution) -> Table:
     rows.append([*ends, *[NOTHING] * (len(HEADER) - len(ends) + is_sampled + 1)])
     header = [*HEADER, *(["sampling"] if is_sampled else []), "verdict"]
     name = _case(found.base)
-    title = f"{name}: what each factor is worth, whatever the order"
+    title = f"{name}: worth of each factor, the mean over all orders"
     notes = [
         f"Base {shown.base} {shown.unit}, top {shown.top} {shown.unit}: {total}x is the product of "
         f"the worths, {shown.difference} {shown.unit} the sum of the times",
         *_notes(run, found, worths),
     ]
     warning = noise_warning(found.floor)
-    return Table(title, header, [("", rows)], notes, [warning] if warning else [], _LEAST)
+    table = Table(title, header, [("", rows)], notes, [warning] if warning else [], _LEAST)
+    # The points of first-in and last-in are no part of orders that were drawn
+    return table.without_empty() if is_sampled else table
 
 
 def _notes(run: Run, found: Attribution, worths: Sequence[Worth]) -> list[str]:
@@ -101,8 +104,8 @@ def _notes(run: Run, found: Attribution, worths: Sequence[Worth]) -> list[str]:
     else:
         notes.append(f"{measured}, mean over the orders that avoid programs without a time")
     if found.total.n < MIN_ROUNDS:
-        told = f"{found.total.n} common rounds" if found.total.n > 1 else "No common rounds"
-        notes.append(f"{told}: verdicts need {MIN_ROUNDS} or more")
+        rounds = f"{found.total.n} common rounds" if found.total.n > 1 else "No common rounds"
+        notes.append(f"{rounds}: verdicts need {MIN_ROUNDS} or more")
     notes += [note for note in (floor_note(run, found.case),) if note]
     return [*notes, *_others(run, found)]
 
@@ -120,8 +123,8 @@ def _others(run: Run, found: Attribution) -> list[str]:
         row = run.row(found.case, variant, found.phase)
         time, compared = run.time(row), run.compare(row, end)
         if row is not None and time is not None and compared is not None:
-            told = f"{marked(compared)} the time of {words}"
-            notes.append(f"{row['printed_name']}: {duration(time.value)}, {told}")
+            ratio = f"{marked(compared)} the time of {words}"
+            notes.append(f"{row['printed_name']}: {duration(time.value)}, {ratio}")
     return notes
 
 
@@ -171,8 +174,8 @@ def failed_table(run: Run) -> Table:
     for case, phase in places_of(run):
         for row in run.by_case[case]:
             if row["phase"] == phase and row["status"] not in ("ok", "skipped"):
-                told = [status_text(row), row["reason_text"] or NOTHING]
-                rows.append([row["printed_name"], _case(row), *told])
+                why = [status_text(row), row["reason_text"] or NOTHING]
+                rows.append([row["printed_name"], _case(row), *why])
     more = len(rows) - MOST_FAILED
     notes = [f"and {more} more"] if more > 0 else []
     header = ("Program", "Case", "Status", "Reason")

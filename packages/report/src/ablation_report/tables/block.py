@@ -39,15 +39,15 @@ SUMMARY_HEADER = (
 )
 LEGEND = (
     "Total: wall time of a call, the first quartile over rounds. Attn, LN, Other: medians of",
-    "profiled calls. vs PT: ratio to PT naive in the same rounds, ~ not resolved from it. ±: half",
-    "of Total's interval; noisy: the whole interval is wider than 5%. Ops/wall: profiled over wall",
-    "time, medians of both. verdict: best compiled",
-    "against PT SDPA, beyond the A/A floor or not at all. of ceiling: the block's FLOPs in that",
-    "time, over the multiply-add ceiling that the run measured. error / PT's: its largest error",
-    "against float64 over that of PT SDPA. best other: the fastest of PT naive, PT SDPA and the",
-    "league; ours / best other: best compiled against it, by rounds. RUNGS: the time of a variant",
-    "over its parent's, by rounds; ~ not resolved beyond the A/A floor. geo. mean: over the n",
-    "configs that have a time of both.",
+    "profiled calls. vs PT: time over that of PT naive in the same rounds; ~ not resolved. ±:",
+    "half the width of Total's interval. Noisy: the interval is wider than 5% of the time.",
+    "Ops/wall: profiled time over wall time, both medians. verdict: best compiled variant against",
+    "PT SDPA, beyond the A/A floor. of ceiling: the block's FLOPs per second over the",
+    "multiply-add ceiling that the run measured. error / PT's: largest error against float64 over",
+    "that of PT SDPA. best other: the fastest of PT naive, PT SDPA and the league. ours / best",
+    "other: time of the best compiled variant over that of the best other. RUNGS: time of a rung",
+    "over its parent's in the same rounds; ~ not resolved. geo. mean: over the n configs that",
+    "have both times.",
 )
 # The number of cases that the mean is over stands behind it.
 MEAN_HEADER = "geo. mean (n)"
@@ -88,7 +88,7 @@ def summary_tables(run: Run) -> list[Table]:
 
 
 def summary_table(run: Run) -> Table:
-    """Return the best compiled variant of each case beside the baselines and the best other."""
+    """Return the best compiled variant of each case with the baselines and the best other."""
     places = _places(run)
     rows = [_summary_row(run, *place, name) for place, name in places.items()]
     notes = []
@@ -288,7 +288,7 @@ def _summary_row(run: Run, case: str, phase: str, name: str) -> Sequence[str]:
 
 
 def _best_ratios(run: Run, case: str, phase: str) -> dict[str, Comparison | None]:
-    """The best compiled variant over each of what the summary sets beside it, by column."""
+    """The best compiled variant over each variant that the summary compares it with, by column."""
     best, other = (run.best(case, wanted, phase) for wanted in (is_ours, is_other))
     return {
         "vs naive": run.compare(best, NAIVE),

@@ -40,8 +40,8 @@ def changes_text(first: Run, second: Run, changes: CounterChanges, width: int | 
         [("", rows[:MOST_ROWS])],
         [f"and {more} more; --out writes all"] if more > 0 else [],
     )
-    told = [line for text in lines for line in filled(text, width)]
-    return "\n".join([*told, *(["", table.text(width)] if rows else [])])
+    above = [line for text in lines for line in filled(text, width)]
+    return "\n".join([*above, *(["", table.text(width)] if rows else [])])
 
 
 def _name(run: Run, case: str) -> str:

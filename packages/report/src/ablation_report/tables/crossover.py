@@ -32,17 +32,16 @@ _FORMS: Mapping[str, str] = {
 _KERNEL, _THREADED = "attention_", "_simd_parallel"
 _RIVALS = ((MATERIALIZED, "whole scores"), (FUSED, "whole rows of scores"))
 LEGEND = (
-    "Attention alone: GFLOP/s: useful ones, 4 d for each pair of a query and a key that it sees.",
-    "vs SDPA: time over that of SDPA in the same rounds, with its 95% interval; ~ not resolved",
-    "beyond the floor. Scaling: time on the most threads over that on one. Maps: the faster form,",
-    "and its time over the other's in the same rounds; = the same, ~ not resolved. (status): why",
-    "there is no time of the other.",
+    "Attention alone: GFLOP/s: useful, 4 d for each pair of a query and a visible key. vs SDPA:",
+    "time over that of SDPA in the same rounds, with its 95% interval; ~ not resolved. Scaling:",
+    "time on the most threads over time on one. Maps: the faster form, and its time over the",
+    "other's in the same rounds; = the same, ~ not resolved; (status): why the other has no time.",
 )
 
 
 def form_of(row: Row) -> str | None:
     """Return how a variant holds the scores: sdpa, materialized, fused, flash, flash_packed; None
-    where its row does not tell."""
+    where its row does not say."""
     if isinstance(form := row["factors"].get("form"), str):
         return form
     name = str(row["variant"])

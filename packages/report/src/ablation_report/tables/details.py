@@ -1,4 +1,4 @@
-"""The tables of what some suites record besides the columns that all have: rates of a model, parts
+"""The tables of the figures that only some suites record: rates of a model, parts
 of a step, memory of a backward, scratch, operations, and scalars that no other table has."""
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def laid_out(row: Sequence[str], widths: Sequence[int], block: Sequence[int]) ->
 
 
 def filled(text: str, width: int | None, indent: str = "") -> list[str]:
-    """Wrap a sentence into lines of a width; further ones begin with the indent."""
+    """Wrap a sentence into lines of a width; the second and later ones begin with the indent."""
     if width is None or len(text) <= width:
         return [text]
     return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)

@@ -79,9 +79,9 @@ class Table:
             for name, group in groups:
                 lines += filled(f"  {name}", width, "  ") if name else []
                 lines += [line for row in group for line in laid_out(row, widths, part)]
-        told = [line for text in notes for line in filled(visible(text), width)]
+        foot = [line for text in notes for line in filled(visible(text), width)]
         top = [line for t in (self.title, *self.warnings) for line in filled(visible(t), width)]
-        return "\n".join([*top, *lines, *(["", *told] if told else [])])
+        return "\n".join([*top, *lines, *(["", *foot] if foot else [])])
 
     def markdown(self) -> str:
         """Lay the table out as Markdown, the groups' names as rows of their own."""

@@ -1,4 +1,5 @@
-"""What the tables of a run say that is too noisy to use: no verdict, and a warning."""
+"""How tables mark noise: a run that is too noisy to use has a warning and no verdict, a run of
+which many times are noisy has a note."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ablation_report.run import Run
-from ablation_report.stats import NOISY_WIDTH
+from ablation_report.stats import MOST_NOISY, NOISY_WIDTH
 from ablation_report.tables.layout import NOTHING, Table
 
 TOO_NOISY, VERDICT = "too noisy", "verdict"
@@ -15,19 +16,36 @@ _OPEN = ("", NOTHING, "not resolved")
 
 
 def run_warning(run: Run) -> str | None:
-    """Say that a run is not to be used, and why; None of one that may be."""
+    """Write the warning of a run that is too noisy to use; None for any other run."""
     if not run.is_too_noisy:
         return None
-    noisy, timed = run.noisy_times
-    return (
-        f"Too noisy: do not use {run.name}. {noisy} of {timed} times have an interval wider than "
-        f"{NOISY_WIDTH:.0%}: end other programs, and run again"
+    n_open, n_compared = run.open_ratios
+    ratios = (
+        f", and {n_open} of {n_compared} ratios to {run.printed(run.baseline)} are not resolved"
     )
+    return (
+        f"Too noisy: do not use {run.name}. {_times_text(run)}{ratios if n_compared else ''}: "
+        "end other programs, and run again"
+    )
+
+
+def times_note(run: Run) -> str | None:
+    """Write the note of a run of which many times are noisy, but whose ratios are resolved; None
+    for any other run."""
+    noisy, timed = run.noisy_times
+    if run.is_too_noisy or not timed or noisy < MOST_NOISY * timed:
+        return None
+    return f"Noisy times: {_times_text(run)}. Each ratio is judged by its own interval"
+
+
+def _times_text(run: Run) -> str:
+    noisy, timed = run.noisy_times
+    return f"{noisy} of {timed} times have an interval wider than {NOISY_WIDTH:.0%}"
 
 
 def trusted(table: Table, runs: Iterable[Run]) -> Table:
     """Return a table of some runs; where one is too noisy it has a warning, and no verdict."""
-    warnings = [told for run in runs if (told := run_warning(run)) is not None]
+    warnings = [warning for run in runs if (warning := run_warning(run)) is not None]
     if not warnings:
         return table
     header = list(table.header)

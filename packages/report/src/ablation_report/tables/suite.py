@@ -25,17 +25,16 @@ from ablation_report.tables.layout import (
 )
 
 LEGEND = (
-    "Time: first quartile over rounds of each round's least sample (of a published row the mean,",
-    "or the one cold run, that was printed). Median: over rounds of each round's median. p05, p95:",
-    "percentiles of the samples; their mean ± standard deviation, and the minimum. noisy: the",
-    "time's interval is wider than 5%.",
-    "GFLOP/s: useful, over the pairs of query and key that count; FA: by the convention of the",
-    "FlashAttention papers. of ceiling, of sgemm: share of the multiply-adds and of PyTorch's",
-    "product of 1024 x 1024 that the run measured on as many threads. over BASELINE: time over",
-    "that of the baseline in the same rounds, with its 95% interval; ~ not resolved beyond the",
-    "floor. Peak: bytes of one call above what was there before, its result included; * where two",
-    "ways to measure it disagree. Error: the largest of any output against float64, over the",
-    "largest value there. lowered to SDPA: the compiler put PyTorch's fused attention there.",
+    "Time: first quartile over rounds of each round's least sample; of a published row the",
+    "printed mean or cold run. Median: over rounds, of each round's median. p05, p95: 5th and",
+    "95th percentiles of the samples. Mean ± std, Min: of the samples. noisy: the time's interval",
+    "is wider than 5% of it. GFLOP/s: useful, over the pairs of query and key that count. FA: by",
+    "the convention of the FlashAttention papers. of ceiling, of sgemm: share of the",
+    "multiply-adds, and of PyTorch's product of 1024 x 1024, that the run measured on as many",
+    "threads. over BASELINE: time over that of the baseline in the same rounds, with its 95%",
+    "interval; ~ not resolved. Peak: bytes that one call adds, with its result; * two methods",
+    "disagree. Error: the largest of any output against float64, over the largest value. lowered",
+    "to SDPA: the compiler replaced the attention by PyTorch's SDPA.",
 )
 # What a narrow terminal does without, the first to go first; then the interval of the ratio.
 _LEAST = (
@@ -90,16 +89,16 @@ def _line(run: Run, row: Row, figures: Mapping[str, Figure]) -> list[str]:
 
 
 def _remarks(run: Run, row: Row) -> str:
-    """Write what a time is to be read with: its noise, and what a compiler made of the program."""
+    """Write the noise of a time, and what a compiler made of the program."""
     time = run.time(row)
-    told = ["noisy"] if time and time.is_noisy else ["ok"]
+    remarks = ["noisy"] if time and time.is_noisy else ["ok"]
     if detail(row, "lowered_to_sdpa"):
-        told.append("lowered to SDPA")
+        remarks.append("lowered to SDPA")
     if detail(row, "graph_breaks"):
-        told.append(f"{detail(row, 'graph_breaks')} graph breaks")
+        remarks.append(f"{detail(row, 'graph_breaks')} graph breaks")
     if detail(row, "recompiles_timed"):
-        told.append(f"{detail(row, 'recompiles_timed')} recompilations while timed")
-    return ", ".join(told)
+        remarks.append(f"{detail(row, 'recompiles_timed')} recompilations while timed")
+    return ", ".join(remarks)
 
 
 def _time(run: Run, row: Row) -> str:
@@ -199,7 +198,7 @@ def growth_table(run: Run) -> Table:
             name = run.printed(series.variant)
             rows.append([name, series.phase, series.where, *figures, first])
     header = ("Variant", "Phase", "Cases", "Time", "Peak memory", "Saved", "First OOM at N")
-    note = f"Powers of N, fitted over N of {MIN_LENGTH} and more; at least two lengths"
+    note = f"Powers of N, fitted over two or more lengths N of {MIN_LENGTH} or more"
     return Table("Growth over the length", header, [("", rows)], [note], least=["Saved"])
 
 

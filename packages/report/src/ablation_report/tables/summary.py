@@ -109,7 +109,7 @@ def frame_markdown(frame: pl.DataFrame) -> str:
 
 
 def write_summary(frame: pl.DataFrame, out: Path, layout: str) -> None:
-    """Write a frame as csv, md or parquet into a file, whole or not at all.
+    """Write a frame as csv, md or parquet into a file, never a part of it.
 
     Raises:
         UsageError: the file exists and does not begin with the columns of the frame.

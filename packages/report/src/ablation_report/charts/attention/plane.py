@@ -60,7 +60,7 @@ def chart(run: Run) -> alt.FacetChart:
     intervals = (
         base.transform_filter("isValid(datum.low_ms)")
         .mark_rule(color=theme.GRAY)
-        .encode(x=x("low_ms"), x2="high_ms:Q")
+        .encode(x=x("low_ms"), x2=alt.X2("high_ms:Q"))
     )
     dots = base.mark_point(filled=not run.is_published, size=70, opacity=1).encode(
         x=x("time_ms"),
@@ -74,7 +74,7 @@ def chart(run: Run) -> alt.FacetChart:
     )
     layers = panels.layered(frame, ("low_ms", intervals), ("time_ms", dots))
     faceted = panels.in_panels(layers.properties(width=230, height=200), frame)
-    note = "Scratch: bytes that a form took besides its output"
+    note = "Scratch: bytes that a form takes, without its output"
     if run.is_published:
-        note = "Hollow: published; its memory is what the profiler's range left allocated"
+        note = "Hollow: published; its memory is the part that the profiler's range left allocated"
     return panels.finish_panels(faceted, run, note, MOST_PANELS, n_panels)

@@ -93,7 +93,7 @@ def chart(run: Run) -> alt.FacetChart:
     intervals = (
         base.transform_filter("isValid(datum.low_gflop_per_s)")
         .mark_rule(color=theme.GRAY)
-        .encode(y=y("low_gflop_per_s"), y2="high_gflop_per_s:Q")
+        .encode(y=y("low_gflop_per_s"), y2=alt.Y2("high_gflop_per_s:Q"))
     )
     dots = base.mark_point(filled=not run.is_published, size=45, opacity=1).encode(
         y=y("gflop_per_s"),

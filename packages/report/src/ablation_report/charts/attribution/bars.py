@@ -13,8 +13,9 @@ from ablation_report.run import Run
 
 TITLE = "What each optimization is worth"
 CAPTION = (
-    "Time without over time with, the mean over orders, and its interval. The pale bar reaches "
-    "from the smallest to the largest contribution over orders."
+    "Time without over time with: above 1, an optimization saves time. The bar is the mean over "
+    "orders, with its interval. The pale bar reaches from the smallest to the largest contribution "
+    "over orders."
 )
 WORTH_COLORS = {
     "worth": theme.BETTER,
@@ -88,7 +89,7 @@ def chart(run: Run, case: str) -> alt.LayerChart:
     """Draw the rows: a bar from 1 to the worth, its interval, and behind it the range."""
     frame, found = rows(run, case), worths.attribution_of(run, case)
     assert found is not None
-    title = "time without over time with (ratio, logarithmic)"
+    title = "time without / time with (ratio, log)"
     x = theme.log_channel(
         alt.X, title, [1.0, *(v for name in _FIGURES for v in frame[name])], room=0.12
     )
@@ -118,12 +119,14 @@ def chart(run: Run, case: str) -> alt.LayerChart:
         alt.Tooltip("verdict:N"),
     ]
     brackets = known.mark_bar(size=16, color=theme.GRAY, opacity=0.25).encode(
-        x=x("lowest"), x2="highest:Q", tooltip=tips
+        x=x("lowest"), x2=alt.X2("highest:Q"), tooltip=tips
     )
     bars = known.mark_bar(size=6, opacity=0.9).encode(
-        x=x("one"), x2="worth:Q", color=theme.colors("verdict", WORTH_COLORS), tooltip=tips
+        x=x("one"), x2=alt.X2("worth:Q"), color=theme.colors("verdict", WORTH_COLORS), tooltip=tips
     )
-    intervals = known.mark_rule(color=theme.GRAY, strokeWidth=2).encode(x=x("low"), x2="high:Q")
+    intervals = known.mark_rule(color=theme.GRAY, strokeWidth=2).encode(
+        x=x("low"), x2=alt.X2("high:Q")
+    )
     ends = [
         known.transform_filter(f"isValid(datum.{column})")
         .mark_point(shape=shape, size=45, filled=False, color=theme.GRAY, opacity=1)
@@ -132,7 +135,7 @@ def chart(run: Run, case: str) -> alt.LayerChart:
         if frame[column].count()
     ]
     labels = known.mark_text(align="left", dx=8, color=theme.GRAY, fontSize=11).encode(
-        x=x("right"), text="label:N"
+        x=x("right"), text=alt.Text("label:N")
     )
     one = theme.line_at_one(frame, x, [4, 3])
     layers = [brackets, one, bars, intervals, *ends, labels, _no_effect(base)]
@@ -150,7 +153,7 @@ def _no_effect(base: alt.Chart) -> alt.Chart:
         .mark_text(align="left", dx=4, fontSize=11, fontStyle="italic", color=theme.GRAY)
         .encode(
             x=alt.value(0),
-            text="verdict:N",
+            text=alt.Text("verdict:N"),
             tooltip=[
                 alt.Tooltip("printed_name:N", title="factor"),
                 alt.Tooltip("case:N"),

@@ -15,8 +15,8 @@ from ablation_report.run import Run
 
 TITLE = "The ladder inside the brackets"
 CAPTION = (
-    "Bar: what the step that a rung is gains over orders, from the smallest to the largest; tick: "
-    "the mean. Mark: what it gains in the order of the ladder."
+    "Bar: gain of a rung's step over all orders, from the smallest to the largest; tick: the mean. "
+    "Mark: its gain in the order of the ladder."
 )
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross")
 LADDER_COLORS = (theme.BLUE, theme.GREEN, theme.PURPLE, theme.SKY, theme.ORANGE)
@@ -104,13 +104,13 @@ def chart(run: Run, rungs: Rungs, case: str) -> alt.LayerChart:
         groupby=["printed_name", "step"],
     )
     ranges = once.mark_bar(size=13, color=theme.GRAY, opacity=0.25).encode(
-        x=x("lowest"), x2="highest:Q"
+        x=x("lowest"), x2=alt.X2("highest:Q")
     )
     means = once.mark_tick(color=theme.GRAY, thickness=2, size=15).encode(x=x("worth"))
     intervals = (
         base.transform_filter("isValid(datum.low)")
         .mark_rule(color=theme.GRAY)
-        .encode(x=x("low"), x2="high:Q")
+        .encode(x=x("low"), x2=alt.X2("high:Q"))
     )
     shape, color = (alt.Scale(domain=drawn, range=list(marks)) for marks in (SHAPES, LADDER_COLORS))
     legend = alt.Legend(columns=1)

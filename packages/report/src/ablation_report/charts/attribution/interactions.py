@@ -1,4 +1,4 @@
-"""Which factors gain more together than apart, and which buy the same time: every pair."""
+"""Which factors gain more together than apart, and which save the same time: every pair."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ablation_report.charts import frames, theme
 from ablation_report.charts.attribution.bars import headline, notes
 from ablation_report.run import Run
 
-TITLE = "Which two buy the same time"
+TITLE = "Which two save the same time"
 CAPTION = (
-    "What two factors gain together over the product of what each gains alone. Below 1 they buy "
+    "What two factors gain together over the product of what each gains alone. Below 1 they save "
     "the same time, above 1 one helps the other."
 )
 # From here outwards a color is as strong as it gets
@@ -53,7 +53,7 @@ def rows(run: Run, case: str) -> pl.DataFrame:
 
 
 def _verdict(log: float) -> str:
-    return "they buy the same time" if log < 0 else "one helps the other"
+    return "they save the same time" if log < 0 else "one helps the other"
 
 
 def needs(run: Run, case: str) -> str | None:
@@ -70,7 +70,7 @@ def needs(run: Run, case: str) -> str | None:
 
 
 def chart(run: Run, case: str) -> alt.LayerChart:
-    """Draw the rows: blue where one helps the other, orange where both buy the same time."""
+    """Draw the rows: blue where one helps the other, orange where both save the same time."""
     frame, found = rows(run, case), worths.attribution_of(run, case)
     assert found is not None
     names = [worth.printed_name for worth in found.worths]
@@ -109,7 +109,7 @@ def chart(run: Run, case: str) -> alt.LayerChart:
     )
     # White is the more legible only on the darkest blue
     figures = base.mark_text(fontSize=11).encode(
-        text="text:N",
+        text=alt.Text("text:N"),
         tooltip=tips,
         color=alt.condition(
             f"datum.together > {0.95 * STRONGEST}", alt.value("white"), alt.value("black")

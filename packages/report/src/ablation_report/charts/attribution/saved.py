@@ -86,7 +86,7 @@ def chart(run: Run, case: str) -> alt.LayerChart:
         ],
     )
     labels = base.mark_text(align="left", dx=5, color=theme.GRAY, fontSize=11).encode(
-        x=alt.X("right:Q", scale=scale), text="label:N"
+        x=alt.X("right:Q", scale=scale), text=alt.Text("label:N")
     )
     layers = alt.LayerChart(layer=[bars, labels])
     return theme.finish(layers.properties(width="container", height=alt.Step(18)), "")

@@ -141,7 +141,7 @@ def _levels(
         .mark_rect(aria=False)
         .encode(
             x=alt.X("left:Q", title="programs, fastest first", scale=across),
-            x2="right:Q",
+            x2=alt.X2("right:Q"),
             y=alt.Y(
                 "factor:N",
                 title=None,

@@ -107,10 +107,10 @@ def chart(run: Run, case: str) -> alt.LayerChart:
     intervals = (
         base.transform_filter(f"isValid(datum.{saves})")
         .mark_rule(color=theme.GRAY, strokeWidth=2)
-        .encode(x=x("near"), x2="far:Q")
+        .encode(x=x("near"), x2=alt.X2("far:Q"))
     )
     labels = base.mark_text(align="left", dx=7, color=theme.GRAY, fontSize=11).encode(
-        x=x("right"), text="label:N"
+        x=x("right"), text=alt.Text("label:N")
     )
     layers = alt.LayerChart(layer=[bars, intervals, labels])
     sized = layers.properties(width="container", height=alt.Step(theme.ROW_HEIGHT))

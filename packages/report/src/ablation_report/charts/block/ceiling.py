@@ -114,7 +114,7 @@ def chart(run: Run) -> alt.LayerChart:
     intervals = (
         base.transform_filter("isValid(datum.share_low)")
         .mark_rule(color=theme.GRAY, strokeWidth=2)
-        .encode(y=y("share_low"), y2="share_high:Q")
+        .encode(y=y("share_low"), y2=alt.Y2("share_high:Q"))
     )
     limit = (
         alt.Chart(frame)

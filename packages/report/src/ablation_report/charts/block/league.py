@@ -70,7 +70,7 @@ def chart(run: Run) -> alt.FacetChart:
     known = base.transform_filter("isValid(datum.ratio)")
     bars = known.mark_bar(size=11, opacity=0.9).encode(
         x=x("ratio"),
-        x2="one:Q",
+        x2=alt.X2("one:Q"),
         color=theme.verdict_color("ours / other"),
         tooltip=theme.tooltips(
             alt.Tooltip("ours:N", title="best of ours"),
@@ -80,10 +80,10 @@ def chart(run: Run) -> alt.FacetChart:
     intervals = (
         known.transform_filter("isValid(datum.ratio_low)")
         .mark_rule(color=theme.GRAY, strokeWidth=1.5)
-        .encode(x=x("ratio_low"), x2="ratio_high:Q")
+        .encode(x=x("ratio_low"), x2=alt.X2("ratio_high:Q"))
     )
     labels = known.mark_text(align="left", dx=5, color=theme.GRAY, fontSize=10).encode(
-        x=x("right"), text="label:N"
+        x=x("right"), text=alt.Text("label:N")
     )
     one = theme.line_at_one(frame, x, [1, 0])
     layers = alt.LayerChart(layer=[bars, one, intervals, labels, theme.status_text(base)])

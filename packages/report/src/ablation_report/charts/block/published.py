@@ -1,4 +1,4 @@
-"""The published ratios beside the recorded ones: shapes, never times between two machines."""
+"""Published and recorded ratios: shapes, never times between two machines."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def rows(run: Run, published: Run, case: str) -> pl.DataFrame:
 def needs(run: Run, published: Run, case: str) -> str | None:
     """Say why the chart cannot be drawn, or return None."""
     if run.is_published or not published.is_published:
-        return "A recorded run is set beside a published one; these are two of a kind."
+        return "This chart compares a recorded run with a published one; these are two of a kind."
     for one, label in ((run, case), (published, same_case(run, published, case) or case)):
         absent = frames.why_no_time(one, label)
         if absent:
@@ -58,7 +58,7 @@ def needs(run: Run, published: Run, case: str) -> str | None:
             return f"{one.label} has no time of {one.printed(one.baseline)} at {name}."
     known = rows(run, published, case).filter(pl.col("ratio").is_not_null())
     both = known.group_by("variant").len().filter(pl.col("len") == 2)
-    return None if both.height else f"The two have no further variant in common at {case}."
+    return None if both.height else f"The two have no other variant in common at {case}."
 
 
 def chart(run: Run, published: Run, case: str) -> alt.LayerChart:
@@ -80,14 +80,14 @@ def chart(run: Run, published: Run, case: str) -> alt.LayerChart:
             least="min(ratio)", most="max(ratio)", groupby=["variant", "printed_name"]
         )
         .mark_rule(color=theme.GRAY, strokeWidth=2, opacity=0.5)
-        .encode(x=x("least"), x2="most:Q")
+        .encode(x=x("least"), x2=alt.X2("most:Q"))
     )
     by_source = dict(zip(labels, (theme.ORANGE, theme.BLUE), strict=True))
     color = theme.colors("source", by_source, legend=alt.Legend(symbolOpacity=1))
     intervals = (
         base.transform_filter("isValid(datum.ratio_low)")
         .mark_rule(strokeWidth=5, opacity=0.5)
-        .encode(x=x("ratio_low"), x2="ratio_high:Q", color=color)
+        .encode(x=x("ratio_low"), x2=alt.X2("ratio_high:Q"), color=color)
     )
     tips = [
         alt.Tooltip("source:N"),
@@ -122,7 +122,7 @@ def _names(run: Run, published: Run, frame: pl.DataFrame) -> list[str]:
 
 
 def _notes(frame: pl.DataFrame) -> list[str]:
-    notes = ["Two machines: only ratios within one of them are set beside each other"]
+    notes = ["Two machines: compare ratios, each within one machine, and no times"]
     missing = [
         f"{row['printed_name']}, {row['source']}: {row['status']}"
         for row in frame.filter(pl.col("status") != "ok").iter_rows(named=True)

@@ -105,7 +105,7 @@ def chart(cases: Sequence[Case], height: int = 190) -> alt.LayerChart:
     labels = (
         base.transform_filter(f"datum.series === '{OURS}'")
         .mark_text(fontSize=11, fontWeight="bold", color=theme.BETTER)
-        .encode(y=alt.value(height + FIGURES_BELOW), text="label:N")
+        .encode(y=alt.value(height + FIGURES_BELOW), text=alt.Text("label:N"))
     )
     layers = alt.LayerChart(layer=[bars, labels]).properties(width="container", height=height)
     layers.usermeta = theme.room(aside=50, each=38, count=len(cases))

@@ -12,7 +12,7 @@ from ablation_report.fit import slope
 from ablation_report.run import DEFAULT, NAIVE, SDPA, Row, Run, batch_of, layers_of
 
 TITLE = "Time over size"
-CAPTION = "Median time of a call over the FLOPs of the block; a slope of 1 is proportion."
+CAPTION = "Median time of a call over the FLOPs of the block; slope 1 is proportional."
 # The few that are told apart; lines of all would hide each other
 COLORED = {
     NAIVE: theme.ORANGE,
@@ -119,7 +119,7 @@ def chart(run: Run) -> alt.LayerChart:
     intervals = (
         base.transform_filter("isValid(datum.low_ms)")
         .mark_rule(color=theme.GRAY)
-        .encode(y=y("low_ms"), y2="high_ms:Q")
+        .encode(y=y("low_ms"), y2=alt.Y2("high_ms:Q"))
     )
     points = base.encode(
         shape=alt.Shape(

@@ -47,7 +47,7 @@ def rows(run: Run, case: str) -> pl.DataFrame:
 def parts_of(row: Row) -> dict[str, float]:
     """Return the median nanoseconds of each part of profiled calls; empty without a profile.
 
-    What a published profile divides no further is "other".
+    A part that a published profile does not divide is "other".
     """
     profile = row["profile"] or {}
     if not profile.get("total"):
@@ -114,7 +114,7 @@ def chart(run: Run, case: str) -> alt.LayerChart:
 def _notes(frame: pl.DataFrame, low: str) -> list[str]:
     notes = ["Gray mark: wall time" + (" with its 95% interval" if frame[low].count() else "")]
     if "other" in frame["part"].to_list():
-        notes.append("Published: the rest beside attention and layer norm is not divided")
+        notes.append("Published: the rest, without attention and layer norm, is not divided")
     timed = frame.filter(pl.col("status") == "ok")["variant"].unique().to_list()
     profiled = frame.filter(pl.col("part") != WALL)["variant"].unique().to_list()
     if set(timed) - set(profiled):

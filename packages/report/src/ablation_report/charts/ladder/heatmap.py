@@ -15,6 +15,8 @@ from ablation_report.stats import is_different
 TITLE = "Every variant at every config"
 CAPTION = "Time, variant / PyTorch, of common rounds. Blue, below 1: the variant is faster."
 SCHEMA: frames.Schema = {**frames.IDENTITY, "base": pl.String, **frames.RATIO, "text": pl.String}
+# The least width of a column in pixels, and the letters of a title that fit in it
+COLUMN, SHORT = 42, 7
 
 
 def base_of(run: Run) -> str | None:
@@ -63,11 +65,13 @@ def chart(run: Run) -> alt.LayerChart:
     """Draw the rows: blue is faster than the base, orange slower, on a symmetric log scale."""
     frame, base_name = rows(run), base_of(run) or run.baseline
     names = [row["printed_name"] for row in frames.variant_rows(run).values()]
+    titles = list(frames.case_names(run).values())
+    angle = 0 if max(map(len, titles)) <= SHORT else -40
     cases = alt.X(
         "case:N",
         title=None,
-        scale=alt.Scale(domain=list(frames.case_names(run).values())),
-        axis=alt.Axis(orient="top", labelAngle=0, domain=False, ticks=False),
+        scale=alt.Scale(domain=titles),
+        axis=alt.Axis(orient="top", labelAngle=angle, domain=False, ticks=False),
     )
     base = (
         alt.Chart(frame)
@@ -95,20 +99,20 @@ def chart(run: Run) -> alt.LayerChart:
     )
     # White is the more legible only on the darkest blue
     figures = known.mark_text(fontSize=11).encode(
-        text="text:N",
+        text=alt.Text("text:N"),
         tooltip=tips,
         color=alt.condition("datum.ratio < 0.28", alt.value("white"), alt.value("black")),
     )
     missing = (
         base.transform_filter("!isValid(datum.ratio)")
         .mark_text(fontSize=11, fontStyle="italic", color=theme.GRAY)
-        .encode(text="text:N", tooltip=theme.tooltips(alt.Tooltip("reason:N")))
+        .encode(text=alt.Text("text:N"), tooltip=theme.tooltips(alt.Tooltip("reason:N")))
     )
     layers = alt.LayerChart(layer=[squares, figures, missing])
     sized = layers.properties(width="container", height=alt.Step(theme.ROW_HEIGHT))
-    sized.usermeta = theme.room(aside=135, each=42, count=len(run.cases))
+    sized.usermeta = theme.room(aside=135, each=COLUMN, count=len(run.cases))
     notes = [
-        "~ not resolved, or the same; an empty place was not asked for",
+        "~ not resolved, or the same; an empty place was not measured",
         *frames.floor_notes(run),
     ]
     return theme.finish(sized, run.label, notes)

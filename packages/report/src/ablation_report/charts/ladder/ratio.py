@@ -46,7 +46,7 @@ def needs(run: Run, case: str) -> str | None:
     if base is None:
         return f"{run.printed(SDPA)} and {run.printed(run.baseline)} have no time at {name}."
     if rows(run, case)["ratio"].count() == 0:
-        return f"Nothing at {name} was measured beside {base['printed_name']}."
+        return f"{base['printed_name']} is the only variant with a time at {name}."
     return None
 
 
@@ -72,14 +72,14 @@ def chart(run: Run, case: str) -> alt.LayerChart:
         .mark_rect(color=theme.GRAY, opacity=0.2)
         .encode(
             x=x("low"),
-            x2="high:Q",
+            x2=alt.X2("high:Q"),
             tooltip=[alt.Tooltip("floor:Q", title="noise floor", format=".1%")],
         )
     )
     intervals = (
         base.transform_filter("isValid(datum.ratio_low)")
         .mark_rule(color=theme.GRAY, strokeWidth=2)
-        .encode(x=x("ratio_low"), x2="ratio_high:Q")
+        .encode(x=x("ratio_low"), x2=alt.X2("ratio_high:Q"))
     )
     shapes = alt.Scale(domain=list(theme.VERDICT_SHAPES), range=list(theme.VERDICT_SHAPES.values()))
     heading = f"against {printed}"

@@ -13,7 +13,7 @@ from ablation_report.means import ratio_text
 from ablation_report.run import Row, Run, is_ours
 
 TITLE = "What each rung is worth"
-CAPTION = "From the time of the rung before to its own, along the main path of the ladder."
+CAPTION = "From the time of the rung before to the time of the rung, along the main path."
 
 
 def main_path(run: Run) -> tuple[str, ...]:
@@ -137,7 +137,7 @@ def chart(run: Run, case: str) -> alt.LayerChart:
     labels = (
         steps.transform_filter("isValid(datum.label)")
         .mark_text(align="left", dx=7, color=theme.GRAY, fontSize=11)
-        .encode(x=x("right"), text="label:N")
+        .encode(x=x("right"), text=alt.Text("label:N"))
     )
     layers = alt.LayerChart(layer=[bars, ticks, labels, theme.status_text(base)])
     sized = layers.properties(width="container", height=alt.Step(theme.ROW_HEIGHT))

@@ -82,7 +82,7 @@ def chart(run: Run) -> alt.FacetChart:
             x=alt.X("part_ms:Q", title="time (ms)", stack="zero"),
             color=color,
             stroke=color,
-            order="order:Q",
+            order=alt.Order("order:Q"),
             tooltip=panels.tooltips(
                 alt.Tooltip("part:N"),
                 alt.Tooltip("part_ms:Q", title="part (ms)", format=theme.DIGITS),
@@ -93,7 +93,7 @@ def chart(run: Run) -> alt.FacetChart:
     intervals = (
         base.transform_filter("isValid(datum.step_low_ms)")
         .mark_rule(color=theme.GRAY, strokeWidth=1.5)
-        .encode(x=alt.X("step_low_ms:Q", title="time (ms)"), x2="step_high_ms:Q")
+        .encode(x=alt.X("step_low_ms:Q", title="time (ms)"), x2=alt.X2("step_high_ms:Q"))
     )
     absent = theme.status_text(base, size=10)
     layers = panels.layered(frame, ("part_ms", bars), ("step_low_ms", intervals), ("panel", absent))

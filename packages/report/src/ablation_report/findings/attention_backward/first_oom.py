@@ -31,12 +31,14 @@ def evaluate(run: Run) -> Outcome:
             parts.append(text)
             used.append(row)
     if not used:
-        return not_measured(f"no unfused forward at N {LAST_LENGTH}, and none out of memory before")
+        return not_measured(
+            f"no unfused forward at N {LAST_LENGTH}, and none out of memory below it"
+        )
     counts = {text: parts.count(text) for text in dict.fromkeys(parts)}
     words = "; ".join(f"{text} ({count} series)" for text, count in counts.items())
     flash = run.select(lambda row: row["variant"] in FLASH_FORMS, timed=True)
     longest = max((row["sizes"]["Nk"] for row in flash), default=None)
-    tail = "" if longest is None else f" Flash forms run up to N {longest}."
+    tail = "" if longest is None else f" Flash forms run at up to N {longest}."
     used += [row for row in flash if row["sizes"]["Nk"] == longest]
     limit = (run.header.get("limits") or {}).get("memory_limit_bytes")
     if limit is None:
@@ -66,7 +68,7 @@ def _oom_of(series: Series) -> tuple[OutcomeVerdict, str, Row | None]:
 FINDING = Finding(
     key="first_oom",
     suite=SUITE,
-    claim=f"Attention that keeps all scores is out of memory at N {LAST_LENGTH}, at every head "
+    claim=f"Attention that keeps all scores runs out of memory at N {LAST_LENGTH}, at every head "
     "size.",
     published=f"Out of memory at N {LAST_LENGTH} at every head size.",
     evaluate=evaluate,

@@ -28,7 +28,7 @@ def evaluate(run: Run) -> Outcome:
     if not found:
         return not_measured("no time of a call")
     far = [(row, ratio) for row, ratio in found if abs(ratio - 1) > FAR]
-    sentence = f"{len(far)} of {len(found)} means lie more than {FAR:.0%} from their median"
+    sentence = f"{len(far)} of {len(found)} means differ from their median by more than {FAR:.0%}"
     if far:
         row, most = max(far, key=lambda pair: abs(pair[1] - 1))
         sentence += f", at most {times(most)} ({_name(row)})"
@@ -60,12 +60,12 @@ def _published(run: Run) -> Outcome:
     parts = []
     if ruined:
         words = ", ".join(f"{_mean(row)} ({_name(row)})" for row, _ in ruined)
-        parts.append(f"Ruined by outliers: {words}")
+        parts.append(f"Means that outliers dominate: {words}")
     if twice:
         first, second = max(twice, key=lambda pair: _change(run, *pair))
         parts.append(
             f"The same {first['variant']} ({first['phase']}, {place_of(first)}) is {_mean(first)} "
-            f"in one table and {_mean(second)} in the next"
+            f"in one table and {_mean(second)} in another"
         )
     if not parts:
         parts = [f"No standard deviation above {RUINED:.0%} of its mean, and no case twice"]
@@ -104,7 +104,7 @@ def _repeated(run: Run) -> list[tuple[Row, Row]]:
 FINDING = Finding(
     key="means_stand",
     suite=SUITE,
-    claim="The mean of a row's calls stands for a typical call.",
+    claim="The mean of a row's calls is the time of a typical call.",
     published="Means and standard deviations of 100 calls; one of them is 0.426 ± 0.419 ms.",
     evaluate=evaluate,
 )

@@ -30,15 +30,17 @@ def evaluate(run: Run) -> Outcome:
     ]
     if not found:
         return not_measured(
-            f"{COURSE} at N of {MIN_LENGTH} and more, both ways to count its memory"
+            f"no memory of {COURSE} at N of {MIN_LENGTH} or more, counted both ways"
         )
     figures = {place_of(row): ratio for row, ratio in found}
     verdict = combine(
         "not resolved" if row["memory"]["disagree"] else within(ratio, 1.0, TOLERANCE)
         for row, ratio in found
     )
-    told = ranged(figures)
-    sentence = f"The peak with the previous graph alive, over what one forward keeps: {told}."
+    span_text = ranged(figures)
+    sentence = (
+        f"Peak with the previous graph alive, over the bytes that one forward keeps: {span_text}."
+    )
     return judged(run, verdict, sentence, (), [row for row, _ in found], figures)
 
 
@@ -51,7 +53,7 @@ def _published(run: Run) -> Outcome:
             scores = FLOAT32_BYTES * sizes["B"] * sizes["H"] * sizes["Nq"] * sizes["Nk"]
             found.append((row, counted / scores))
     if not found:
-        return not_measured(f"no figure of memory at N of {MIN_LENGTH} and more")
+        return not_measured(f"no memory at N of {MIN_LENGTH} or more")
     longest = max(row["sizes"]["Nk"] for row, _ in found)
     arrays = [value for row, value in found if row["sizes"]["Nk"] == longest]
     ratios = [value / SAVED_ARRAYS for value in arrays]
@@ -59,8 +61,8 @@ def _published(run: Run) -> Outcome:
     over = listed(list(dict.fromkeys(times(value) for value in (min(ratios), max(ratios)))))
     sentence = (
         f"At N {longest} the column is {span} arrays of all scores. A forward of this form keeps "
-        f"{SAVED_ARRAYS}, exponentials and weights: {over} what the backward needs, a peak with "
-        "two graphs alive."
+        f"{SAVED_ARRAYS}, exponentials and weights. The column is {over} of these: it is a peak "
+        "with two graphs alive."
     )
     verdict = combine(within(ratio, 1.0, TOLERANCE) for ratio in ratios)
     figures = {place_of(row): value for row, value in found}
@@ -70,7 +72,7 @@ def _published(run: Run) -> Outcome:
 FINDING = Finding(
     key="memory_column",
     suite=SUITE,
-    claim="The column published as memory before the backward is what the forward keeps for it.",
+    claim="The memory published for the time before the backward is what the forward keeps.",
     published="12385.75 MiB at N 8192, printed as the memory in use before the backward starts.",
     evaluate=evaluate,
 )

@@ -32,9 +32,9 @@ def evaluate(run: Run) -> Outcome:
         figures[f"{series.variant}, d {mine[0]['sizes']['d']}, {mask_of(mine[0])}"] = power
         used += mine
     if not figures:
-        return not_measured(f"no kept bytes at two lengths of {MIN_LENGTH} and more")
-    told = ranged(figures, "{:.3f}".format, "series")
-    sentence = f"Powers of N, fitted over N of {MIN_LENGTH} and more: {told}."
+        return not_measured(f"no bytes kept at two lengths of {MIN_LENGTH} or more")
+    span_text = ranged(figures, "{:.3f}".format, "series")
+    sentence = f"Powers of N, fitted over N of {MIN_LENGTH} or more: {span_text}."
     return judged(run, combine(verdicts), sentence, (), used, figures)
 
 
@@ -53,9 +53,9 @@ def _published(run: Run) -> Outcome:
             powers.append(power)
             used += [row for row in series.rows if published_bytes(row)]
     if not powers:
-        return not_measured("no figure of memory at two lengths")
+        return not_measured("no memory at two lengths")
     return not_measured(
-        "the published column is a peak with inputs, two graphs and a fixed workspace in it; it "
+        "the published column is a peak with inputs, two graphs and a fixed workspace; it "
         f"grows with powers of N from {min(powers):.2f} to {max(powers):.2f}",
         with_memory_line(used),
     )

@@ -20,12 +20,12 @@ def evaluate(run: Run) -> Outcome:
             found.append((row, cold / median))
     if not found:
         return not_measured(
-            "no time of a cold run under the profiler together with one of many calls"
+            "no row has both a cold run under the profiler and a time of many calls"
         )
     verdicts = [_judge(run, row, ratio) for row, ratio in found]
     figures = {f"{row['variant']}, {place_of(run, row)}": ratio for row, ratio in found}
     sentence = (
-        "A first call in a new process, under the profiler, over the median call: "
+        "Time of a first call in a new process, under the profiler, over the median call: "
         f"{ranged(figures)}."
     )
     return judged(run, combine(verdicts), sentence, (), [row for row, _ in found], figures)
@@ -41,6 +41,6 @@ FINDING = Finding(
     key="cold_run",
     suite=SUITE,
     claim=f"One cold run under the profiler takes the time of a call, within {TOLERANCE:.0%}.",
-    published="Every published time is that of one such run.",
+    published="Every published time is from one such run.",
     evaluate=evaluate,
 )

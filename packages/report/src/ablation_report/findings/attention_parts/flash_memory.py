@@ -35,7 +35,7 @@ def evaluate(run: Run) -> Outcome:
     # Some sizes of tiles may be smaller than a row, others not.
     verdict = verdicts[0] if len(set(verdicts)) == 1 else "not resolved"
     figures = {place: mine / theirs for place, (mine, theirs) in found.items() if theirs}
-    sentence = f"Its scratch over that of the other form: {ranged(figures)}."
+    sentence = f"Scratch of the flash form over that of the form by rows: {ranged(figures)}."
     place, (mine, theirs) = next(iter(found.items()))
     sentence += f" At {place}: {mine:,} B against {theirs:,} B."
     return judged(run, verdict, sentence, (), used, figures)
@@ -65,7 +65,7 @@ def _published(run: Run) -> Outcome:
     sentence = "; ".join(dict.fromkeys(parts))
     sentence = f"{sentence[0].upper()}{sentence[1:]}."
     if "does not hold" in verdicts:
-        sentence += " What was allocated before the profiler's range opened was not seen."
+        sentence += " Memory that was allocated before the profiler's range opened was not counted."
     return judged(run, combine(verdicts), sentence, (), with_memory_line(used))
 
 
@@ -73,6 +73,6 @@ FINDING = Finding(
     key="flash_memory",
     suite=SUITE,
     claim="The course's flash form needs less memory than its form that finishes row by row.",
-    published="The memory is reduced further, from 557,056 to 524,288 bytes.",
+    published="The memory falls from 557,056 to 524,288 bytes.",
     evaluate=evaluate,
 )

@@ -25,17 +25,17 @@ def evaluate(run: Run) -> Outcome:
     else:
         found = pairs(run, FLASH, FUSED)
     if not found:
-        return not_measured("no case with times of both a tiled form and one row by row")
+        return not_measured("no case has times of both a tiled form and one that works row by row")
     verdicts = [_judge(run, comparison) for comparison in found]
     figures = {_where(run, comparison): comparison.ratio.value for comparison in found}
-    sentence = f"Time of the tiled form over that of the other: {ranged(figures)}."
+    sentence = f"Time of the tiled form over the form that works row by row: {ranged(figures)}."
     n_open = verdicts.count("not resolved")
     if n_open and not run.is_published:
         sentence += f" {n_open} of {len(found)} are not resolved."
     if run.is_published:
         sentence += (
-            " The fused form is the one that used threads, where threads are stated: "
-            "algorithm and number of threads are not told apart."
+            " Where threads are stated, only the fused form used several: the ratio mixes "
+            "the algorithm and the number of threads."
         )
     return judged(run, combine(verdicts), sentence, found, figures=figures)
 

@@ -19,7 +19,7 @@ def evaluate(run: Run) -> Outcome:
     series: dict[str, list[Comparison]] = {}
     for rows in crossover_cases(run).values():
         comparison = compare(run, fastest_of(run, rows, FLASH), fastest_of(run, rows, FUSED))
-        # Rows that share no round have no interval, and tell nothing of a crossover.
+        # Rows that share no round have no interval, and say nothing of a crossover.
         if comparison is not None and comparison.ratio.n > 1:
             series.setdefault(_name(comparison.row), []).append(comparison)
     if not series:

@@ -17,7 +17,7 @@ def evaluate(run: Run) -> Outcome:
     found = pairs(run, FLASH_BF16, SDPA, lambda row: bool(row["sizes"]["Nk"] >= MIN_LENGTH))
     if not found:
         return not_measured(
-            f"no case of N of {MIN_LENGTH} and more with times of both {FLASH_BF16} and {SDPA}"
+            f"no case of N of {MIN_LENGTH} or more with times of both {FLASH_BF16} and {SDPA}"
         )
     return judge_target(run, found, RATIO)
 
@@ -26,7 +26,7 @@ FINDING = Finding(
     key="bfloat16_target",
     suite=SUITE,
     claim=f"In bfloat16 our flash forward is at least {SPEED_UP:.0f} times as fast as PyTorch's "
-    f"SDPA at N of {MIN_LENGTH} and more.",
+    f"SDPA at N of {MIN_LENGTH} or more.",
     published=None,
     evaluate=evaluate,
     is_target=True,

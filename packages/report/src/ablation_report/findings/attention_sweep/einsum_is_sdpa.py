@@ -22,14 +22,14 @@ def evaluate(run: Run) -> Outcome:
     found = pairs(run, EINSUM, SDPA)
     if not found:
         return not_measured(f"no case with times of both {EINSUM} and {SDPA}")
-    sentence = f"Its time over that of SDPA: {ranged(ratios_by_place(run, found))}."
+    sentence = f"Time of the einsum form over SDPA: {ranged(ratios_by_place(run, found))}."
     return judged(run, combine(_JUDGED[c.verdict] for c in found), sentence, found)
 
 
 FINDING = Finding(
     key="einsum_is_sdpa",
     suite=SUITE,
-    claim=f"What was published as {PUBLISHED_EINSUM} takes the time of PyTorch's SDPA.",
-    published="The name is that of PyTorch's function; the code is einsum, mask, softmax, einsum.",
+    claim=f"The variant published as {PUBLISHED_EINSUM} takes the time of PyTorch's SDPA.",
+    published="The name is that of PyTorch's function. The code is einsum, mask, softmax, einsum.",
     evaluate=evaluate,
 )

@@ -38,7 +38,7 @@ def evaluate(run: Run) -> Outcome:
             figures[f"{series.variant}, {series.where}"] = exponent
             used += [r for r in series.rows if run.time(r) and r["sizes"]["Nk"] >= MIN_LENGTH]
     if not figures:
-        return not_measured(f"no flash form at two lengths of {MIN_LENGTH} and more")
+        return not_measured(f"no flash form at two lengths of {MIN_LENGTH} or more")
     missed: OutcomeVerdict = (
         "not resolved" if any(is_noisy(run, row) for row in used) else "does not hold"
     )
@@ -46,8 +46,8 @@ def evaluate(run: Run) -> Outcome:
         "holds" if within(value, SQUARE, TOLERANCE) == "holds" else missed
         for value in figures.values()
     )
-    told = ranged(figures, "{:.2f}".format, "series")
-    sentence = f"Powers of N, fitted over N of {MIN_LENGTH} and more: {told}."
+    span_text = ranged(figures, "{:.2f}".format, "series")
+    sentence = f"Powers of N, fitted over N of {MIN_LENGTH} or more: {span_text}."
     return judged(run, verdict, sentence, (), used, figures)
 
 

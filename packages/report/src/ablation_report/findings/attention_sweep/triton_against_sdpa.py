@@ -23,7 +23,7 @@ def evaluate(run: Run) -> Outcome:
     """Judge the published ratio where both sides of it were run."""
     found = pairs(run, TRITON, SDPA)
     if found:
-        sentence = f"Its time over that of SDPA itself: {ranged(ratios_by_place(run, found))}."
+        sentence = f"Time of the Triton kernel over SDPA: {ranged(ratios_by_place(run, found))}."
         return judged(run, combine(at_most(c, RATIO) for c in found), sentence, found)
     against = pairs(run, PUBLISHED_TRITON, PUBLISHED_EINSUM)
     if not against:
@@ -31,7 +31,7 @@ def evaluate(run: Run) -> Outcome:
     parts = [f"{ratio_text(c)} at N {length_of(c.row)}" for c in against]
     said = (
         f"PyTorch's SDPA was never run. The row named {PUBLISHED_EINSUM} is an unfused einsum, and "
-        f"{', '.join(parts)} is the time over that of the einsum"
+        f"{', '.join(parts)} is the time of the Triton kernel over that einsum"
     )
     return not_measured(said, [row for c in against for row in (c.row, c.base)])
 

@@ -42,7 +42,7 @@ def _say(run: Run, found: Attribution) -> Said | str:
         name = min(lowest, key=lambda name: lowest[name])
         noise = ", within the noise" if verdict == "not resolved" else ""
         least = _named({name: lowest[name]})
-        parts.append(f"the least that a step gains anywhere is {least}{noise}")
+        parts.append(f"the smallest gain of a step is {least}{noise}")
     figures = {name: worths.ratio(log) for name, log in {**somewhere, **everywhere}.items()}
     figures["least"] = worths.ratio(min(lowest.values()))
     return Said(verdict, "; ".join(parts), figures)

@@ -30,7 +30,7 @@ def _say(run: Run, found: Attribution) -> Said | str:
     text = f"the widest range is that of {most.printed_name}, {least} to {largest}"
     if verdict == "holds":
         text = (
-            f"{most.printed_name} depends on it most, {least} in one order and {largest} in "
+            f"{most.printed_name} depends on the order most: {least} in one order, {largest} in "
             f"another, a factor of {worths.ratio(spread):.2f}"
         )
     elif verdict == "not resolved":
@@ -45,7 +45,7 @@ def _say(run: Run, found: Attribution) -> Said | str:
 FINDING = Finding(
     key="order_matters",
     suite=SUITE,
-    claim="In every case the order changes what some optimization is worth.",
+    claim="In every case, the order changes the worth of at least one optimization.",
     published=None,
     evaluate=evaluate,
 )

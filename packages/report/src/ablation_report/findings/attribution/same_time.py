@@ -1,4 +1,4 @@
-"""Which two factors buy the same time: the pair that gains least together."""
+"""Which two factors save the same time: the pair that gains least together."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def _say(run: Run, found: Attribution) -> Said | str:
 FINDING = Finding(
     key="same_time",
     suite=SUITE,
-    claim="In every case some two optimizations buy the same time: together they gain less than "
-    "the product of both gains.",
+    claim="In every case, two optimizations save the same time: together they gain less than the "
+    "product of their gains.",
     published=None,
     evaluate=evaluate,
 )

@@ -63,7 +63,7 @@ def _table(run: Run, asked: Mapping[str, Attribution]) -> Table:
         rows.append([printed, *marks])
     totals = [worths.text(found.total.value) for found in asked.values()]
     rows.append(["All together", *totals])
-    notes = ["time without over time with, the mean over all orders; ~ not resolved from 1"]
+    notes = ["time without the factor over time with it, mean over all orders; ~ not resolved"]
     return Table(f"Worths: {run.name}", ("Factor", *asked), [("", rows)], notes)
 
 

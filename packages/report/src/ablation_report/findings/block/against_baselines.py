@@ -39,7 +39,7 @@ def evaluate(run: Run) -> Outcome:
     for case in run.cases:
         best = run.best(case, is_ours)
         if best is None:
-            gaps.append((case_name(run, case), "no compiled variant with a time"))
+            gaps.append((case_name(run, case), "no compiled variant has a time"))
             continue
         for baseline in asked:
             comparison = compare(run, best, baseline)
@@ -49,16 +49,13 @@ def evaluate(run: Run) -> Outcome:
                 found[baseline].append(comparison)
     every = [comparison for group in found.values() for comparison in group]
     if not every:
-        return not_measured(gaps_text(gaps) or "no baseline")
+        return not_measured(gaps_text(gaps) or "no other runtime")
     lines = [
         f"{name_of(run, baseline)}: {said(run, group, ratio_text)}"
         for baseline, group in found.items()
         if group
     ]
-    sentence = (
-        "The best of ours, with its time over the other's, against "
-        f"{'. Against '.join(lines)}.{missing(gaps)}"
-    )
+    sentence = f"Time of our best variant over {'. Over '.join(lines)}.{missing(gaps)}"
     verdict = combine(faster_holds(comparison) for comparison in every)
     return judged(run, verdict, sentence, every, table=_table(run, asked, every))
 

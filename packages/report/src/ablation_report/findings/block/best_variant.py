@@ -33,7 +33,7 @@ def evaluate(run: Run) -> Outcome:
     for case in run.cases:
         comparison = runner_up_against_best(run, case)
         if comparison is None:
-            gaps.append((case_name(run, case), "no two compiled variants with times to pair"))
+            gaps.append((case_name(run, case), "fewer than two compiled variants have a time"))
         else:
             found.append(comparison)
     if not found:
@@ -43,7 +43,7 @@ def evaluate(run: Run) -> Outcome:
         best, second = name_of(run, comparison.base_variant), name_of(run, comparison.variant)
         return f"best {best}, then {second} {time_change(comparison)}"
 
-    sentence = f"The runner-up is {said(run, found, write)}.{missing(gaps)}"
+    sentence = f"Our second best is {said(run, found, write)}.{missing(gaps)}"
     return judged(run, combine(_JUDGED[c.verdict] for c in found), sentence, found)
 
 

@@ -38,7 +38,7 @@ def evaluate(run: Run) -> Outcome:
         if comparison is not None:
             found.append(comparison)
         elif best is None and case in run.by_case:
-            gaps.append((case_name(run, case), "no compiled variant with a time"))
+            gaps.append((case_name(run, case), "no compiled variant has a time"))
         else:
             asked = [best["variant"]] if best else []
             gaps.append((case_name(run, case), why_not(run, case, *asked, NAIVE)))
@@ -81,10 +81,10 @@ def _sentence(
     words: dict[OutcomeVerdict, str] = {
         "holds": "inside at",
         "does not hold": "outside at",
-        "not resolved": "not resolved from its ends at",
+        "not resolved": "not resolved at",
     }
     parts = ", ".join(placed(places, verdicts, words))
-    return f"{text}. Of the range of {times(LOW)} to {times(HIGH)} the best one is {parts}."
+    return f"{text}. The claimed range is {times(LOW)} to {times(HIGH)}: {parts}."
 
 
 FINDING = Finding(

@@ -54,7 +54,7 @@ def evaluate(run: Run) -> Outcome:
         best = run.best(case, is_ours)
         share = share_of(best) if best else None
         if share is None:
-            gaps.append((case_name(run, case), "no compiled variant with a profile"))
+            gaps.append((case_name(run, case), "no compiled variant has a profile"))
         else:
             found.append(share)
     if not found:
@@ -94,8 +94,8 @@ def _shares(run: Run, found: Sequence[Share]) -> str:
     )
     if found[0].is_bound:
         return (
-            f'"Other", which counts the projections and all else with the feed-forward: {of} of '
-            "the profiled time. It bounds the feed-forward from above and does not tell it apart."
+            f'"Other", which includes the projections and the rest: {of} of the profiled time. It '
+            "is an upper bound for the feed-forward."
         )
     linear = ", ".join(
         f"{percent(share.linear)} at {place_of(run, share.row)}"
@@ -103,8 +103,8 @@ def _shares(run: Run, found: Sequence[Share]) -> str:
         if share.linear is not None
     )
     return (
-        f"The feed-forward's two products: {of} of the profiled time. All linear layers, the "
-        f"projections included: {linear}."
+        f"The two products of the feed-forward: {of} of the profiled time. All linear layers, with "
+        f"the projections: {linear}."
     )
 
 

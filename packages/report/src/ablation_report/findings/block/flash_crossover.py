@@ -39,11 +39,11 @@ def evaluate(run: Run) -> Outcome:
     ends = dict.fromkeys((min(lengths), max(lengths)))
     span = f"seq_len {' to '.join(map(str, ends))}"
     if start is None:
-        text = f"No length was found in {span} from which on flash wins"
+        text = f"No crossover is shown in {span}"
     elif start == min(lengths):
-        text = f"Flash wins from seq_len {start} on, the shortest measured"
+        text = f"Flash wins from seq_len {start} on, the shortest length measured"
     else:
-        text = f"Flash wins from seq_len {start} on, of {span}"
+        text = f"Flash wins from seq_len {start} on, in {span}"
     sentence = f"{text}. {by_pair(run, found)}.{missing(gaps)}"
     figures = {"seq_len of the crossover": float(start)} if start is not None else {}
     return judged(run, verdict, sentence, found, figures=figures)

@@ -16,20 +16,20 @@ def evaluate(run: Run) -> Outcome:
     """Count the steps whose difference is not beyond the noise, and name them."""
     asked = steps(run, is_published_rung)
     if not asked:
-        return not_measured("no rung of the published ladder together with the one below it")
+        return not_measured("no rung of the published ladder has a time together with its parent")
     able = [comparison for comparison in asked if resolves(run, comparison)]
     if not able:
         return judged(
             run,
             "not resolved",
-            f"None of {len(asked)} steps can be set against the noise: too few rounds, no program "
-            "twice, or a floor that is too high.",
+            f"None of {len(asked)} steps can be compared with the noise floor: there are too few "
+            "rounds, no program ran twice, or the floor is too high.",
             asked,
         )
     lost = [comparison for comparison in able if not is_different(comparison.verdict)]
     sentence = _sentence(run, able, lost) + _twins(run)
     if len(able) < len(asked):
-        sentence += f" {len(asked) - len(able)} more cannot be set against it."
+        sentence += f" {len(asked) - len(able)} more cannot be compared with the floor."
         sentence += too_noisy(run, asked)
     if lost:
         return judged(run, "does not hold", sentence, able)
@@ -52,7 +52,7 @@ def _sentence(run: Run, able: Sequence[Comparison], lost: Sequence[Comparison]) 
     )
     counts = {variant: sum(c.variant == variant for c in able) for variant in groups}
     never = [name_of(run, v) for v, parts in groups.items() if len(parts) == counts[v] > 1]
-    tail = f" At every config that has it: {listed(never)}." if never else ""
+    tail = f" Within the noise at every config: {listed(never)}." if never else ""
     return f"{text}: {listing}.{tail}"
 
 
@@ -69,7 +69,7 @@ def _twins(run: Run) -> str:
                 found.setdefault((first, second), []).append(text)
     return "".join(
         f" {name_of(run, first)} and {name_of(run, second)} are one program by their "
-        f"kernels and passes, and differ by {', '.join(parts)}."
+        f"kernels and passes; their times differ by {', '.join(parts)}."
         for (first, second), parts in found.items()
     )
 

@@ -13,10 +13,10 @@ from ablation_report.tables import Table
 
 # These begin an axis anew, at its slowest.
 RESTARTS = ("attention-unfused-scalar", "layernorm-scalar")
-_RESTARTS_NOTE = "a rung in parentheses begins an axis anew, at its slowest, and is not judged"
+_RESTARTS_NOTE = "a rung in parentheses starts an axis at its slowest setting and is not judged"
 # In a published row of the attention group LayerNorm is scalar, except in the unfused one.
 LAYER_NORM_CHANGES = "attention-fused-scalar"
-_PUBLISHED_NOTE = 'in the published rows the step to "Attn: fused scalar" changes LayerNorm as well'
+_PUBLISHED_NOTE = 'in the published rows the step to "Attn: fused scalar" also changes LayerNorm'
 
 
 def evaluate(run: Run) -> Outcome:
@@ -28,7 +28,7 @@ def evaluate(run: Run) -> Outcome:
         variant: _gains(run, found) for variant, found in by_rung.items() if variant not in RESTARTS
     }
     if not verdicts:
-        return not_measured("no rung together with the one below it")
+        return not_measured("no rung has a time together with its parent")
     found = [comparison for variant in verdicts for comparison in by_rung[variant]]
     sentence = _sentence(run, verdicts)
     table = _table(run, by_rung)
@@ -50,10 +50,10 @@ def _sentence(run: Run, verdicts: Mapping[str, OutcomeVerdict]) -> str:
     for variant, verdict in verdicts.items():
         names.setdefault(verdict, []).append(name_of(run, variant))
     gaining = names.get("holds", [])
-    text = f"{len(gaining)} of {len(verdicts)} rungs gain at some config"
+    text = f"{len(gaining)} of {len(verdicts)} rungs save time at some config"
     text += f": {listed(gaining)}." if gaining else "."
     if losing := names.get("does not hold"):
-        text += f" Gain nowhere beyond the noise: {listed(losing)}."
+        text += f" At no config: {listed(losing)}."
     if unclear := names.get("not resolved"):
         text += f" Not resolved: {listed(unclear)}."
     return text

@@ -38,7 +38,7 @@ def evaluate(run: Run) -> Outcome:
     """Look for steps with an unchanged total of which one part rose and another one fell."""
     asked = [c for c in steps(run) if c.row["profile"] and c.base["profile"]]
     if not asked:
-        return not_measured("no rung with a profile together with the one below it")
+        return not_measured("no rung has a profile together with its parent")
     level = [comparison for comparison in asked if not is_different(comparison.verdict)]
     shifts: list[Shift] = []
     n_open = 0
@@ -135,10 +135,11 @@ def _verdict(shifts: Sequence[Shift], n_open: int) -> OutcomeVerdict:
 
 def _sentence(run: Run, shifts: Sequence[Shift], n_level: int, n_open: int, n_asked: int) -> str:
     text = f"The total is the same or not resolved at {n_level} of {n_asked} steps"
-    doubt = f" At {n_open} of these the profile is too spread, or too short, to say."
+    doubt = f" At {n_open} of these the profile is too noisy or too short for a verdict."
     doubt = doubt if n_open else ""
     if not shifts:
-        rest = f" {n_level - n_open} of these move no time between parts." if n_level else ""
+        n_still = n_level - n_open
+        rest = f" {n_still} of these move no time between parts." if n_still else ""
         return f"{text}.{doubt}{rest}"
     lines = [
         f"{name_of(run, s.comparison.variant)} over {name_of(run, s.comparison.base_variant)} at "

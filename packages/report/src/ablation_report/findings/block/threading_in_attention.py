@@ -75,7 +75,7 @@ def _places(run: Run, found: Sequence[Comparison], verdicts: Sequence[OutcomeVer
         "not resolved": "not resolved from the other steps at",
     }
     parts = placed([place_of(run, c.row) for c in found], verdicts, words)
-    return f"Threads are {', '.join(parts)}."
+    return f"The step to threads is {', '.join(parts)}."
 
 
 def _table(run: Run, cases: Sequence[str]) -> Table:
@@ -102,7 +102,7 @@ def _attention(comparison: Comparison) -> str:
 FINDING = Finding(
     key="threading_in_attention",
     suite=BLOCK,
-    claim="Threads are the largest of the steps between the attention variants.",
+    claim="The step to threads is the largest step between the attention variants.",
     published="Threading dominates attention.",
     evaluate=evaluate,
 )

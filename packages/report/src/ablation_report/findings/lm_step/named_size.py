@@ -13,14 +13,14 @@ TOLERANCE = 0.05e9
 
 
 def n_parameters(row: Row) -> int | None:
-    """Return the parameters of a case's model: as the model told, or by its widths.
+    """Return the parameters of a case's model: as recorded, or by its widths.
 
     A block has four matrices of attention, three of SwiGLU and two norms; the model has an
     embedding, a norm and a head of its own as well.
     """
-    told = detail(row, "n_params")
-    if told is not None:
-        return int(told)
+    recorded = detail(row, "n_params")
+    if recorded is not None:
+        return int(recorded)
     sizes = row["sizes"]
     layers, d_ff, vocab = (sizes.get(name) for name in ("layers", "d_ff", "vocab"))
     if layers is None or d_ff is None or vocab is None:
@@ -41,7 +41,7 @@ def evaluate(run: Run) -> Outcome:
     verdict: OutcomeVerdict = "holds" if all(said) else "does not hold"
     if any(said) and not all(said):
         verdict = "not resolved"
-    words = ", ".join(f"{count / 1e9:.3f} G ({count:,})" for count in counts)
+    words = ", ".join(f"{count / 1e9:.3f} billion ({count:,})" for count in counts)
     sentence = f"It has {words} parameters, with three matrices of d_model x d_ff in each block."
     figures = {f"parameters {count}": float(count) for count in counts}
     return judged(run, verdict, sentence, (), [row for row, _ in known], figures)
@@ -50,7 +50,7 @@ def evaluate(run: Run) -> Outcome:
 FINDING = Finding(
     key="named_size",
     suite=SUITE,
-    claim="The model that the course's table names 2.7B has 2.7 G parameters.",
+    claim="The model that the course's table names 2.7B has 2.7 billion parameters.",
     published="The table of 2025 names it so; that of 2026 calls the same widths xl.",
     evaluate=evaluate,
 )

@@ -37,10 +37,10 @@ def evaluate(run: Run) -> Outcome:
             if verdicts[-1] != "holds":
                 off[key] = share
     if not figures:
-        return not_measured(f"no case with {WHOLE} and its halves, and no step with its parts")
+        return not_measured(f"no case has {WHOLE} and its halves, and no step has its parts")
     held = sum(said == "holds" for said in verdicts)
-    sentence = f"{held} of {len(verdicts)} sums are the whole"
-    sentence += f"; not so, or not resolved: {ranged(off)}." if off else "."
+    sentence = f"{held} of {len(verdicts)} sums equal the whole"
+    sentence += f"; not equal, or not resolved: {ranged(off)}." if off else "."
     return judged(run, combine(verdicts), sentence, (), used, figures)
 
 

@@ -1,5 +1,6 @@
 // Draws the charts of a page once they are shown, and again when the page turns dark or light. The
-// chart library is loaded by the first page that has a chart.
+// chart library is loaded by the first page that has a chart. The build writes the looks that all
+// charts share above: ablationChartConfig.
 (() => {
   const LIBRARY = new URL("vega-bundle.js", document.currentScript.src).href;
   const INK = { light: "#ffffff", dark: "#1e2129" };
@@ -24,6 +25,8 @@
       if (name === "datasets" || value === null || typeof value !== "object") continue;
       if (name === "legend" && value.columns > 1) value.columns = 1;
       if (name === "axis" && value.tickCount > 4) value.tickCount = 4;
+      // Names below groups of bars would touch each other
+      if (name === "x" && value.type === "nominal" && value.axis) value.axis.labelFontSize = 9;
       narrowed(value);
     }
   }
@@ -53,12 +56,21 @@
     return spec;
   }
 
-  // The specification of a chart; its data stand in the page as lists below one list of names
+  // A column has its values, or each of them once and the place of that of each row
+  const valueAt = ([values, places], row) =>
+    places ? values[places[row]] : values.length === 1 ? values[0] : values[row];
+
+  // The specification of a chart; its data stand in the page by columns
   function specification(name) {
     const source = document.querySelector(`script[data-chart="${name}"]`);
     const spec = JSON.parse(source.textContent);
-    for (const [key, { names, rows }] of Object.entries(spec.datasets ?? {}))
-      spec.datasets[key] = rows.map((row) => Object.fromEntries(row.map((v, i) => [names[i], v])));
+    spec.config ??= structuredClone(window.ablationChartConfig);
+    for (const [key, { n, columns }] of Object.entries(spec.datasets ?? {})) {
+      const told = Object.entries(columns);
+      spec.datasets[key] = Array.from({ length: n }, (_, row) =>
+        Object.fromEntries(told.map(([column, stored]) => [column, valueAt(stored, row)])),
+      );
+    }
     return spec;
   }
 

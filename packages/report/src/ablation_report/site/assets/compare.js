@@ -37,30 +37,20 @@
     });
   }
 
-  function shownTable({ title, header, groups, notes, warnings }) {
-    const style = (i) => (i ? {} : { class: "left" });
-    const titles = header.map((text, i) => element("th", text, { scope: "col", ...style(i) }));
-    const bodies = groups.map(([name, lines]) => {
-      const heading = element("th", name, { scope: "rowgroup", colspan: header.length });
-      const rows = lines.map((line) =>
-        element("tr", line.map((text, i) => cell(text, header[i], style(i)))),
-      );
-      return element("tbody", [...(name ? [element("tr", heading)] : []), ...rows]);
-    });
-    const table = element("table", [element("thead", element("tr", titles)), ...bodies]);
-    const parts = [element("h2", title)];
-    parts.push(...warnings.map((text) => element("p", element("strong", text))));
-    const scroll = element("div", table, { class: "data-table" });
-    parts.push(scroll);
-    if (notes.length) parts.push(element("ul", notes.map((text) => element("li", text))));
-    return { parts, table };
-  }
-
   const MARKS = { faster: "better", slower: "worse", same: "same", "not resolved": "unresolved" };
 
-  function cell(text, title, attributes) {
-    const mark = title === "verdict" ? MARKS[text] : undefined;
-    return element("td", text, mark ? { ...attributes, class: mark } : attributes);
+  function shownTable({ title, header, groups, notes, warnings }) {
+    const verdict = header.indexOf("verdict");
+    const cell = (text, i) => (i === verdict && MARKS[text] ? [text, text, MARKS[text]] : text);
+    const table = window.ablationTables.built({
+      columns: header.map((text, i) => ({ title: text, class: i ? "" : "left" })),
+      groups: groups.map(([name, lines]) => [name, lines.map((line) => line.map(cell))]),
+    });
+    const parts = [element("h2", title)];
+    parts.push(...warnings.map((text) => element("p", element("strong", text))));
+    parts.push(element("div", table, { class: "data-table" }));
+    if (notes.length) parts.push(element("ul", notes.map((text) => element("li", text))));
+    return { parts, table };
   }
 
   const result = element("div", [], { class: "compare-result", "aria-live": "polite" });
@@ -111,7 +101,7 @@
     return select;
   });
 
-  // The choice in the address, else the newest stored pair
+  // The choice in the address, else the newest stored pair of runs that are not noisy
   function chosen() {
     const named = (new URLSearchParams(location.search).get("runs") ?? "").split(",");
     const found = named.map((word) => runs.findIndex((run) => run.slug === word || run.name === word));

@@ -176,6 +176,49 @@
     box.after(tools);
   }
 
+  function element(tag, content, attributes) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes))
+      if (value) made.setAttribute(name, value === true ? "" : value);
+    made.append(content);
+    return made;
+  }
+
+  // A cell is its text, or text, raw value, mark, page and tip; null where nothing is known
+  function storedCell(stored, { class: place, hidden }) {
+    const [text, value, mark, page, tip] =
+      stored === null ? ["-", null] : typeof stored === "string" ? [stored, stored] : stored;
+    const content = page ? element("a", text, { href: page }) : text;
+    const classes = [mark, place].filter(Boolean).join(" ");
+    const made = element("td", content, { class: classes, hidden, title: tip });
+    if (value !== text) made.dataset.value = value ?? "";
+    return made;
+  }
+
+  // The table of what `stored_table` writes: columns, and lines in groups by name
+  function built({ columns, groups }) {
+    const table = document.createElement("table");
+    const head = table.createTHead().insertRow();
+    for (const { title, name, tip, hidden, class: place } of columns) {
+      const told = { scope: "col", "data-name": name, title: tip, hidden, class: place };
+      head.append(element("th", title ?? "", told));
+    }
+    const colspan = columns.filter((column) => !column.hidden).length;
+    for (const [name, lines] of groups) {
+      const body = table.createTBody();
+      if (name) body.insertRow().append(element("th", name, { scope: "rowgroup", colspan }));
+      for (const line of lines)
+        body.insertRow().append(...line.map((stored, i) => storedCell(stored, columns[i])));
+    }
+    return table;
+  }
+
+  // The box of the theme, which makes one for each table that it finds when the page is loaded
+  function boxed(table) {
+    const inner = element("div", table, { class: "md-typeset__table" });
+    return element("div", inner, { class: "md-typeset__scrollwrap" });
+  }
+
   // Where a wide window is too narrow for a table, its cells may break; a narrow one scrolls it
   function fit() {
     for (const table of document.querySelectorAll(".md-content table:not([data-tight])")) {
@@ -193,6 +236,8 @@
   }
 
   function start() {
+    for (const stored of document.querySelectorAll("script[data-table]"))
+      stored.replaceWith(boxed(built(JSON.parse(stored.textContent))));
     const tables = [...document.querySelectorAll(".md-content table")].filter((table) => {
       // Neither code with its line numbers nor the reference of a function
       const isOther = table.closest(".highlight, .doc");
@@ -207,8 +252,13 @@
   }
 
   // For tables that another script makes
-  const addLater = (table) => (add(table), fit());
-  window.ablationTables = { add: addLater, csv, markdown };
+  function addLater(table) {
+    table.parentElement.append(boxed(table));
+    add(table);
+    fit();
+  }
+
+  window.ablationTables = { add: addLater, built, csv, markdown };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
 })();

@@ -34,6 +34,7 @@ from ablation_report.site.sections import section
 from ablation_report.site.text import (
     banners,
     details,
+    folded,
     join,
     label_of,
     measures,
@@ -54,13 +55,17 @@ SUITE = telling.SUITE
 MOST_LADDERS = 4
 YOUR_MACHINE = "Your machine: "
 # More sizes than this do not fit a phone: the next ones have a table of their own
-MOST_SIZES = 6
-NOTHING_RECORDED = "*No recorded run has switched optimizations on and off one by one.*"
-LEGEND_OF_WORTHS = (
+MOST_SIZES = 5
+NOTHING_RECORDED = "*No run of the suite attribution has been recorded.*"
+WHAT_A_WORTH_IS = (
     "A worth is the time of a call without the optimization over the time with it: the mean over "
     "all orders in which optimizations can be switched on. Above 1, in blue, it saves time; below "
-    "1, in orange, it costs time. Grey and ~ is not resolved beyond the noise floor. The worths of "
-    "a size multiply to *all together*. The table leaves out what changes no program."
+    "1, in orange, it costs time. Gray with ~ is not resolved beyond the noise floor. Other pages "
+    "compare two programs: there a ratio below 1 is faster."
+)
+LEGEND_OF_WORTHS = (
+    f"{WHAT_A_WORTH_IS} The worths of a size multiply to *all together*. Optimizations that change "
+    "no program are left out."
 )
 WORTH_MARKS: Mapping[str, Mark] = {
     "worth": "better",
@@ -123,8 +128,8 @@ def _worths(page: Page) -> str:
     return join(
         f"## {escape(page.title)} {{ #{slug(page.title)} }}",
         banners(runs),
-        *(worth_matrix({name: found[name] for name in group}, page.path) for group in groups),
         LEGEND_OF_WORTHS,
+        *(worth_matrix({name: found[name] for name in group}, page.path) for group in groups),
         f"[Charts, every order and exact counters of each size]({page.path}). "
         f"{rows_of(runs).rstrip()}",
     )
@@ -185,8 +190,8 @@ def attribution_page(inputs: Inputs, page: Page) -> str:
     shapes = brackets.shapes_of(inputs.recorded(BLOCK))
     return join(
         page_title(page.title),
-        banners(runs),
-        "What each optimization is worth on this machine, by size. [All machines](../worth.md).",
+        f"What each optimization is worth on this machine, by size. {WHAT_A_WORTH_IS} "
+        "[All machines](../worth.md).",
         *(section(_case(inputs, place, shapes), size=short_case(place.rows[0])) for place in shown),
         *map(_findings, runs),
     )
@@ -212,7 +217,7 @@ def _case(inputs: Inputs, place: Place, shapes: Mapping[str, Row]) -> str:
     title = f"## {escape(name)} {{ #{slug('case ' + name)} }}"
     found = telling.attribution_of(place.run, place.case)
     counters = counter_table(place.run, place.case, place.rows[0]["phase"])
-    counted = details(counters.title, measures(counters)) if counters.rows else None
+    counted = folded(counters) if counters.rows else None
     if found is None:
         said = telling.without(place.run, place.case) or ""
         return join(title, origin(place.run, "../"), f"*{escape(said)}*", counted).rstrip()

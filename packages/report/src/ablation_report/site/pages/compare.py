@@ -8,17 +8,16 @@ a page that was opened from the disk.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from ablation_report.compare import compare_runs
 from ablation_report.compare.conditions import conditions_of, differences
 from ablation_report.compare.tables import compare_tables
-from ablation_report.escaping import all_visible
 from ablation_report.naming import slug
 from ablation_report.run import Run
-from ablation_report.site.choose import created
+from ablation_report.site.choose import created, is_noisy
+from ablation_report.site.data_table import script_json
 from ablation_report.site.inputs import Inputs
 from ablation_report.site.text import join, run_page
 from ablation_report.tables import Table
@@ -30,8 +29,8 @@ MOST_PAIRS = 400
 COMMAND = "ablation-report compare"
 
 _INTRO = (
-    "Choose two runs of one suite, of one machine and of the same versions. The page shows what "
-    f"changed from the older run to the newer one, row by row, as `{COMMAND}` prints it."
+    "Choose two runs of one suite, one machine and the same versions. The page shows row by row "
+    f"what changed from the older run to the newer one, as `{COMMAND}` prints it."
 )
 _NO_RUNS = "*Fewer than two runs have been recorded: there is nothing to compare.*"
 
@@ -65,6 +64,10 @@ def _pickers(runs: Sequence[Run], pairs: Sequence[tuple[int, int]]) -> str:
     if len(runs) < 2:
         return _NO_RUNS
     hardware = list(dict.fromkeys(conditions_of(run).hardware for run in runs))
+
+    def is_either_noisy(pair: tuple[int, int]) -> bool:
+        return any(is_noisy(runs[index]) for index in pair)
+
     told = {
         "command": COMMAND,
         "runs": [
@@ -73,18 +76,19 @@ def _pickers(runs: Sequence[Run], pairs: Sequence[tuple[int, int]]) -> str:
                 "slug": slug(run.name),
                 "path": run.path.as_posix(),
                 "page": run_page(run).removesuffix(".md") + ".html",
-                "conditions": conditions_of(run).told,
+                "conditions": conditions_of(run).facts,
                 "threads": sorted(conditions_of(run).threads),
                 "hardware": hardware.index(conditions_of(run).hardware),
             }
             for run in runs
         ],
-        "pairs": [f"{a}-{b}" for a, b in pairs],
+        # The page begins with the first
+        "pairs": [f"{a}-{b}" for a, b in sorted(pairs, key=is_either_noisy)],
         "folder": FOLDER,
     }
     return (
         '<div class="compare-runs">\n'
-        f'<script type="application/json">{_json(told)}</script>\n'
+        f'<script type="application/json">{script_json(told)}</script>\n'
         f"<noscript>Without JavaScript: <code>{COMMAND} FIRST SECOND</code></noscript>\n"
         "</div>\n"
         '<script src="assets/js/compare.js"></script>'
@@ -94,7 +98,7 @@ def _pickers(runs: Sequence[Run], pairs: Sequence[tuple[int, int]]) -> str:
 def _file(runs: Sequence[Run], a: int, b: int) -> str:
     first, second = runs[a], runs[b]
     tables = compare_tables(first, second, compare_runs(first, second))
-    return f'window.ablationPair("{a}-{b}",{_json(list(map(_told, tables)))});\n'
+    return f'window.ablationPair("{a}-{b}",{script_json(list(map(_told, tables)))});\n'
 
 
 def _told(table: Table) -> dict[str, Any]:
@@ -105,9 +109,3 @@ def _told(table: Table) -> dict[str, Any]:
         "notes": table.notes,
         "warnings": table.warnings,
     }
-
-
-def _json(value: Any) -> str:
-    """JSON for a script: without "<" none of it can end one."""
-    text = json.dumps(all_visible(value), separators=(",", ":"), ensure_ascii=False)
-    return text.replace("<", "\\u003c")

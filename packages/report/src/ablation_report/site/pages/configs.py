@@ -101,7 +101,7 @@ def _contents(place: Place, is_titled: bool = True) -> str:
         *(f"*{escape(sentence)}*" for sentence in what_cannot_be_said(place)),
         _best(place),
         case_figures(place, is_titled),
-        details("Every variant", "\n\n".join(map(measures, tables))),
+        details("Every variant", "\n\n".join(measures(found, is_folded=True) for found in tables)),
     ).rstrip()
 
 
@@ -125,12 +125,12 @@ def what_cannot_be_said(place: Place) -> list[str]:
         return [f"No variant has a time here ({', '.join(statuses)}): nothing can be compared."]
     found = []
     if len(times) == 1:
-        found.append("One variant alone has a time: there is nothing to compare it with.")
+        found.append("Only one variant has a time: there is nothing to compare.")
     if place.run.is_published:
-        found.append("One figure a row was published: there is no interval and no noise floor.")
+        found.append("One figure per row was published: there is no interval and no noise floor.")
         return found
     if place.run.floor(place.case) is None:
-        found.append("No A/A pair was measured: without a noise floor no difference is resolved.")
+        found.append("No A/A pair was measured: without a noise floor, no difference is resolved.")
     if max(time.n for time in times) == 1:
         found.append("One round was measured: there is no interval, and nothing is resolved.")
     return found

@@ -8,7 +8,12 @@ from ablation_report.evidence import picture as drawn
 from ablation_report.evidence.tables import evidence_tables
 from ablation_report.site.figures import fragment
 from ablation_report.site.inputs import Inputs
-from ablation_report.site.text import details, join, measures, rows_of
+from ablation_report.site.text import (
+    folded,
+    join,
+    measures,
+    rows_of,
+)
 
 NOTHING = "*No recorded run has a program under two names.*\n"
 
@@ -23,7 +28,7 @@ def evidence_block(inputs: Inputs) -> str:
     table = charts.to_table(frame)
     return join(
         fragment("chart-evidence", drawn.TITLE, drawn.CAPTION, drawn.draw(found)),
-        details(table.title, measures(table)),
+        folded(table),
         *(measures(each, f"#### {each.title}") for each in evidence_tables(found)),
         rows_of(run for run in runs if run.twins),
     )

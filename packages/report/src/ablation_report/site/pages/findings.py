@@ -17,16 +17,22 @@ from ablation_report.run import Run
 from ablation_report.site.choose import created, is_noisy, is_whole, places
 from ablation_report.site.data_table import Cell, Column, data_table
 from ablation_report.site.inputs import Inputs
-from ablation_report.site.text import details, join, link, measures, slug
+from ablation_report.site.text import (
+    details,
+    folded,
+    join,
+    link,
+    slug,
+)
 from ablation_report.stats import median
 from ablation_report.tables.layout import times
 
 PAGE, PUBLISHED_PAGE = "findings.md", "published.md"
 NOT_MEASURED = "not measured"
-NO_SOURCE = "*No recorded run can be asked.*\n"
+NO_SOURCE = "*No run has been recorded.*\n"
 LEGEND = (
-    "Each verdict is of the run of that machine which resolves most of the claim. *Not resolved*: "
-    "the noise of the run leaves it open. No verdict: no run of the machine has the rows."
+    "Each verdict comes from the run of that machine that resolves most of the claim. *Not "
+    "resolved*: the noise is too large for a verdict. No verdict: no run of the machine has rows."
 )
 
 
@@ -194,7 +200,7 @@ def _told(answer: Answer, root: str) -> list[str]:
     )
     parts = [sentence, _others(answer, root)]
     if outcome.table:
-        parts.append(details(outcome.table.title, measures(outcome.table)))
+        parts.append(folded(outcome.table))
     return [part for part in parts if part]
 
 

@@ -40,7 +40,7 @@ from ablation_report.tables import threads_text
 
 # How a script finds the place for the buttons that choose a machine
 CHOICES = '<div class="choices"></div>'
-NO_WORTH = "*No run of a quiet machine has switched the optimizations on and off.*"
+NO_WORTH = "*No usable run of the suite attribution has been recorded.*"
 
 
 @dataclass(frozen=True)
@@ -174,13 +174,14 @@ def _saved(inputs: Inputs, anchor: str, setting: Setting) -> str:
     size = escape(short_case(place.rows[0]))
     where = machine_name(place.run.header["machine"])
     here = hardware(place.run.header) == setting.hardware
+    elsewhere = "" if here else f", recorded on {escape(where)} only"
     named = f"[{size}]({page.path})" if page else size
     return join(
-        f"**{saved.TITLE}**: {named}, {texts.base} to {texts.top} {texts.unit}",
+        f"**{saved.TITLE}**: {named}, {texts.base} to {texts.top} {texts.unit}{elsewhere}",
         fragment(
             f"chart-saved-{anchor}",
             saved.TITLE,
-            saved.CAPTION if here else f"Recorded on {where} only.",
+            saved.CAPTION,
             charts.visible_dict(saved.chart(place.run, place.case)),
         ),
     ).rstrip()
@@ -206,4 +207,4 @@ def _is_mostly_resolved(place: Place) -> bool:
 
 
 def _behind(title: str, frame: pl.DataFrame) -> str:
-    return details(title, measures(charts.to_table(frame)))
+    return details(title, measures(charts.to_table(frame), is_folded=True))

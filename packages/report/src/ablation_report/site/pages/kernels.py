@@ -17,7 +17,7 @@ from ablation_report.tables import duration, percent, threads_text
 from ablation_report.tables.layout import number
 
 NO_WHEEL = (
-    "*This site was built without the kernels wheel, so their table is not known here: "
+    "*This site was built without the kernels wheel, so it has no table of kernels: "
     "`nox -s docs` installs it.*"
 )
 COMMAND = "python -m ablation_kernels --all --json data/kernels/NAME.json"
@@ -42,10 +42,10 @@ IDEAS = (
 IDEAS_TITLE = "What each kernel does"
 LEGEND = (
     "The fastest kernel of each op and shape is blue. The rate is GFLOP/s of an op with "
-    "multiply-adds, and GB/s of any other. The ceiling is the rate of multiply-adds or of the "
-    "memory that the same run measured, whichever leaves more time. A share above 100 % is "
-    "faster than the traffic that was measured, as from a cache, or Strassen's scheme, which "
-    "leaves products out."
+    "multiply-adds, and GB/s of any other. The ceiling is the rate of multiply-adds or of memory "
+    "that the same run measured, whichever takes longer. A share above 100 % is faster than the "
+    "measured memory traffic, as from a cache, or it is Strassen's scheme, which needs fewer "
+    "multiplications."
 )
 
 
@@ -71,8 +71,8 @@ def kernels_block(inputs: Inputs) -> str:
     ideas = {kernel["name"]: str(kernel["idea"]) for kernel in inputs.kernels or ()}
     records = sorted(inputs.kernel_records, key=lambda record: record.created, reverse=True)
     return join(
-        *(_record(record, ideas) for record in records),
         LEGEND if records else NO_RECORD,
+        *(_record(record, ideas) for record in records),
         NO_WHEEL if inputs.kernels is None else _ideas(inputs.kernels),
     )
 

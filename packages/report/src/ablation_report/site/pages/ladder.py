@@ -12,6 +12,7 @@ from ablation_report.site.figures import run_figures
 from ablation_report.site.inputs import Inputs
 from ablation_report.site.text import (
     details,
+    folded,
     join,
     label_of,
     legend,
@@ -27,7 +28,7 @@ RUNGS = (
     *(Column(title, is_left=True) for title in ("Attention kernel", "Product kernel")),
     Column("variant", is_hidden=True),
 )
-NO_RUN = "*No quiet run has been recorded: there is nothing to show.*"
+NO_RUN = "*No usable run has been recorded.*"
 # What a row calls the axis that its rung changes, in words
 AXES = {
     "executor": "who runs the graph",
@@ -58,9 +59,7 @@ def _source(run: Run) -> str:
     """A run's rungs, its charts and its summary."""
     summary = summary_table(run)
     title = f"## {escape(label_of(run))} {{ #{slug(run.name)} }}"
-    return join(
-        title, _worth(run), run_figures(run), details(summary.title, measures(summary))
-    ).rstrip()
+    return join(title, _worth(run), run_figures(run), folded(summary)).rstrip()
 
 
 def _worth(run: Run) -> str:

@@ -71,8 +71,8 @@ CALL_TITLE = "One call of a block, float32, "
 NO_OTHER = "*No recorded run compares ours with another runtime.*"
 LEGEND = (
     "Each figure is the time of our fastest variant over that of the fastest other runtime. Below "
-    "1, in blue, ours is faster; above 1, in orange, the other one is. Grey and ~ is not resolved "
-    "beyond the noise floor; a noisy run resolves nothing here."
+    "1, in blue, ours is faster; above 1, in orange, the other is. Gray with ~ is not resolved "
+    "beyond the noise floor, or of a run that is too noisy."
 )
 # A case by its name, perhaps with a link, and what is said of it
 Told = tuple[Cell, Run, Comparison]
@@ -90,7 +90,7 @@ def ratio_cell(said: Comparison | None, page: str | None = None, *, noisy: bool 
     text = marked(said)
     if noisy and not text.endswith("~"):
         text += " ~"
-    tip = f"{names}: {interval_text(said.ratio)}{', a noisy run' if noisy else ''}"
+    tip = f"{names}: {interval_text(said.ratio)}{', a run that is too noisy' if noisy else ''}"
     mark: Mark = "unresolved" if noisy else MARKS[said.verdict]
     return Cell(said.ratio.value, text, page, mark, tip)
 

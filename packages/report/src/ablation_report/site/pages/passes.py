@@ -92,7 +92,7 @@ def worth(name: str, inputs: Inputs) -> str:
                 for said in added(place)
             ]
     if not lines:
-        return "*No recorded run has the rung that adds it together with the rung below.*"
+        return "*No recorded run has the rung that adds this pass together with its parent.*"
     return data_table(WORTH, lines)
 
 

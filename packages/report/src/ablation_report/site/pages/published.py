@@ -23,7 +23,13 @@ from ablation_report.site.pages.findings import (
     badge,
 )
 from ablation_report.site.published_names import NAMES
-from ablation_report.site.text import details, join, link, measures, slug
+from ablation_report.site.text import (
+    details,
+    folded,
+    join,
+    link,
+    slug,
+)
 from ablation_report.tables import NOTHING
 
 NOTHING_PUBLISHED = "*No published figures were given.*"
@@ -95,7 +101,7 @@ def _claim(finding: Finding, said: Said, ours: Sequence[Answer]) -> str:
         f'<small class="rows">{escape(rows_text(outcome.rows))}</small>'
         for run, outcome in said
     ]
-    tables = [details(o.table.title, measures(o.table)) for _, o in said if o.table]
+    tables = [folded(o.table) for _, o in said if o.table]
     verdicts = _counted([outcome.verdict for _, outcome in said]) or NOTHING
     told = answer_sentence(ours) if ours else f"{NONE_OF_OURS}."
     recorded = told[:1].lower() + told[1:]

@@ -7,7 +7,7 @@ import shlex
 from ablation_report.attribution.worths import SUITE as ATTRIBUTION
 from ablation_report.escaping import escape
 from ablation_report.run import BLOCK, Row, Run
-from ablation_report.site.data_table import Cell, Column, Line, data_table
+from ablation_report.site.data_table import Cell, Column, Line, stored_table
 from ablation_report.site.pages.league import MARKS
 from ablation_report.site.published_names import SUITES
 from ablation_report.site.text import details, join
@@ -16,8 +16,8 @@ from ablation_report.tables.layout import duration, number, percent, status_text
 PROGRAM = "ablation-bench"
 MODEL = "model"
 VARIANT = "VARIANT"
-# The site stays below its limit; the folder of a larger run has its rows
-MOST_ROWS = 120
+# A page stays below its limit; the folder of a larger run has its rows
+MOST_ROWS = 1000
 
 
 def rows_block(run: Run) -> str:
@@ -40,7 +40,7 @@ def rows_block(run: Run) -> str:
     commands = dict.fromkeys(filter(None, (repeat_command(run, row) for row in run.rows)))
     body = join(
         f"The first {MOST_ROWS} of {len(run.rows)} rows." if len(run.rows) > MOST_ROWS else None,
-        data_table(columns, groups),
+        stored_table(columns, groups),
         f"To repeat a row, put its variant in the place of `{VARIANT}`, if there is one:"
         if commands
         else None,

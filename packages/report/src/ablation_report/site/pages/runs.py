@@ -25,6 +25,7 @@ from ablation_report.site.pages.league import against_parts, against_table, told
 from ablation_report.site.pages.rows import rows_block
 from ablation_report.site.text import (
     details,
+    folded,
     join,
     label_of,
     legend,
@@ -135,7 +136,7 @@ def unreadable(problems: Sequence[Problem]) -> str:
             lines.append(f"    - {code(str(path))}: {len(faults) - MOST_FAULTS} faults more")
     return join(
         '!!! failure "Left out: these files could not be read as rows"',
-        "    Every page of this site was made without them. The others are not concerned.",
+        "    All pages were made without these files. No other file is affected.",
         "\n".join(lines),
     ).rstrip()
 
@@ -145,7 +146,7 @@ def noted(notes: Sequence[Problem]) -> str:
     if not notes:
         return ""
     lines = [f"    - {code(str(note))}" for note in notes]
-    return join('!!! note "To be known of what was read"', "\n".join(lines)).rstrip()
+    return join('!!! note "Notes on the files"', "\n".join(lines)).rstrip()
 
 
 def _published_list(files: Sequence[Run]) -> str:
@@ -170,7 +171,7 @@ def _machines(runs: Sequence[Run]) -> str:
             known = (rates.get(name) for name in ("multiply_add_flops_per_s", "memory_bytes_per_s"))
             lines[key] = [full_name(machine), simd or NOTHING, threads, *known]
     if not lines:
-        return "*No machine is known: the runs name it, and there is none.*"
+        return "*No run has been recorded, so no machine is known.*"
     ordered = sorted(lines.items(), key=lambda pair: (pair[1][0], -pair[0][2], pair[0][1] or ""))
     return data_table(MACHINE_COLUMNS, ([*line, counts[key]] for key, line in ordered))
 
@@ -191,7 +192,7 @@ def run_page_text(run: Run) -> str:
 def _results(run: Run) -> list[str]:
     """The summary, the charts, and the findings folded."""
     if not run.rows:
-        return ["*It was stopped before its first case: nothing can be said.*"]
+        return ["*The run was stopped before its first case: it has no rows.*"]
     answers = [(finding, outcome) for finding, _, outcome in ask([run])]
     page = PUBLISHED_PAGE if run.is_published else PAGE
     return [
@@ -245,7 +246,7 @@ def _every_row(run: Run) -> list[str]:
     """Each table, folded."""
     if not run.rows:
         return []
-    tables = [details(found.title, measures(found)) for found in run_tables(run)]
+    tables = map(folded, run_tables(run))
     return [*tables, legend(run), rows_block(run)]
 
 

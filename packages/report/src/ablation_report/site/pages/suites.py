@@ -27,6 +27,7 @@ from ablation_report.site.published_names import NAMES, SUITES
 from ablation_report.site.sections import section
 from ablation_report.site.text import (
     details,
+    folded,
     join,
     label_of,
     measures,
@@ -143,7 +144,7 @@ def _recorded(found: Sequence[Run]) -> list[str]:
         told = join(
             origin(run, "../"),
             run_figures(run, is_whole=False, is_titled=not parts),
-            details(means.title, measures(means)) if means.rows else None,
+            folded(means) if means.rows else None,
         ).rstrip()
         parts.append(details(f"{run.name}: charts", told) if parts else told)
     return parts
@@ -151,11 +152,12 @@ def _recorded(found: Sequence[Run]) -> list[str]:
 
 def _published(run: Run) -> str:
     """Published figures in charts of their own, folded, by the device that they come from."""
+    rows = "\n\n".join(measures(found, is_folded=True) for found in run_tables(run))
     told = join(
-        f"On {escape(machine_of(run))}. Shapes and ratios within this source may be compared with "
-        "those of another; times of two devices may not.",
+        f"On {escape(machine_of(run))}. Compare shapes and ratios with those of other sources. Do "
+        "not compare times: the devices differ.",
         facts(run),
         run_figures(run, is_whole=False, is_titled=False),
-        details("Every published row", "\n\n".join(map(measures, run_tables(run)))),
+        details("Every published row", rows),
     ).rstrip()
     return details(label_of(run), told)
