@@ -7,6 +7,7 @@ else, and puts the wheel built from this tree over whatever version was there be
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -48,9 +49,22 @@ TYPED_DEPENDENCIES = (
 # What the extra `bench` brings besides the report
 BENCH_TOOLS = ("psutil", "rich", "torch")
 MODELS = "data/models.json"
-RELEASE_TOOLS = ("build", "twine", "abi3audit")
+RELEASE_TOOLS = ("build", "twine", "abi3audit", "virtualenv")
+# The versions that the packages name
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+# The wheel of 3.11 serves that alone; the stable ABI begins with 3.12 and serves all later ones
+WHEEL_TAGS = {"3.11": "-cp311-cp311-", "3.12": "-cp312-abi3-"}
 SITE_TOOLS = ("zensical", "mkdocstrings-python", "vl-convert-python")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+TEST_TOOLS = ("pytest", "pytest-xdist")
+# Each process has a part of the list in its order, and takes from the end of another's. One with
+# PyTorch and its compiler takes about a gigabyte.
+SHARED = ("-n", "logical", "--maxprocesses", "4", "--dist", "worksteal")
+# Words for pytest with which one process has all tests: output as it comes, a debugger, or words
+# that say themselves how the tests are shared
+IN_ONE_PROCESS = re.compile(
+    r"-[lqvx]*s|--capture=no|--pdb|--trace$|--co(llect-only)?$|-n|--numproc|--dist|-d$"
+)
 # Marks the built site: nothing without it is deleted
 SITE_MARK = ".built-by-nox"
 
@@ -138,6 +152,19 @@ def install_wheels(session: nox.Session, *others: str) -> None:
     replace_wheels(session, *wheels)
 
 
+def run_pytest(session: nox.Session, *words: str, env: dict[str, str] | None = None) -> None:
+    """Run pytest with the words of the command line, the tests shared among the processors.
+
+    PyTorch then has one thread in each process, unless OMP_NUM_THREADS is set: threads of several
+    processes that spin on one processor hold each other up.
+    """
+    if any(map(IN_ONE_PROCESS.match, session.posargs)):
+        session.run("python", "-m", "pytest", *words, env=env)
+        return
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    session.run("python", "-m", "pytest", *SHARED, *words, env={**threads, **(env or {})})
+
+
 @nox.session
 def wheel(session: nox.Session) -> None:
     """Build the kernels wheel, incrementally; sessions that need it ask for it by themselves."""
@@ -148,7 +175,8 @@ def wheel(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests of all packages, or of those named: `nox -s tests -- kernels report`.
 
-    What follows the names goes to pytest: `nox -s tests -- executor -k memory -x`.
+    What follows the names goes to pytest: `nox -s tests -- executor -k memory -x`. The tests are
+    shared among the processors; with `-s`, `--pdb` or `-n 0` one process has all of them.
     """
     count = next(
         (i for i, word in enumerate(session.posargs) if word not in PACKAGES), len(session.posargs)
@@ -161,11 +189,11 @@ def tests(session: nox.Session) -> None:
     # The bench writes rows by the report's schema
     needed = tuple(name for name in PACKAGES if name in chosen or "executor" in chosen)
     extra = (tool for name in chosen for tool in others.get(name, ()))
-    install_packages(session, needed, "pytest", *extra)
+    install_packages(session, needed, *TEST_TOOLS, *extra)
     failed = []
     for name in chosen:
         try:
-            session.run("python", "-m", "pytest", f"packages/{name}", *session.posargs[count:])
+            run_pytest(session, f"packages/{name}", *session.posargs[count:])
         except CommandFailed:
             failed.append(name)
     if failed:
@@ -295,17 +323,17 @@ def site_tests(session: nox.Session) -> None:
     """Open the built site in a headless Chromium without a network; skipped where there is none."""
     if not any(map(shutil.which, BROWSERS)):
         session.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
-    install_packages(session, ("report",), "pytest", "playwright")
-    session.run(
-        *("python", "-m", "pytest", "packages/report/tests/test_site_browser.py"),
-        "packages/report/tests/test_site_questions.py",
+    install_packages(session, ("report",), *TEST_TOOLS, "playwright")
+    run_pytest(
+        session,
+        *(f"packages/report/tests/test_site_{part}.py" for part in ("browser", "questions")),
         env={"ABLATION_SITE": str(ROOT / "site")},
     )
 
 
 @nox.session
 def check_versions(session: nox.Session) -> None:
-    """Check that versions, ranges, pins and changelogs agree; `-- --tag=kernels-v0.1.0` a tag."""
+    """Check that versions, pins, changelogs and Pythons agree; `-- --tag=kernels-v0.1.0` a tag."""
     pip_install(session, "packaging")
     tags = [word.removeprefix("--tag=") for word in session.posargs if word.startswith("--tag=")]
     session.run("python", ".ci/check_versions.py", *tags)
@@ -321,43 +349,100 @@ def build(session: nox.Session) -> None:
         session.run("python", "-m", "build", "--outdir", "dist", f"packages/{name}")
 
 
-@nox.session
-def release_check(session: nox.Session) -> None:
-    """Check what a release would upload: metadata, the stable ABI, the READMEs' examples.
+def make_environments(session: nox.Session) -> dict[str, str]:
+    """Make an empty environment for each version of Python that nox would find.
 
-    All sdists and wheels are built as in `build` and installed from the files into an empty
-    environment. The wheel of the kernels has the stable ABI from Python 3.12 on.
+    Returns the path of its interpreter by version.
     """
-    pip_install(session, *RELEASE_TOOLS, *BUILD_BACKENDS)
+    found = {}
+    for version in PYTHONS:
+        folder = BUILD / f"release-{version}"
+        shutil.rmtree(folder, ignore_errors=True)
+        session.run("virtualenv", "-q", "-p", version, str(folder), success_codes=[0, 1])
+        if (python := folder / "bin" / "python").exists():
+            found[version] = str(python)
+    return found
+
+
+def build_release(session: nox.Session, environments: dict[str, str]) -> Path:
+    """Build all sdists, and all wheels whose Python is there; return their folder."""
     out = BUILD / "release"
     delete_built(out)
     for name in PACKAGES:
         session.run("python", "-m", "build", "--outdir", str(out), f"packages/{name}")
+    sdist = next(out.glob("ablation_kernels-*.tar.gz"))
+    for version, tag in WHEEL_TAGS.items():
+        if version in environments and not any(out.glob(f"*{tag}*.whl")):
+            command = ("-m", "pip", "wheel", "-q", "--no-deps", "-w", str(out), str(sdist))
+            session.run(environments[version], *command, external=True)
+    return out
+
+
+def requirements(out: Path, version: str, extras: dict[str, str]) -> list[str] | None:
+    """Name the built wheels of all packages for a Python; None if the kernels have none for it."""
+    tag = WHEEL_TAGS.get(version, WHEEL_TAGS["3.12"])
+    globs = {"kernels": f"ablation_kernels-*{tag}*.whl"}
+    wheels = {
+        name: next(out.glob(globs.get(name, f"ablation_{name}-*.whl")), None) for name in PACKAGES
+    }
+    found = [
+        f"ablation-{name}{extras.get(name, '')} @ {wheel.as_uri()}"
+        for name, wheel in wheels.items()
+        if wheel is not None
+    ]
+    return found if len(found) == len(PACKAGES) else None
+
+
+@nox.session
+def release_check(session: nox.Session) -> None:
+    """Check what a release uploads: contents, metadata, the stable ABI, the READMEs' examples.
+
+    The sdists and wheels are installed from the files into empty environments. The examples run on
+    the Python of the session. A saved program runs without PyTorch on each Python from 3.11 to 3.14
+    that is found. What needs another Python is left out, and named at the end.
+    """
+    pip_install(session, *RELEASE_TOOLS, *BUILD_BACKENDS)
+    environments = make_environments(session)
+    out = build_release(session, environments)
     files = sorted(map(str, out.glob("ablation_*")))
     session.run("twine", "check", "--strict", *files)
-    stable = [path for path in files if "-abi3-" in path]
+    session.run("python", ".ci/check_distributions.py", *files)
+    stable = [path for path in files if WHEEL_TAGS["3.12"] in path]
     if stable:
         session.run("abi3audit", "--strict", "--report", *stable)
-    else:
-        session.log(
-            f"no wheel of Python {sys.version_info.major}.{sys.version_info.minor} has abi3"
-        )
+    check_examples(session, out)
+    left_out = [] if stable else ["the audit of the stable ABI: no Python 3.12 built a wheel"]
+    for version in PYTHONS:
+        wheels = requirements(out, version, {"executor": "[programs]"})
+        python = environments.get(version)
+        if python is None or wheels is None:
+            left_out.append(f"Python {version}: {'no wheel' if python else 'not found'}")
+            continue
+        session.run(python, "-m", "pip", "install", "-q", *wheels, external=True)
+        session.run(python, ".ci/saved_program.py", "load", str(BUILD), external=True)
+        session.run(python, "-m", "ablation_report", "check", "data/published", external=True)
+    for what in left_out:
+        session.warn(f"left out: {what}")
+
+
+def check_examples(session: nox.Session, out: Path) -> None:
+    """Install the wheels with PyTorch into an empty environment; run examples and commands there,
+    and save the program that runs without PyTorch."""
     folder = BUILD / "release-environment"
     shutil.rmtree(folder, ignore_errors=True)
     session.run("python", "-m", "venv", str(folder))
     python = str(folder / "bin" / "python")
-    extras = {"executor": "[bench,programs]"}
-    wheels = (
-        f"ablation-{name}{extras.get(name, '')} @ {path.as_uri()}"
-        for name in PACKAGES
-        for path in out.glob(f"ablation_{name}-*.whl")
-    )
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    wheels = requirements(out, version, {"executor": "[bench,programs]"})
+    if wheels is None:
+        session.error(f"no wheel of the kernels for Python {version} in {out}")
     session.run(python, "-m", "pip", "install", "-q", *wheels, external=True)
     readmes = ["README.md", *(f"packages/{name}/README.md" for name in PACKAGES)]
     pages = (*readmes, "docs/quick-start.md", "docs/extend.md")
     session.run(python, ".ci/run_examples.py", *pages, external=True)
     session.run(str(folder / "bin" / "ablation-bench"), "--list", external=True, silent=True)
     session.run(str(folder / "bin" / "ablation-report"), "check", "data/published", external=True)
+    session.run(python, ".ci/saved_program.py", "save", str(BUILD), external=True)
 
 
 def compiler_library(session: nox.Session, name: str) -> str:
@@ -396,11 +481,11 @@ def install_sanitized(session: nox.Session, *others: str) -> None:
 @nox.session
 def sanitize_address(session: nox.Session) -> None:
     """Run the kernel tests under AddressSanitizer and UBSan (Linux, GCC)."""
-    install_sanitized(session, "pytest")
-    session.run(
-        "python",
+    install_sanitized(session, *TEST_TOOLS)
+    run_pytest(
+        session,
         # A sanitizer writes to the file descriptor and ends the process: nothing may hold it back
-        *("-m", "pytest", "--capture=sys", "packages/kernels", *session.posargs),
+        *("--capture=sys", "packages/kernels", *session.posargs),
         env=sanitized_environment(session),
     )
 
@@ -459,6 +544,6 @@ def apple_shim(session: nox.Session) -> None:
     if sys.platform == "darwin":
         session.skip("the tests session runs the real ones here")
     wheel = build_wheel(session, "apple-shim", "ABLATION_APPLE_SHIM=ON")
-    pip_install(session, str(wheel), "pytest")
+    pip_install(session, str(wheel), *TEST_TOOLS)
     replace_wheels(session, wheel)
-    session.run("python", "-m", "pytest", "packages/kernels", *session.posargs)
+    run_pytest(session, "packages/kernels", *session.posargs)

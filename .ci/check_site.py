@@ -20,7 +20,7 @@ NAVIGATION = {"canonical", "next", "prev", "alternate", "edit"}
 REMOTE = ("http:", "https:", "//")
 STYLE_LOADS = re.compile(r"""(?:url\(\s*["']?|@import\s+["'])((?:https?:)?//[^"')\s]+)""")
 # Bytes of the site, of a page without the data of its charts, and of what the search reads
-MOST_SITE, MOST_PAGE, MOST_SEARCH = 27_000_000, 1_500_000, 400_000
+MOST_SITE, MOST_PAGE, MOST_SEARCH = 25_000_000, 1_500_000, 400_000
 SEARCH = "search.js*"
 CHART_DATA = re.compile(r"<script [^>]*data-chart=.*?</script>", re.DOTALL)
 # Functions that the reference must show, by distribution; those of the kernels are native

@@ -1,4 +1,4 @@
-"""Check that the tree's versions, the ranges that name them, the pins and the changelogs agree."""
+"""Check that versions, the ranges that name them, pins, changelogs and Pythons agree."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
+CLASSIFIER = re.compile(r"Programming Language :: Python :: (\d+\.\d+)")
+MATRIX = re.compile(r"^ +python: \[(.*)\]$", re.MULTILINE)
+STATED_VERSION = re.compile(r"^__version__ = \"(.*)\"$", re.MULTILINE)
 CHANGELOG_HEADING = re.compile(r"^## \[?v?(?P<version>\d[^\s\]]*)", re.MULTILINE)
 
 
@@ -34,6 +37,23 @@ def pins() -> dict[str, Version]:
     return found
 
 
+def python_problems(projects: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a sentence for each package whose Pythons are not those that CI tests."""
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    matrix = MATRIX.search(workflow)
+    tested = re.findall(r"\d+\.\d+", matrix[1]) if matrix else []
+    found = []
+    for folder, project in projects.items():
+        named = CLASSIFIER.findall("\n".join(project["classifiers"]))
+        if named != tested:
+            both = f"name Python {', '.join(named)}, CI tests {', '.join(tested)}"
+            found.append(f"packages/{folder}: the classifiers {both}")
+        if project["requires-python"] != f">={named[0] if named else None}":
+            needs = project["requires-python"]
+            found.append(f"packages/{folder}: requires-python is {needs}, the classifiers differ")
+    return found
+
+
 def problems(tags: list[str]) -> list[str]:
     """Return one sentence for each disagreement; a tag has to name a package's own version."""
     contents = {
@@ -48,6 +68,10 @@ def problems(tags: list[str]) -> list[str]:
             found.append(f"packages/{folder}: pyproject.toml has no static version")
             continue
         own[canonicalize_name(project["name"])] = Version(project["version"])
+        module = ROOT / "packages" / folder / "src" / f"ablation_{folder}" / "__init__.py"
+        stated = STATED_VERSION.search(module.read_text(encoding="utf-8"))
+        if stated is not None and stated[1] != project["version"]:
+            found.append(f"packages/{folder}: __version__ is {stated[1]}, not {project['version']}")
         changelog = (ROOT / "packages" / folder / "CHANGELOG.md").read_text(encoding="utf-8")
         newest = CHANGELOG_HEADING.search(changelog)
         if newest is None or Version(newest["version"]) != Version(project["version"]):
@@ -67,6 +91,7 @@ def problems(tags: list[str]) -> list[str]:
                 version = versions.get(name)
                 if version and not requirement.specifier.contains(version, prereleases=True):
                     found.append(f"packages/{folder}: needs {requirement}, but {what} {version}")
+    found += python_problems(projects)
     released = [f"{folder}-v{project.get('version')}" for folder, project in projects.items()]
     found += [
         f"tag {tag}: this tree releases {', '.join(released)}"
@@ -81,5 +106,5 @@ if __name__ == "__main__":
     for sentence in disagreements:
         print(sentence, file=sys.stderr)
     if not disagreements:
-        print("versions, ranges, pins and changelogs agree")
+        print("versions, ranges, pins, changelogs and Pythons agree")
     sys.exit(1 if disagreements else 0)

@@ -18,6 +18,8 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 bench=("$python" -m ablation_executor.bench --no-color)
 limit_s=${LIMIT_S:-480}
+# What a bench that is interrupted takes to write its last rows and to end
+end_s=10
 # Modules that the bench needs besides PyTorch, Triton and NumPy
 carried=(scipy-openblas32 psutil rich markdown-it-py mdurl pygments)
 step_names=(right sweep backward lm-step compiled)
@@ -62,8 +64,9 @@ on_cpu() {
 collect() {
     mkdir -p "$1"
     export PIP_CONSTRAINT=$PWD/constraints.txt PIP_BUILD_CONSTRAINT=$PWD/constraints.txt
-    python3.12 -m pip wheel -q --no-deps -w "$1" packages/kernels packages/executor packages/report
-    python3.12 -m pip download -q --no-deps --only-binary=:all: -d "$1" "${carried[@]}"
+    local python=${PYTHON:-python3.12}
+    "$python" -m pip wheel -q --no-deps -w "$1" packages/kernels packages/executor packages/report
+    "$python" -m pip download -q --no-deps --only-binary=:all: -d "$1" "${carried[@]}"
     ls -l "$1"
 }
 
@@ -96,7 +99,7 @@ run_steps() {
     for step in "$@"; do
         options_of "$step"
         [ "$device" = cuda ] || on_cpu "$step"
-        left=$((limit_s - SECONDS))
+        left=$((limit_s - SECONDS - end_s))
         if [ "$left" -lt 15 ]; then
             echo "$step: left out, $limit_s s are over"
             continue
@@ -105,7 +108,7 @@ run_steps() {
         status=0
         # Ctrl-C, by which a bench keeps the rows of three rounds and more
         # shellcheck disable=SC2086  # the options are words
-        timeout --foreground --signal=INT --kill-after=10 "$((seconds < left ? seconds : left))" \
+        timeout --foreground --signal=INT --kill-after="$end_s" "$((seconds < left ? seconds : left))" \
             "${bench[@]}" $options --out "$out/$step" || status=$?
         case $status in
             0) ;;
