@@ -206,3 +206,6 @@ def test_shared_keys_are_a_view_with_a_repetition() -> None:
     assert repeated is not None and repeated.axes[1] == ((3, 20), (2, 0))
     assert steps_to(repeated, repeated.shape) is None
     assert repeated.permuted(SWAP).axes[2] == ((3, 20), (2, 0))
+    # Neither has a shape of another number of elements
+    assert View.of(x).reshaped(repeated.shape) is None
+    assert repeated.reshaped(x.shape) is None

@@ -87,7 +87,10 @@ class View:
         return replace(self, offset=self.offset + found[0], axes=axes)
 
     def reshaped(self, shape: Shape) -> View | None:
-        """The elements in the same order; None where an axis would start within another one."""
+        """The elements in the same order; None where an axis would start within another one, or
+        for another number of elements."""
+        if math.prod(shape) != math.prod(self.shape):
+            return None
         waiting = list(joined(factor for axis in self.axes for factor in axis))[::-1]
         axes = []
         for wanted in shape:
