@@ -284,9 +284,10 @@ def committed_runs(session: nox.Session) -> tuple[list[str], list[str]]:
 def docs(session: nox.Session) -> None:
     """Build the site into site/ from the committed rows; `-- --mine` adds your own, `-- serve`.
 
-    `--mine` shows the runs below data/runs that git does not track as those of your machine;
-    `serve` serves the site. The blocks of README.md are written anew; in CI they have to be
-    current. The reference is read from the installed wheels, so that it shows what a user gets.
+    `--mine` shows the run folders that follow it as those of your machine; without one, all below
+    data/runs that git does not track. `serve` serves the site. The blocks of README.md are written
+    anew; in CI they have to be current. The reference is read from the installed wheels, so that it
+    shows what a user gets.
     """
     site = ROOT / "site"
     if site.is_symlink() or (site.exists() and not (site / SITE_MARK).is_file()):
@@ -295,11 +296,15 @@ def docs(session: nox.Session) -> None:
     folder = BUILD / "docs"
     config = str(folder / "zensical.toml")
     tracked, own = committed_runs(session)
+    named = [word for word in session.posargs if word not in ("--mine", "serve")]
+    for word in named:
+        if "--mine" not in session.posargs or not (ROOT / word / "run.json").is_file():
+            session.error(f"{word}: accepted: --mine, run folders behind it, serve")
     readme = ROOT / "README.md"
     before = readme.read_bytes()
     session.run(
         *("python", "-m", "ablation_report", "site", "data/published", *tracked),
-        *("--mine", *(own if "--mine" in session.posargs else ())),
+        *("--mine", *((named or own) if "--mine" in session.posargs else ())),
         *("--readme", "README.md", "--out", str(folder / "pages")),
     )
     if "CI" in os.environ and readme.read_bytes() != before:
