@@ -296,15 +296,16 @@ def docs(session: nox.Session) -> None:
     folder = BUILD / "docs"
     config = str(folder / "zensical.toml")
     tracked, own = committed_runs(session)
-    named = [word for word in session.posargs if word not in ("--mine", "serve")]
-    for word in named:
-        if "--mine" not in session.posargs or not (ROOT / word / "run.json").is_file():
-            session.error(f"{word}: accepted: --mine, run folders behind it, serve")
+    words = session.posargs
+    named = words[words.index("--mine") + 1 :] if "--mine" in words else []
+    named = [word for word in named if word != "serve"]
+    if wrong := [word for word in named if not (ROOT / word / "run.json").is_file()]:
+        session.error(f"--mine: {wrong[0]} is no run folder (no run.json)")
     readme = ROOT / "README.md"
     before = readme.read_bytes()
     session.run(
         *("python", "-m", "ablation_report", "site", "data/published", *tracked),
-        *("--mine", *((named or own) if "--mine" in session.posargs else ())),
+        *("--mine", *((named or own) if "--mine" in words else ())),
         *("--readme", "README.md", "--out", str(folder / "pages")),
     )
     if "CI" in os.environ and readme.read_bytes() != before:
