@@ -27,6 +27,8 @@ from ablation_report.site.pages.performance import (
     rungs_beyond_block,
 )
 from ablation_report.site.readme import sizes
+from ablation_report.site.text import banners
+from ablation_report.site.text import rows_of as runs_below
 
 DATA = Path(__file__).parents[3] / "data"
 has_data = pytest.mark.skipif(not (DATA / "runs").is_dir(), reason="no recorded runs beside this")
@@ -74,10 +76,23 @@ def test_the_run_that_resolves_most_is_shown(tmp_path: Path) -> None:
     write(tmp_path / "newest-but-noisy", ladder_rows(*LADDER, spread=2000), day=4)
     forced = WHOLE | {"isa_used": "baseline"}
     write(tmp_path / "newest-but-forced", ladder_rows(*LADDER), day=5, build_info=forced)
+    for day, share in ((6, 0.5), (7, "much")):
+        folder = write(tmp_path / f"newest-{share}", ladder_rows(*LADDER), day=day)
+        header = json.loads((folder / "run.json").read_text())
+        header["machine"]["conditions"] = [{"busy_share": share}, {"busy_share": 0.01}, None]
+        (folder / "run.json").write_text(json.dumps(header))
     runs = Inputs(gather(tmp_path)).recorded(BLOCK)
+    disturbed = {run.name: run.is_disturbed for run in runs}
+    assert disturbed["newest-0.5"] and sum(disturbed.values()) == 1
+    # A share that is no number is none
     place, main = shown(runs, "Toy"), main_run(runs)
+    assert place and main and place.run.name == main.name == "newest-much"
+    quiet = [run for run in runs if run.name != "newest-much"]
+    place, main = shown(quiet, "Toy"), main_run(quiet)
     assert place and main and place.run.name == main.name == "new"
     assert shown(runs, "GPT-2") is None
+    (only,) = (run for run in runs if run.is_disturbed)
+    assert "up to 50%" in banners([only]) and "(disturbed)" in runs_below([only])
     assert [run.name for run in runs if is_noisy(run)] == ["newest-but-noisy"]
 
 

@@ -184,6 +184,21 @@ def test_each_session_has_its_own_entry(monkeypatch: pytest.MonkeyPatch) -> None
     assert [entry["session"] for entry in damaged["conditions"]] == [2]
 
 
+def test_what_other_programs_use_before_a_case_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[str, Any] = {}
+    said: list[str] = []
+    watch = Watch(found, 1, 1, said.append)
+    said.clear()
+    (entry,) = found["conditions"]
+    before = list(entry["warnings"])
+    for percent in (None, 4.0, 51.27, 8.0):
+        monkeypatch.setattr(psutil, "cpu_percent", lambda _, p=percent: p)
+        watch.begin_case("GPT-2")
+    assert entry["busy_share"] == 0.5127
+    assert said == ["GPT-2: other programs use 51% of the processors"]
+    assert entry["warnings"] == [*before, *said]
+
+
 def watched() -> None:
     """A session from start to end."""
     Watch({}, 1, 1, print).end()
@@ -192,7 +207,7 @@ def watched() -> None:
 PROBES: list[Callable[[], object]] = [
     *(machine.describe_machine, machine.system_kills),
     *(hardware.describe_hardware, hardware.container, conditions.read_conditions),
-    *(conditions.busy_warning, conditions.power_source, memory_room.machine_bound, watched),
+    *(conditions.busy_share, conditions.power_source, memory_room.machine_bound, watched),
     *(lambda: machine.thread_time_ns(os.getpid()), lambda: memory_room.memory_room(None)),
 ]
 CONTENTS: list[Content | None] = [

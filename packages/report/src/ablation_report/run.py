@@ -14,6 +14,7 @@ from typing import Any
 
 from ablation_report.rows import is_float32, is_nominal, peak_flops_per_s
 from ablation_report.stats import (
+    BUSY_SHARE,
     MOST_NOISY,
     Interval,
     Verdict,
@@ -134,6 +135,24 @@ class Run:
             return False
         n_open, n_compared = self.open_ratios
         return n_open >= MOST_NOISY * n_compared
+
+    @property
+    def busy_share(self) -> float | None:
+        """The largest share of the processors that other programs used before a case; None where
+        no session recorded it."""
+        entries = (self.header["machine"] or {}).get("conditions")
+        found = [
+            entry.get("busy_share")
+            for entry in (entries if isinstance(entries, list) else ())
+            if isinstance(entry, dict)
+        ]
+        return max((share for share in found if isinstance(share, (int, float))), default=None)
+
+    @property
+    def is_disturbed(self) -> bool:
+        """True where other programs used a tenth of the processors or more before a case: its times
+        are not those of a free machine, however steady they are."""
+        return (self.busy_share or 0.0) >= BUSY_SHARE
 
     @property
     def ceilings(self) -> Mapping[str, Any]:

@@ -41,6 +41,8 @@ MOST_FLOOR = 0.10
 
 # A run is too noisy where this share of its times is noisy and of its ratios not resolved.
 MOST_NOISY = 0.5
+# A run is disturbed where other programs use this share of the processors before a case.
+BUSY_SHARE = 0.1
 
 Verdict = Literal["faster", "slower", "same", "not resolved"]
 

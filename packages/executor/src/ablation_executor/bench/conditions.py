@@ -23,11 +23,11 @@ from ablation_kernels.limits import (
     read_text,
 )
 from ablation_kernels.machine import PROCESSORS, allowed_processors
+from ablation_report.stats import BUSY_SHARE
 
 from .hardware import answer
 from .memory_room import memory_room
 
-BUSY_SHARE = 0.1
 BUSY_PROBE_S = 0.3
 STEAL_SHARE = 0.02
 SLOW_GOVERNORS = ("powersave", "conservative")
@@ -49,13 +49,23 @@ class Watch:
     def __init__(
         self, machine: Json, session: int, threads: int, note: Callable[[str], None]
     ) -> None:
-        self._before = Counters()
+        self._before, self._note = Counters(), note
         warnings = list(start_warnings(found := read_conditions(), threads))
         self._entry: Json = {"session": session, **found, "warnings": warnings}
         entries = machine.get("conditions")
         machine["conditions"] = [*(entries if isinstance(entries, list) else ()), self._entry]
         for warning in warnings:
             note(warning)
+
+    def begin_case(self, name: str) -> None:
+        """Measure what other programs use before a case; keep the most, and warn of a tenth."""
+        if (share := busy_share()) is None:
+            return
+        self._entry["busy_share"] = max(share, self._entry.get("busy_share", 0.0))
+        if share >= BUSY_SHARE:
+            warning = f"{name}: other programs use {share:.0%} of the processors"
+            self._entry["warnings"].append(warning)
+            self._note(warning)
 
     def end(self) -> list[str]:
         """Add what has happened since; give what makes times untrustworthy for that."""
@@ -214,12 +224,7 @@ def end_warnings(happened: Json) -> Iterator[str]:
         yield f"heat slowed the processors {happened['hot_processors']} times"
 
 
-def busy_warning() -> str | None:
-    """Say what share of all processors other programs use just now, where it is a tenth and more.
-
-    Sleeps for 0.3 s.
-    """
+def busy_share() -> float | None:
+    """Return the share of all processors that other programs use just now, after 0.3 s of sleep."""
     percent = answer(psutil.cpu_percent, BUSY_PROBE_S)
-    if percent is None or percent / 100 <= BUSY_SHARE:
-        return None
-    return f"other programs use {percent / 100:.0%} of the processor: times will be noisy"
+    return None if percent is None else round(percent / 100, 4)

@@ -18,7 +18,7 @@ from ablation_report.stats import row_time
 from .case import Case, case_of
 from .ceilings import measure_ceilings
 from .children import scratch_folder
-from .conditions import Watch, busy_warning
+from .conditions import Watch
 from .crew import Crew
 from .interrupt import UsageError, signals_held
 from .machine import cuda_name, describe_machine, git_sha, kernels_info, versions
@@ -73,7 +73,7 @@ class Run:
                 left.expect(self._expected(settings))
             self.folder.write_info()
             with tempfile.TemporaryDirectory(prefix="run-", dir=scratch_folder()) as scratch:
-                self._measure_cases(settings, progress, left, Path(scratch))
+                self._measure_cases(settings, progress, left, watch, Path(scratch))
             info["finished_utc"] = utc_now()
         finally:
             warnings = watch.end()
@@ -90,14 +90,13 @@ class Run:
         ]
 
     def _measure_cases(
-        self, settings: Settings, progress: Progress, left: TimeLeft, scratch: Path
+        self, settings: Settings, progress: Progress, left: TimeLeft, watch: Watch, scratch: Path
     ) -> None:
         crew: Crew | None = None
         threads = 0
         try:
             for case, variants in self.missing:
-                if (busy := busy_warning()) is not None:
-                    progress.note(f"{case.name}: {busy}")
+                watch.begin_case(case.name)
                 if crew is None or case.threads != threads or not self._suite.keeps_workers:
                     if crew is not None:
                         crew.close()

@@ -137,10 +137,10 @@ def is_quick(run: Run) -> bool:
 def by_evidence(found: Iterable[Place], question: Question) -> list[Place]:
     """Order places by what they say of a question, the best first.
 
-    Places of noisy runs, and cases that are too noisy to compare, stand last. Of the others the
-    one with the largest share of resolved answers is first, then that with the lowest floor, then
-    the newest. The share is of the most answers that any place gives: a run that was asked less
-    does not win by that.
+    Places of noisy and of disturbed runs, and cases that are too noisy to compare, stand last. Of
+    the others the one with the largest share of resolved answers is first, then that with the
+    lowest floor, then the newest. The share is of the most answers that any place gives: a run that
+    was asked less does not win by that.
     """
     answers = [(place, question(place)) for place in found]
     most = max((len(said) for _, said in answers), default=0)
@@ -148,11 +148,11 @@ def by_evidence(found: Iterable[Place], question: Question) -> list[Place]:
     def weight(pair: tuple[Place, Sequence[Answer]]) -> tuple[bool, float, float, str]:
         place, said = pair
         floor = place.run.floor(place.case)
-        is_too_wide = is_noisy(place.run) or is_too_noisy(floor)
+        is_last = is_noisy(place.run) or place.run.is_disturbed or is_too_noisy(floor)
         resolved = sum(answer.is_resolved for answer in said) / most if most else 0.0
         # Without a floor nothing is resolved
         quiet = -math.inf if floor is None else -floor
-        return not is_too_wide, resolved, quiet, created(place.run)
+        return not is_last, resolved, quiet, created(place.run)
 
     return [place for place, _ in sorted(answers, key=weight, reverse=True)]
 
@@ -288,5 +288,6 @@ def main_run(runs: Iterable[Run]) -> Run | None:
         floors = [floor for place in found if (floor := run.floor(place.case)) is not None]
         return any(map(is_whole, found)), n_resolved, -median(floors or [1.0]), created(run)
 
-    quiet = [run for run in runs if run.suite == BLOCK and single_blocks(run) and not is_noisy(run)]
+    calm = (run for run in runs if not is_noisy(run) and not run.is_disturbed)
+    quiet = [run for run in calm if run.suite == BLOCK and single_blocks(run)]
     return max(quiet, key=weight, default=None)

@@ -12,7 +12,7 @@ from ablation_report.naming import slug as slug
 from ablation_report.run import Run
 from ablation_report.site.choose import Setting, created, is_noisy
 from ablation_report.site.data_table import Column, data_table, stored_table
-from ablation_report.tables import Table, run_warning, threads_text, times_note
+from ablation_report.tables import Table, busy_note, run_warning, threads_text, times_note
 from ablation_report.tables import legend as legend_of
 
 # A longer name of a row, as of two runs, may go on in a second line
@@ -94,10 +94,11 @@ def origin(run: Run, root: str = "") -> str:
 
 
 def banners(runs: Iterable[Run]) -> str:
-    """A box for each run that is too noisy to use, or of which many times are noisy."""
+    """Boxes for each run that is too noisy to use, has many noisy times, or was disturbed."""
     boxes = []
     for run in once(runs):
-        for kind, text in (("warning", run_warning(run)), ("note", times_note(run))):
+        notes = (("note", times_note(run)), ("warning", busy_note(run)))
+        for kind, text in (("warning", run_warning(run)), *notes):
             if text is not None:
                 title, _, body = text.partition(": ")
                 boxes.append(
@@ -113,8 +114,12 @@ def once(runs: Iterable[Run]) -> list[Run]:
 
 def rows_of(runs: Iterable[Run], root: str = "") -> str:
     """A sentence with the runs that a table was made from."""
-    links = (f"{link(run, root)}{' (noisy)' if is_noisy(run) else ''}" for run in once(runs))
+    links = (f"{link(run, root)}{_flaw(run)}" for run in once(runs))
     return f"Rows: {', '.join(links)}."
+
+
+def _flaw(run: Run) -> str:
+    return " (noisy)" if is_noisy(run) else " (disturbed)" if run.is_disturbed else ""
 
 
 def setting_title(setting: Setting) -> str:

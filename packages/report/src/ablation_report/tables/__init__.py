@@ -29,11 +29,12 @@ from ablation_report.tables.layout import (
     percent,
     threads_text,
 )
-from ablation_report.tables.noise import run_warning, times_note, trusted
+from ablation_report.tables.noise import busy_note, run_warning, times_note, trusted
 
 __all__ = [
     "NOTHING",
     "Table",
+    "busy_note",
     "condition_facts",
     "duration",
     "facts",

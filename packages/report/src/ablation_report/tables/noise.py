@@ -38,6 +38,16 @@ def times_note(run: Run) -> str | None:
     return f"Noisy times: {_times_text(run)}. Each ratio is judged by its own interval"
 
 
+def busy_note(run: Run) -> str | None:
+    """Write the note of a run that other programs disturbed; None for any other run."""
+    if not run.is_disturbed:
+        return None
+    return (
+        f"Other programs: they used up to {run.busy_share:.0%} of the processors. The times are not"
+        " those of a free machine"
+    )
+
+
 def _times_text(run: Run) -> str:
     noisy, timed = run.noisy_times
     return f"{noisy} of {timed} times have an interval wider than {NOISY_WIDTH:.0%}"
