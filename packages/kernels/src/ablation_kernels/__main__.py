@@ -139,8 +139,8 @@ def print_map(sizes: tuple[int, ...], rounds: int, file: Path | None) -> None:
     """Print the times of Strassen's products over the packed one's, as measured and as expected;
     write both into a file, if one is given."""
     products, width = [], terminal_width()
-    print("one, two: time with so many levels over that of the packed product; b is a constant")
-    print("expected: by the cost model; error: over that of the packed product")
+    print("one, two: time with so many levels / the packed product's; b is a constant")
+    print("expected: by the cost model; error: over the packed product's")
     print(map_line(None, width))
     for found in strassen.measure_map(sizes, rounds):
         print(map_line(found, width), flush=True)
