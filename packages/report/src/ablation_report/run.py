@@ -140,7 +140,7 @@ class Run:
     def busy_share(self) -> float | None:
         """The largest share of the processors that other programs used before a case; None where
         no session recorded it."""
-        entries = (self.header["machine"] or {}).get("conditions")
+        entries = (self.header.get("machine") or {}).get("conditions")
         found = [
             entry.get("busy_share")
             for entry in (entries if isinstance(entries, list) else ())
