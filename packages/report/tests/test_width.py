@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,8 @@ def test_a_run_is_too_noisy_by_its_times_and_ratios(
     )
     note = f"Noisy times: {times}. Each ratio is judged by its own interval"
     assert run_warning(run) == (warning if warned else None)
+    hard = run_warning(replace(run, name="\x1b[2J"))
+    assert hard == (warning.replace("run.", "\\x1b[2J.", 1) if warned else None)
     assert times_note(run) == (note if noted else None)
     assert ("Noise" in facts(run)) == (warned or noted)
     (summary,) = [table for table in run_tables(run) if table.title.startswith("SUMMARY")]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ablation_report.escaping import visible
 from ablation_report.run import Run
 from ablation_report.stats import MOST_NOISY, NOISY_WIDTH
 from ablation_report.tables.layout import NOTHING, Table
@@ -23,10 +24,8 @@ def run_warning(run: Run) -> str | None:
     ratios = (
         f", and {n_open} of {n_compared} ratios to {run.printed(run.baseline)} are not resolved"
     )
-    return (
-        f"Too noisy: do not use {run.name}. {_times_text(run)}{ratios if n_compared else ''}: "
-        "end other programs, and run again"
-    )
+    said = f"{_times_text(run)}{ratios if n_compared else ''}"
+    return f"Too noisy: do not use {visible(run.name)}. {said}: end other programs, and run again"
 
 
 def times_note(run: Run) -> str | None:
