@@ -262,3 +262,9 @@ def test_exports_of_several_threads_take_turns() -> None:
         thread.join()
     assert [found.get(number) for number in range(len(modules))] == wanted
     assert (nn.Module.__call__, nn.Module.__getattr__) == methods
+
+
+def test_an_older_pytorch_without_compile_sessions_exports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.compiler, "_compile_session_context", raising=False)
+    graph = export(nn.Linear(4, 4).eval(), (torch.randn(2, 4),))
+    assert [node.op for node in graph.nodes][-1] in ("matmul", "add")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -26,8 +26,9 @@ def capturing() -> Iterator[None]:
     """
     import torch
 
-    # Else a compiled function of another thread takes the capture for one of its own
-    is_compiling = torch.compiler._compile_session_context
+    # Else a compiled function of another thread takes the capture for one of its own. The name is
+    # private and newer than the oldest PyTorch that the package accepts
+    is_compiling = getattr(torch.compiler, "_compile_session_context", nullcontext)
     with _compile_lock(), BUILDING, _confined_replacements(), is_compiling():
         yield
 

@@ -124,8 +124,8 @@ def _recorded(path: Path, command: str) -> Run:
 
 def _agree(options: argparse.Namespace) -> int:
     """Print how far two runs agree in the order of variants."""
-    told, width = agree(*_pair(options)), output.width()
-    print("\n".join(line for text in told for line in filled(visible(text), width, "    ")))
+    lines, width = agree(*_pair(options)), output.width()
+    print("\n".join(line for text in lines for line in filled(visible(text), width, "    ")))
     return 0
 
 

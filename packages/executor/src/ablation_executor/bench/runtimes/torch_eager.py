@@ -40,7 +40,7 @@ def _method(name: str) -> Callable[..., Any]:
 
 def _steps(graph: fx.Graph, root: nn.Module) -> list[_Step] | None:
     """The nodes that compute something, in order, each with the results it is the last to use; None
-    where the part of one of them cannot be told."""
+    where the part of one of them cannot be decided."""
     found = torch_parts.categories(graph, root)
     if found is None:
         return None
@@ -100,7 +100,7 @@ class TorchRunner(Runner):
 
     def _trace(self) -> list[_Step] | None:
         """Return the steps of the module; None where its path depends on the inputs' values, or the
-        part of a step cannot be told: a wrong breakdown is worse than none."""
+        part of a step cannot be decided: a wrong breakdown is worse than none."""
         if self._steps is None and self._is_traceable:
             try:
                 graph = _Tracer(len(self._inputs)).trace(self._module)

@@ -95,7 +95,7 @@ def gives_no_tensor(node: fx.Node, others: Iterable[fx.Node]) -> bool:
 
 def categories(graph: fx.Graph, root: nn.Module) -> dict[fx.Node, str] | None:
     """The part of every node of a module's graph that gives a tensor; None where one of them cannot
-    be told.
+    be decided.
 
     `attention` is scaled_dot_product_attention, each product of two activations that a softmax
     joins to another one, that softmax, and the functions of elements between these. `layer_norm` is
